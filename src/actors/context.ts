@@ -1,0 +1,117 @@
+import type { Socket } from 'node:net'
+import type { AnyContract, Body, MessageType } from './contract.ts'
+import type { ActorDefinition, AnyActorDefinition } from './definition.ts'
+import type { ExitReason } from './exit-reason.ts'
+import type { ActorRef, AnyRef } from './ref.ts'
+
+/** Where an actor is put: this thread, a named pool (least loaded thread of it), or the thread of another actor. */
+export type Placement = 'here' | { readonly pool: string } | { readonly nextTo: AnyRef }
+
+export interface SpawnOptions {
+  readonly placement?: Placement
+  /** Registers the actor under this name; `context.whereis` finds it from every thread. */
+  readonly registerAs?: string
+  /**
+   * An accepted TCP socket that becomes the new actor's own: it moves natively to the other thread. It must be
+   * paused and unread. The actor takes it with `context.takeSocket()`. If the spawn fails it is destroyed.
+   */
+  readonly socket?: Socket
+}
+
+/** Structured log in pino's shape: facts first, then a sentence for people. */
+export interface Logger {
+  trace(facts: object, text?: string): void
+  debug(facts: object, text?: string): void
+  info(facts: object, text?: string): void
+  warn(facts: object, text?: string): void
+  error(facts: object, text?: string): void
+  fatal(facts: object, text?: string): void
+  /** Whether lines of this level are written at all; saves building the facts. */
+  isLevelEnabled(level: string): boolean
+}
+
+/** Time as actors see it; virtual in tests. */
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Milliseconds on a clock that never jumps. */
+  monotonic(): number
+}
+
+/** What an actor can do. Belongs to one actor; do not hand it to another. */
+export interface ActorContext<C extends AnyContract = AnyContract> {
+  readonly self: ActorRef<C>
+  /** The actor that started this one; for supervised children their supervisor. */
+  readonly parent: AnyRef | undefined
+  readonly log: Logger
+  readonly clock: Clock
+
+  /**
+   * Starts an actor and links to it. Returns its ref at once; messages told to it wait until its `init` is
+   * done. Prefer a supervisor: this is for helpers that live and die with this actor.
+   */
+  spawnLink<D extends AnyContract, A>(
+    definition: ActorDefinition<D, A>,
+    args: A,
+    options?: SpawnOptions,
+  ): ActorRef<D>
+
+  /** Ends this actor after the current handler. Default reason `normal`. Messages still waiting are answered `MA_DOWN`. */
+  stop(reason?: ExitReason): void
+  /** Asks another actor to end with `reason`; `killed` does not ask. */
+  exit(ref: AnyRef, reason: ExitReason): void
+
+  /** Calls `handleDown` once when `ref` ends; at once, reason `no_actor`, if it is not there. Returns the monitor's id. */
+  monitor(ref: AnyRef): number
+  /** Takes a monitor back. Its `handleDown` is not called afterwards. */
+  demonitor(monitor: number): void
+  link(ref: AnyRef): void
+  unlink(ref: AnyRef): void
+  /** From now on the end of a linked actor is a call of `handleExit` instead of this actor's own end. */
+  trapExit(on?: boolean): void
+
+  /** Sends a message to this actor after `delayMs`. Returns an id for `cancelTimer`; gone with the actor. */
+  sendAfter<K extends MessageType<C>>(delayMs: number, type: K, ...body: Body<C, K>): number
+  cancelTimer(timer: number): void
+
+  /**
+   * Wraps a callback (a socket event, a promise's `then`) so that it runs on behalf of this actor: what it
+   * throws ends this actor and nobody else, and after the actor's end it is not called at all. It runs at once,
+   * between the awaits of a handler that is waiting: keep to synchronous work in it.
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: any callback
+  bind<F extends (...args: any[]) => void>(callback: F): (...args: Parameters<F>) => void
+
+  /** The actor registered under `name`, wherever it lives. */
+  whereis<D extends AnyContract = AnyContract>(name: string): ActorRef<D> | undefined
+  /** Registers this actor; throws UsageError if another living actor has the name. Gone with the actor. */
+  register(name: string): void
+
+  /** The socket this actor was spawned with; its owner from now on. The second call returns undefined. */
+  takeSocket(): Socket | undefined
+
+  /**
+   * The settings the system was started with under `key`, the same in each thread: for what all actors need
+   * and no message should carry again and again.
+   */
+  setting<T>(key: string): T | undefined
+
+  /**
+   * What the actors of one thread share, made by the first that asks. Only for things that cannot be sent, such
+   * as open connections that a keeper lends to deliveries started next to it; everything else is a message.
+   */
+  local<T>(key: string, create: () => T): T
+
+  /** Replaceable parts of the runtime, for supervisors. */
+  readonly runtime: ContextRuntime
+}
+
+/** @internal What supervisors need beyond other actors. */
+export interface ContextRuntime {
+  /** Starts a child and links it to the calling actor; `started` settles when its `init` is done. */
+  spawnChild(
+    definition: AnyActorDefinition,
+    args: unknown,
+    options: SpawnOptions,
+  ): { readonly ref: ActorRef; readonly started: Promise<ExitReason | undefined> }
+}

@@ -1,0 +1,39 @@
+/**
+ * A contract says which messages an actor takes: one method signature per message, its parameters the body,
+ * its return type the reply. `void` marks a message that is usually told; asking it answers once handled.
+ *
+ *     export type Counter = Contract<{
+ *       add(by: number): void
+ *       total(): number
+ *     }>
+ *
+ * The body is positional because frames between threads are: `[to, from, type, seq, ...body]`.
+ */
+import type { Wire } from './wire.ts'
+
+/** Any contract; use as a bound: `<C extends AnyContract>`. */
+// biome-ignore lint/suspicious/noExplicitAny: a bound over all parameter lists has no other spelling
+export type AnyContract = { readonly [type: string]: (...body: any[]) => any }
+
+/** Checks at compile time that every parameter and reply of `C` can cross a thread. */
+export type Contract<C extends { [K in keyof C]: (...body: never[]) => unknown }> = {
+  readonly [K in keyof C]: K extends ReservedName
+    ? never
+    : C[K] extends (...body: infer B) => infer R
+      ? (
+          ...body: B extends Wire<B> ? B : Wire<B> extends readonly unknown[] ? Wire<B> : never
+        ) => R extends void ? R : Wire<Awaited<R>>
+      : never
+}
+
+/** Names of the lifecycle callbacks, see `Handlers`. A contract cannot use them for messages. */
+export type ReservedName = 'terminate' | 'handleDown' | 'handleExit'
+
+/** The names of the messages of `C`. */
+export type MessageType<C> = Extract<keyof C, string>
+
+/** The positional body of message `K`. */
+export type Body<C, K extends keyof C> = C[K] extends (...body: infer B) => unknown ? B : never
+
+/** What asking message `K` resolves to. */
+export type Reply<C, K extends keyof C> = C[K] extends (...body: never[]) => infer R ? Awaited<R> : never

@@ -1,0 +1,116 @@
+import type { ActorContext } from './context.ts'
+import type { AnyContract, Body, MessageType, Reply, ReservedName } from './contract.ts'
+import { UsageError } from './errors.ts'
+import type { ExitReason } from './exit-reason.ts'
+import type { AnyRef } from './ref.ts'
+
+/** A reply that is given later, while the actor goes on with other messages. Settle it once. */
+export class Deferred<R> {
+  #settle: ((error: unknown, value: R | undefined, failed: boolean) => void) | undefined
+  #early: [unknown, R | undefined, boolean] | undefined
+
+  resolve(value: R): void {
+    this.#finish(undefined, value, false)
+  }
+
+  /** The caller's ask rejects with `error` as exit reason; this actor goes on. */
+  reject(error: unknown): void {
+    this.#finish(error, undefined, true)
+  }
+
+  #finish(error: unknown, value: R | undefined, failed: boolean): void {
+    if (this.#settle === undefined) this.#early ??= [error, value, failed]
+    else this.#settle(error, value, failed)
+  }
+
+  /** @internal The runtime connects the asker here. */
+  connect(settle: (error: unknown, value: R | undefined, failed: boolean) => void): void {
+    this.#settle = settle
+    if (this.#early !== undefined) settle(...this.#early)
+  }
+}
+
+/** What a handler may return for a reply of type `R`: the value, a promise (the actor waits), or a `Deferred` (it does not). */
+export type HandlerResult<R> = R | Promise<R> | Deferred<R>
+
+/** Said of an actor that was monitored. */
+export interface Down {
+  /** What `context.monitor` returned. */
+  readonly monitor: number
+  readonly ref: AnyRef
+  readonly reason: ExitReason
+}
+
+/** One method per message of the contract, and the lifecycle callbacks. May be a plain object or a class instance. */
+export type Handlers<C extends AnyContract> = {
+  [K in MessageType<C> as K extends ReservedName ? never : K]: (
+    ...body: Body<C, K>
+  ) => HandlerResult<Reply<C, K>>
+} & {
+  /** Called once before the actor is gone, except when it is killed or its thread dies. */
+  terminate?(reason: ExitReason): void | Promise<void>
+  /** An actor monitored with `context.monitor` ended. */
+  handleDown?(down: Down): void | Promise<void>
+  /**
+   * Only with `context.trapExit()`: a linked actor ended. Without it the end of a linked actor, unless `normal`,
+   * ends this one too.
+   */
+  handleExit?(ref: AnyRef, reason: ExitReason): void | Promise<void>
+}
+
+export interface ActorOptions<C extends AnyContract, A> {
+  /** What people see in the tree and the log. Unique among the exports of its module. */
+  readonly name: string
+  /** `import.meta.url` of the module that exports the definition: other threads import it from there. */
+  readonly module: string
+  /** Most messages that may wait; beyond it `tell` is false and `ask` fails `MA_OVERLOADED`. Default 10 000. */
+  readonly maxQueue?: number
+  /**
+   * Starts the actor and returns its handlers. Runs again, with the same arguments, at each restart, so state
+   * that must survive is read from where it is stored. The supervisor waits for it.
+   */
+  init(context: ActorContext<C>, args: A): Handlers<C> | Promise<Handlers<C>>
+}
+
+export interface ActorDefinition<C extends AnyContract, A = undefined> extends ActorOptions<C, A> {
+  readonly kind: 'actor'
+}
+
+/** A definition whatever its contract and arguments. */
+export interface AnyActorDefinition {
+  readonly kind: 'actor'
+  readonly name: string
+  readonly module: string
+  readonly maxQueue?: number
+  // biome-ignore lint/suspicious/noExplicitAny: accepts every contract
+  init(context: any, args: any): any
+}
+
+/**
+ * Defines an actor. Export the result from the module whose `import.meta.url` it names, so that any thread
+ * can find it:
+ *
+ *     export const counter = actor<Counter, { start: number }>({
+ *       name: 'counter',
+ *       module: import.meta.url,
+ *       init(_context, { start }) {
+ *         let total = start
+ *         return { add(by) { total += by }, total: () => total }
+ *       },
+ *     })
+ *
+ * @throws UsageError without a name, a module or an init.
+ */
+export function actor<C extends AnyContract, A = undefined>(
+  options: ActorOptions<C, A>,
+): ActorDefinition<C, A> {
+  if (typeof options.name !== 'string' || options.name === '') throw new UsageError('actor: name is missing')
+  if (typeof options.module !== 'string' || !options.module.includes(':')) {
+    throw new UsageError('actor: module must be import.meta.url of the module that exports it', {
+      name: options.name,
+    })
+  }
+  if (typeof options.init !== 'function')
+    throw new UsageError('actor: init is missing', { name: options.name })
+  return Object.freeze({ ...options, kind: 'actor' as const })
+}

@@ -1,0 +1,33 @@
+/** What an actor author sees. Imports nothing of ours. */
+
+export type { ActorContext, Clock, Logger, Placement, SpawnOptions } from './context.ts'
+export type { AnyContract, Body, Contract, MessageType, Reply } from './contract.ts'
+export type {
+  ActorDefinition,
+  ActorOptions,
+  AnyActorDefinition,
+  Down,
+  HandlerResult,
+  Handlers,
+} from './definition.ts'
+export { actor, Deferred } from './definition.ts'
+export type { AskFailure, ErrorDetails } from './errors.ts'
+export { AskError, MailactorsError, UsageError } from './errors.ts'
+export type { ExitReason } from './exit-reason.ts'
+export { errorReason, isExpected, killed, noActor, normal, shutdown } from './exit-reason.ts'
+export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
+export type {
+  ChildCounts,
+  ChildError,
+  ChildInfo,
+  ChildResult,
+  ChildSpec,
+  Restart,
+  Shutdown,
+  StartChildResult,
+  Strategy,
+  SupervisorContract,
+  SupervisorOptions,
+  SupervisorSpec,
+} from './supervisor.ts'
+export type { Wire, WireValue } from './wire.ts'

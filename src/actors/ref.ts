@@ -1,0 +1,36 @@
+import type { AnyContract, Body, MessageType, Reply } from './contract.ts'
+
+export interface AskOptions {
+  /** How long to wait for the reply, in milliseconds. Default 5000, as OTP's `gen_server:call`; `Infinity` waits. */
+  readonly timeoutMs?: number
+  /** Gives the ask up with `MA_CANCELLED`. The callee is not told. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * The address of an actor, on whatever thread. Cheap to copy, can be sent in messages and compared by `id`.
+ * It stays valid as an address after the actor ended: telling it then does nothing.
+ */
+export interface ActorRef<C extends AnyContract = AnyContract> {
+  /** Unique for the life of the system; never used again for another actor. */
+  readonly id: number
+  /** Number of the thread the actor lives on: 0 is main. A thread that is replaced gets a new number. */
+  readonly thread: number
+  /**
+   * Sends a message and does not wait. `false`: it was refused because the message queue or the ring to the
+   * other thread is full, and the caller slows down or drops. `true` promises no more than that it was sent.
+   */
+  tell<K extends MessageType<C>>(type: K, ...body: Body<C, K>): boolean
+  /** Sends a message and waits for its reply, 5 s at most; rejects with `AskError`. */
+  ask<K extends MessageType<C>>(type: K, ...body: Body<C, K>): Promise<Reply<C, K>>
+  /** `ask` with another timeout, or with an AbortSignal. */
+  askWith<K extends MessageType<C>>(options: AskOptions, type: K, ...body: Body<C, K>): Promise<Reply<C, K>>
+}
+
+/** A ref whatever its contract. Structural on purpose: method parameters would make refs of two contracts incompatible. */
+export interface AnyRef {
+  readonly id: number
+  readonly thread: number
+  // biome-ignore lint/suspicious/noExplicitAny: accepts every contract
+  tell(type: any, ...body: any[]): boolean
+}

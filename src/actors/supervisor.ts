@@ -1,0 +1,118 @@
+/**
+ * Supervision trees, as in OTP 25. This file has the words (specs, results, contract); the supervisor's
+ * behaviour is `supervisor-behaviour.ts`.
+ */
+import type { Socket } from 'node:net'
+import type { ActorContext, Placement } from './context.ts'
+import type { Contract } from './contract.ts'
+import type { AnyActorDefinition } from './definition.ts'
+import type { ExitReason } from './exit-reason.ts'
+import type { ActorRef } from './ref.ts'
+
+/**
+ * - `permanent`: always restarted.
+ * - `transient`: restarted unless it ended `normal` or `shutdown`.
+ * - `temporary`: never restarted, and forgotten when it ends.
+ */
+export type Restart = 'permanent' | 'transient' | 'temporary'
+
+/** Milliseconds to stop by itself before it is killed; `infinity` for supervisors; `brutal_kill` does not ask. */
+export type Shutdown = number | 'infinity' | 'brutal_kill'
+
+export interface ChildSpec {
+  /** Unique within its supervisor. */
+  readonly id: string
+  readonly actor: AnyActorDefinition
+  /** Argument of `init`, at the first start and at each restart. */
+  readonly args?: unknown
+  readonly placement?: Placement
+  /** Registered name, kept across restarts. */
+  readonly registerAs?: string
+  /** An accepted socket the child becomes the owner of; only for temporary children of a supervisor on this thread. */
+  readonly socket?: Socket
+  /** Default `permanent`. */
+  readonly restart?: Restart
+  /** Default 5000 for workers, `infinity` for supervisors. */
+  readonly shutdown?: Shutdown
+  /** Its end may end the supervisor, see `autoShutdown`. Not for permanent children. */
+  readonly significant?: boolean
+}
+
+/**
+ * - `one_for_one`: only the child that ended is restarted.
+ * - `one_for_all`: all others are stopped and all restarted.
+ * - `rest_for_one`: those started after it are stopped and restarted with it.
+ * - `simple_one_for_one`: all children are started dynamically from one template (`startChild(args)`).
+ */
+export type Strategy = 'one_for_one' | 'one_for_all' | 'rest_for_one' | 'simple_one_for_one'
+
+export interface SupervisorSpec {
+  readonly strategy: Strategy
+  /** More than this many restarts within `periodMs` and the supervisor gives up: it stops itself. Default 1, as OTP. */
+  readonly intensity?: number
+  /** Default 5000. */
+  readonly periodMs?: number
+  /** Whether the end of significant children ends the supervisor. Default `never`. */
+  readonly autoShutdown?: 'never' | 'any_significant' | 'all_significant'
+  /** Started in this order, stopped in reverse. For `simple_one_for_one`: exactly one, the template. */
+  readonly children: readonly ChildSpec[]
+}
+
+/** One row of `whichChildren`. */
+export interface ChildInfo {
+  readonly id: string
+  readonly ref: ActorRef | null
+  readonly state: 'running' | 'restarting' | 'stopped'
+  readonly type: 'worker' | 'supervisor'
+  readonly name: string
+  readonly restarts: number
+  readonly lastExit: ExitReason | null
+}
+
+export interface ChildCounts {
+  readonly specs: number
+  readonly active: number
+  readonly supervisors: number
+  readonly workers: number
+}
+
+/** OTP's answers: `already_present` (stopped child with this id), `already_started`, `not_found`, `running`, `restarting`, `simple_one_for_one`. */
+export type ChildError =
+  | 'already_present'
+  | 'already_started'
+  | 'not_found'
+  | 'running'
+  | 'restarting'
+  | 'simple_one_for_one'
+  | 'invalid'
+  | 'failed'
+
+export type StartChildResult =
+  | { readonly ok: true; readonly ref: ActorRef }
+  | { readonly ok: false; readonly error: ChildError; readonly reason?: ExitReason }
+
+export type ChildResult = { readonly ok: true } | { readonly ok: false; readonly error: ChildError }
+
+/** What every supervisor answers. */
+export type SupervisorContract = Contract<{
+  startChild(spec: ChildSpecMessage): StartChildResult
+  /** Stops a child; its spec stays (unless it is temporary). */
+  terminateChild(id: string): ChildResult
+  /** Starts a stopped child again. */
+  restartChild(id: string): StartChildResult
+  /** Removes the spec of a stopped child. */
+  deleteChild(id: string): ChildResult
+  whichChildren(): readonly ChildInfo[]
+  countChildren(): ChildCounts
+}>
+
+/** A child spec as a message: its arguments must be able to cross a thread. */
+// biome-ignore lint/suspicious/noExplicitAny: ChildSpec with unknown args is checked where the spec is written
+export type ChildSpecMessage = any
+
+/** Arguments of a supervisor actor: `init` returns the spec, anew at each restart. */
+export interface SupervisorOptions<A> {
+  readonly name: string
+  readonly module: string
+  init(context: ActorContext, args: A): SupervisorSpec | Promise<SupervisorSpec>
+}

@@ -1,0 +1,172 @@
+/**
+ * The outbound queue as other parts see it. The queue manager is registered as `queue`.
+ *
+ * Duty: once `enqueue` answered `queued`, the mail is on stable storage and the queue delivers it, or tells its
+ * sender why not. Before that answer the duty is the caller's.
+ */
+import type { Contract } from '../actors/index.ts'
+
+export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'
+
+export interface EnvelopeRecipient {
+  /** Address as it will be sent in RCPT TO, without angle brackets. */
+  readonly address: string
+  /** RFC 3461 ORCPT as received, `rfc822;user@example.org`. */
+  readonly orcpt?: string
+  /** RFC 3461 NOTIFY; absent: not given. */
+  readonly notify?: readonly Notify[]
+}
+
+export interface Envelope {
+  /** Reverse-path without angle brackets; empty: the null reverse-path. */
+  readonly sender: string
+  readonly recipients: readonly EnvelopeRecipient[]
+  /** RFC 3461 ENVID, xtext decoded. */
+  readonly envid?: string
+  readonly ret?: 'FULL' | 'HDRS'
+  readonly body?: '7BIT' | '8BITMIME'
+  readonly smtputf8?: boolean
+}
+
+/** Who handed the mail to us; for the log, Received and XFORWARD. */
+export interface ClientInfo {
+  readonly address: string
+  readonly port: number
+  readonly name?: string
+  readonly helo?: string
+  /** SMTP, ESMTP, ESMTPA, LMTP, …: the word of the Received field. `local`: submitted by `mailactors send`. */
+  readonly protocol: string
+  readonly user?: string
+}
+
+/**
+ * Where the content is: inline, or a file under `queue/content/` named after the queue id that its writer has
+ * synced already. Lines end in CRLF, nothing is dot-stuffed, a Received field is already in front.
+ */
+export type Content = { readonly bytes: Uint8Array } | { readonly file: string; readonly size: number }
+
+export interface NewMail {
+  /** From `newQueueId`: the id is in the Received field already. */
+  readonly queueId: string
+  readonly envelope: Envelope
+  readonly content: Content
+  readonly client: ClientInfo
+  /** Milliseconds since the epoch. */
+  readonly arrivedAt: number
+}
+
+/** `refused`: nothing was stored. `temporary` failures may be tried again later. */
+export type EnqueueResult =
+  | { readonly status: 'queued' }
+  | { readonly status: 'refused'; readonly temporary: boolean; readonly dsn: string; readonly reason: string }
+
+/** One delivery request: one mail, one next hop, 1..n recipients. What a delivery actor is started with. */
+export interface DeliveryRequest {
+  readonly queueId: string
+  /** Name of the transport, whose settings apply: `smtp`, `lmtp`. */
+  readonly transport: string
+  readonly nexthop: string
+  readonly sender: string
+  readonly envid?: string
+  readonly ret?: 'FULL' | 'HDRS'
+  readonly body?: '7BIT' | '8BITMIME'
+  readonly smtputf8?: boolean
+  readonly size: number
+  readonly content: Content
+  readonly arrivedAt: number
+  /** When it became due and was picked up by the scheduler. */
+  readonly activeAt: number
+  readonly client: ClientInfo
+  readonly recipients: readonly DeliveryRecipient[]
+  /** An idle connection lent to this delivery; it lives on the delivery's own thread. */
+  readonly lease?: ConnectionLease
+  /** Whether to keep the connection for the next delivery instead of closing it. */
+  readonly cacheConnection: boolean
+}
+
+export interface DeliveryRecipient {
+  /** Key of the recipient in the queue; given back in the result. */
+  readonly id: number
+  readonly address: string
+  /** Address before rewriting, when it differs. */
+  readonly origTo?: string
+  readonly orcpt?: string
+  readonly notify?: readonly Notify[]
+}
+
+export interface ConnectionLease {
+  /** Number of the connection in its thread's keeper. */
+  readonly connection: number
+  readonly endpoint: string
+}
+
+export interface RecipientResult {
+  readonly id: number
+  readonly status: 'sent' | 'deferred' | 'bounced'
+  /** RFC 3463 code, its class agreeing with `status`. */
+  readonly dsn: string
+  /** Reason in one line: the server's reply word for word, or our own words. */
+  readonly reply: string
+  /** `name[address]:port`, or `none`. */
+  readonly relay: string
+  /** Host name of the server when `reply` is its reply: Remote-MTA of RFC 3464. */
+  readonly remoteMta?: string
+  /** Whether the next server took over the duty of a SUCCESS notification (it offers DSN). */
+  readonly dsnRelayed?: boolean
+}
+
+export interface DeliveryReport {
+  readonly queueId: string
+  /** Exactly one per recipient of the request. */
+  readonly results: readonly RecipientResult[]
+  /** The site itself is in trouble: slow down or stop sending there. */
+  readonly hopStatus?: { readonly dsn: string; readonly reason: string }
+  /** Deliveries made over this connection, this one included. */
+  readonly connUse: number
+  /** Milliseconds since the epoch: delivery actor started, session ready (MAIL about to be sent). 0: never. */
+  readonly startedAt: number
+  readonly setupAt: number
+  readonly tls?: string
+}
+
+/** One mail as `queue list` and `queue show` print it. */
+export interface QueueListing {
+  readonly queueId: string
+  readonly queueName: 'incoming' | 'active' | 'deferred' | 'hold' | 'corrupt'
+  readonly arrivedAt: number
+  readonly size: number
+  readonly sender: string
+  readonly recipients: readonly {
+    readonly address: string
+    readonly destination: string
+    readonly attempts: number
+    /** Milliseconds since the epoch; 0: now. */
+    readonly nextAttempt: number
+    readonly reason: string | null
+  }[]
+}
+
+export type QueueContract = Contract<{
+  /** Answers after the commit. */
+  enqueue(mail: NewMail): EnqueueResult
+  /** A delivery actor says how it went; the actor ends after this. */
+  delivered(report: DeliveryReport): void
+  /** In order of arrival, from after `after` (a queue id, '' for the start). */
+  list(after: string, limit: number): readonly QueueListing[]
+  show(queueId: string): QueueListing | null
+  /** The first `limit` octets of the content. */
+  content(queueId: string, limit: number): Uint8Array | null
+  /** Tries deferred mail now; '' for all sites. Returns how many recipients became due. */
+  flush(site: string): number
+  /** Removes mail without notice; returns the ids that were there. An empty list removes nothing. */
+  remove(queueIds: readonly string[]): readonly string[]
+  counts(): QueueCounts
+}>
+
+export interface QueueCounts {
+  readonly incoming: number
+  readonly active: number
+  readonly deferred: number
+  readonly hold: number
+  readonly corrupt: number
+}
