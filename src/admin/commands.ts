@@ -1,0 +1,158 @@
+/**
+ * The commands of the control socket, one entry each. A command sends items, printed as they come, and
+ * returns a last value.
+ */
+import { MailactorsError } from '../actors/index.ts'
+import type { ClientInfo, Envelope, QueueListing } from '../queue/contract.ts'
+import type { Administered } from './contract.ts'
+import { readStatus } from './status.ts'
+
+/** A command that cannot be done; `exitCode` is of sysexits.h. */
+export class CommandError extends MailactorsError {
+  readonly code = 'MA_COMMAND'
+  readonly exitCode: number
+
+  constructor(exitCode: number, message: string) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}
+
+const usage = 64
+const badData = 65
+const noInput = 66
+const internal = 70
+const temporary = 75
+const unavailable = 69
+
+export interface CommandRequest {
+  readonly args: Readonly<Record<string, unknown>>
+  /** The octets that followed the request, for `submit`. */
+  readonly content: Uint8Array
+}
+
+/** Sends one item; settles when the client has room for the next. */
+export type SendItem = (item: unknown) => Promise<void>
+
+export type Command = (service: Administered, request: CommandRequest, send: SendItem) => Promise<unknown>
+
+/** Mails asked of the queue at once: bounds the reply that crosses the thread. */
+const pageLength = 500
+
+export const commands: Readonly<Record<string, Command>> = {
+  async status(service) {
+    return await readStatus(service)
+  },
+
+  async tree(service) {
+    return await service.tree()
+  },
+
+  async 'queue.list'(service, _request, send) {
+    for await (const mail of allMails(service)) await send(mail)
+    return null
+  },
+
+  async 'queue.show'(service, { args }) {
+    const [id] = ids(args)
+    if (id === undefined) throw new CommandError(usage, 'queue show: which mail? (give its queue id)')
+    const mail = await service.queue().ask('show', id)
+    if (mail === null) throw new CommandError(noInput, `${id}: no such mail in the queue`)
+    const octets = await service.queue().ask('content', id, contentOctets)
+    return { ...mail, content: octets === null ? null : Buffer.from(octets).toString('utf8') }
+  },
+
+  async 'queue.flush'(service, { args }) {
+    const site = args.site ?? ''
+    if (typeof site !== 'string') throw new CommandError(usage, 'queue flush: site must be a string')
+    return { recipients: await service.queue().ask('flush', site) }
+  },
+
+  async 'queue.delete'(service, { args }) {
+    const wanted = args.all === true ? await allIds(service) : ids(args)
+    const removed: string[] = []
+    for (let start = 0; start < wanted.length; start += pageLength) {
+      removed.push(...(await service.queue().ask('remove', wanted.slice(start, start + pageLength))))
+    }
+    const there = new Set(removed)
+    return { removed, missing: wanted.filter((id) => !there.has(id)) }
+  },
+
+  async 'cache.list'(service, _request, send) {
+    for (const row of await service.cache().ask('list')) await send(row)
+    return null
+  },
+
+  async 'cache.stats'(service) {
+    return await service.cache().ask('stats')
+  },
+
+  async 'cache.flush'(service) {
+    return { closed: await service.cache().ask('flush') }
+  },
+
+  async sessions(service, _request, send) {
+    for (const row of await service.accounting().ask('sessions')) await send(row)
+    return null
+  },
+
+  async reload(service) {
+    return { unchanged: await service.reload() }
+  },
+
+  async stop(service, { args }) {
+    service.stop(args.now === true)
+    return null
+  },
+
+  async submit(service, { args, content }) {
+    const envelope = args.envelope as Envelope | undefined
+    if (typeof envelope?.sender !== 'string' || !Array.isArray(envelope.recipients)) {
+      throw new CommandError(usage, 'submit: the envelope needs a sender and recipients')
+    }
+    if (envelope.recipients.length === 0) throw new CommandError(usage, 'submit: no recipients')
+    const result = await service.submit(envelope, { bytes: content }, submitter(args.client))
+    if (result.ok) return { queueId: result.queueId }
+    throw new CommandError(result.temporary ? temporary : badData, `${result.reason} (${result.dsn})`)
+  },
+}
+
+/** Enough of a mail to see what it is. */
+const contentOctets = 64 * 1024
+
+function ids(args: CommandRequest['args']): readonly string[] {
+  const list = args.ids ?? (args.id === undefined ? [] : [args.id])
+  if (!Array.isArray(list) || !list.every((id) => typeof id === 'string')) {
+    throw new CommandError(usage, 'ids must be a list of queue ids')
+  }
+  return list
+}
+
+async function* allMails(service: Administered): AsyncGenerator<QueueListing, void, void> {
+  let after = ''
+  for (;;) {
+    const page = await service.queue().ask('list', after, pageLength)
+    yield* page
+    const last = page.at(-1)
+    if (last === undefined || page.length < pageLength) return
+    after = last.queueId
+  }
+}
+
+async function allIds(service: Administered): Promise<string[]> {
+  const all: string[] = []
+  for await (const mail of allMails(service)) all.push(mail.queueId)
+  return all
+}
+
+function submitter(given: unknown): ClientInfo {
+  const user = (given as { user?: unknown } | undefined)?.user
+  return { address: 'local', port: 0, protocol: 'local', ...(typeof user === 'string' ? { user } : {}) }
+}
+
+/** What a failure is called on the wire: our own words, and the exit code the command line ends with. */
+export function commandFailure(error: unknown): { exitCode: number; message: string } {
+  if (error instanceof CommandError) return { exitCode: error.exitCode, message: error.message }
+  if (error instanceof MailactorsError) return { exitCode: unavailable, message: error.message }
+  return { exitCode: internal, message: 'internal error; the log of the service says more' }
+}

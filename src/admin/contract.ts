@@ -1,0 +1,51 @@
+/** What the control socket and the admin page need of the running service; `serve.ts` provides it. */
+
+import type { AccountingContract } from '../accounting/contract.ts'
+import type { ActorRef } from '../actors/index.ts'
+import type { CacheContract } from '../cache/contract.ts'
+import type { ListenerInfo } from '../listeners/contract.ts'
+import type { ClientInfo, Content, Envelope, QueueContract } from '../queue/contract.ts'
+
+/** One actor of the live tree. */
+export interface TreeNode {
+  readonly name: string
+  readonly id: number
+  readonly thread: number
+  readonly state: string
+  readonly restarts: number
+  readonly queueLength: number
+  readonly handled: number
+  readonly children: readonly TreeNode[]
+}
+
+/** One thread of a pool. */
+export interface ThreadRow {
+  readonly pool: string
+  readonly thread: number
+  readonly actors: number
+  /** Share of time the event loop was busy since the last look, 0..1. */
+  readonly utilization: number
+  readonly heapBytes: number
+}
+
+export type SubmitResult =
+  | { readonly ok: true; readonly queueId: string }
+  | { readonly ok: false; readonly temporary: boolean; readonly dsn: string; readonly reason: string }
+
+export interface Administered {
+  readonly hostname: string
+  readonly version: string
+  readonly startedAt: number
+  listeners(): Promise<readonly ListenerInfo[]>
+  tree(): Promise<TreeNode>
+  threads(): Promise<readonly ThreadRow[]>
+  readonly queue: () => ActorRef<QueueContract>
+  readonly cache: () => ActorRef<CacheContract>
+  readonly accounting: () => ActorRef<AccountingContract>
+  /** Takes a mail from a local user; answers when it is on stable storage. */
+  submit(envelope: Envelope, content: Content, client: ClientInfo): Promise<SubmitResult>
+  /** Names what could not change in the running service. */
+  reload(): Promise<readonly string[]>
+  /** Returns at once; the service ends afterwards. */
+  stop(now: boolean): void
+}

@@ -1,0 +1,47 @@
+import type { CacheStatistics } from '../cache/contract.ts'
+import type { ListenerInfo } from '../listeners/contract.ts'
+import type { QueueCounts } from '../queue/contract.ts'
+import type { Administered, ThreadRow } from './contract.ts'
+
+/** One screen about the running service: `mailactors status`, and the admin page. */
+export interface Status {
+  readonly hostname: string
+  readonly version: string
+  readonly pid: number
+  readonly startedAt: number
+  readonly uptimeMs: number
+  readonly listeners: readonly ListenerInfo[]
+  /** Logged-in sessions by service. */
+  readonly sessions: Readonly<Record<string, number>>
+  readonly queue: QueueCounts
+  readonly cache: CacheStatistics
+  readonly threads: readonly ThreadRow[]
+  /** Resident memory of the process, in octets. */
+  readonly rssBytes: number
+}
+
+/** @throws AskError when a part of the service does not answer in time. */
+export async function readStatus(service: Administered): Promise<Status> {
+  const [listeners, sessions, queue, cache, threads] = await Promise.all([
+    service.listeners(),
+    service.accounting().ask('sessions'),
+    service.queue().ask('counts'),
+    service.cache().ask('stats'),
+    service.threads(),
+  ])
+  const byService: Record<string, number> = {}
+  for (const session of sessions) byService[session.service] = (byService[session.service] ?? 0) + 1
+  return {
+    hostname: service.hostname,
+    version: service.version,
+    pid: process.pid,
+    startedAt: service.startedAt,
+    uptimeMs: Date.now() - service.startedAt,
+    listeners,
+    sessions: byService,
+    queue,
+    cache,
+    threads,
+    rssBytes: process.memoryUsage.rss(),
+  }
+}

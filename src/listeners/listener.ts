@@ -1,0 +1,186 @@
+/**
+ * A listener accepts connections and hands each to a session actor of its own, on a thread of the
+ * `connections` pool. It reads nothing: a socket moves before its first byte. Unix sockets cannot move, so
+ * their sessions run beside the listener.
+ */
+import { chmodSync, rmSync, statSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import {
+  type ActorContext,
+  type ActorRef,
+  type AnyActorDefinition,
+  actor,
+  MailactorsError,
+  type StartChildResult,
+  type SupervisorContract,
+} from '../actors/index.ts'
+import type { Config, ListenerConfig } from '../config/settings.ts'
+import type { ListenerContract, ListenerInfo } from './contract.ts'
+
+/** A listener could not be opened: the port is taken, the address is not ours, the path cannot be made. */
+export class ListenError extends MailactorsError {
+  readonly code = 'MA_LISTEN'
+}
+
+export interface ListenerArgs {
+  readonly listener: ListenerConfig
+  /** What serves a connection; started with `{ service, listener, session }`. */
+  readonly session: AnyActorDefinition
+  /** Line that turns a client away when there is no room for it, without its CRLF. */
+  readonly busy: string
+}
+
+/** Connections the kernel keeps for us while we are busy. */
+const backlog = 1024
+
+class Listener {
+  readonly #context: ActorContext<ListenerContract>
+  readonly #args: ListenerArgs
+  readonly #server: Server
+  readonly #sessions: ActorRef<SupervisorContract>
+  readonly #maxConnections: number
+  /** Distinguishes the sessions of this start of this listener from those of earlier ones. */
+  readonly #prefix: string
+  /** Sessions alive of all listeners: the limit is for the service, and all listeners share the main thread. */
+  readonly #open: { sessions: number }
+  #accepted = 0
+  #refused = 0
+
+  constructor(context: ActorContext<ListenerContract>, args: ListenerArgs) {
+    const sessions = context.whereis<SupervisorContract>('sessions')
+    if (sessions === undefined) throw new ListenError('the session supervisor is not running')
+    this.#context = context
+    this.#args = args
+    this.#sessions = sessions
+    this.#maxConnections = context.setting<Config>('config')?.limits.max_connections ?? 20_000
+    this.#open = context.local('listeners.open', () => ({ sessions: 0 }))
+    this.#prefix = `${context.clock.now().toString(36)}${context.self.id.toString(36)}`
+    // allowHalfOpen: a client may send its last command and FIN together and still wants the reply.
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) =>
+      this.#accept(socket),
+    )
+  }
+
+  async listen(): Promise<this> {
+    const { address } = this.#args.listener
+    const unixPath = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined
+    if (unixPath !== undefined) await removeStaleSocket(unixPath)
+    const target = unixPath === undefined ? hostAndPort(address) : { path: unixPath }
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) => {
+        const details = { address, service: this.#args.listener.service, errno: error.code }
+        reject(new ListenError(`cannot listen on ${address}: ${error.message}`, details, { cause: error }))
+      })
+      this.#server.listen({ ...target, backlog }, resolve)
+    })
+    // Whoever may open the path may submit mail to local users; who that is, the folder's mode decides.
+    if (unixPath !== undefined) chmodSync(unixPath, 0o666)
+    this.#server.removeAllListeners('error')
+    // Out of file descriptors, mostly. The connections wait in the backlog.
+    this.#server.on(
+      'error',
+      this.#context.bind((error: Error) =>
+        this.#context.log.error({ event: 'listener.error', address, error: error.message }, 'accept failed'),
+      ),
+    )
+    return this
+  }
+
+  info(): ListenerInfo {
+    const { service, tls } = this.#args.listener
+    return { service, address: this.#boundAddress(), tls, accepted: this.#accepted, refused: this.#refused }
+  }
+
+  async terminate(): Promise<void> {
+    // The sessions are not ours to close: only no new ones from here.
+    this.#server.close()
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#open.sessions >= this.#maxConnections) {
+      this.#refuse(socket, 'limits.max_connections is reached')
+      return
+    }
+    this.#accepted++
+    this.#open.sessions++
+    const session = `${this.#prefix}-${this.#accepted.toString(36)}`
+    const { listener } = this.#args
+    // A socket that dies before it has an owner has nobody else to hear of it.
+    socket.on('error', ignore)
+    const started = this.#sessions.ask('startChild', {
+      id: session,
+      actor: this.#args.session,
+      args: { service: listener.service, listener, session },
+      placement: listener.address.startsWith('unix:') ? 'here' : { pool: 'connections' },
+      restart: 'temporary',
+      socket,
+    })
+    const failed = this.#context.bind((why: string) => {
+      this.#open.sessions--
+      this.#refuse(socket, why)
+    })
+    started.then(
+      this.#context.bind((result: StartChildResult) => {
+        // Its end, on whatever thread, makes room again.
+        if (result.ok) this.#context.monitor(result.ref)
+        else failed(result.reason?.message ?? result.error)
+      }),
+      (error: Error) => failed(error.message),
+    )
+  }
+
+  handleDown(): void {
+    this.#open.sessions--
+  }
+
+  #refuse(socket: Socket, why: string): void {
+    this.#refused++
+    this.#context.log.warn({ event: 'session.refused', service: this.#args.listener.service, reason: why })
+    if (!socket.destroyed) {
+      socket.end(`${this.#args.busy}\r\n`)
+      socket.destroySoon()
+    }
+  }
+
+  #boundAddress(): string {
+    const bound = this.#server.address()
+    if (bound === null) return this.#args.listener.address
+    if (typeof bound === 'string') return `unix:${bound}`
+    return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`
+  }
+}
+
+function ignore(): void {}
+
+/** Splits `host:port`, `[v6]:port` or `:port`; the configuration has checked the form. */
+export function hostAndPort(address: string): { host?: string; port: number } {
+  const colon = address.lastIndexOf(':')
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1')
+  const port = Number(address.slice(colon + 1))
+  return host === '' || host === '*' ? { port } : { host, port }
+}
+
+/** A socket file that nobody answers on was left behind by a crash. One that somebody answers on is not ours to take. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket()) throw new ListenError(`cannot listen on ${path}: there is a file that is no socket`)
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = connect({ path })
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (answered)
+    throw new ListenError(`cannot listen on ${path}: another process does`, { errno: 'EADDRINUSE' })
+  rmSync(path, { force: true })
+}
+
+/** One per `[[listener]]`; lives in the main thread, because that is where connections are accepted. */
+export const listenerActor = actor<ListenerContract, ListenerArgs>({
+  name: 'listener',
+  module: import.meta.url,
+  init: (context, args) => new Listener(context, args).listen(),
+})
