@@ -1,0 +1,199 @@
+/**
+ * Delivery into a Maildir: `tmp/` → write → fsync → rename into `new/` → fsync of `new/`, and only then the
+ * promise is fulfilled. It needs no lock, no index and no actor; any thread may do it.
+ *
+ * File names are `SECONDS.MmicrosecondsPpidTthreadQn.host,S=octets,W=octets`: `S` the size on disk, `W` the size
+ * with CRLF line ends, which saves readers from opening the mail to learn it.
+ */
+import {
+  close,
+  closeSync,
+  fsync,
+  fsyncSync,
+  mkdirSync,
+  open,
+  openSync,
+  read,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pid } from 'node:process'
+import { promisify } from 'node:util'
+import { threadId } from 'node:worker_threads'
+import type { Content } from '../queue/contract.ts'
+import { errnoOf, mailboxError } from './errors.ts'
+import { AsIsWriter, LfWriter } from './line-ends.ts'
+
+export interface DeliverOptions {
+  /** Part of the file name, as the Maildir convention wants it. */
+  readonly hostname: string
+  /** Goes in front of the content: Return-Path, Delivered-To, Received. Lines end in CRLF. */
+  readonly prefix?: Uint8Array
+  /** Stores CRLF line ends as they came instead of LF. */
+  readonly saveCrlf?: boolean
+  /** `false`: not flushed to the disk; a crash of the machine may lose the mail. */
+  readonly fsync?: boolean
+}
+
+export interface Delivered {
+  /** Path of the file in `new/`. Another program may have moved it by the time you look. */
+  readonly file: string
+  /** Octets on disk. */
+  readonly size: number
+}
+
+/** A piece that is handled at once: small enough not to keep other sessions of the thread waiting. */
+const pieceOctets = 256 * 1024
+
+const fsyncAsync = promisify(fsync)
+const openAsync = promisify(open)
+const closeAsync = promisify(close)
+const readAsync = promisify(read)
+
+// Names must be unique in the whole process, whatever runs in it: this is why it is not part of any actor.
+let sequence = 0
+let lastMicroseconds = 0
+
+/** A file name that no other delivery on this host uses. Times never go back within a thread. */
+export function uniqueName(hostname: string): string {
+  const now = Math.max(Math.floor((performance.timeOrigin + performance.now()) * 1000), lastMicroseconds + 1)
+  lastMicroseconds = now
+  const seconds = Math.floor(now / 1_000_000)
+  const host = hostname
+    .replaceAll('/', '\\057')
+    .replaceAll(':', '\\072')
+    .replaceAll(/[\s,\0]/g, '_')
+  return `${seconds}.M${now % 1_000_000}P${pid}T${threadId}Q${++sequence}.${host}`
+}
+
+/**
+ * Stores one mail. When it is fulfilled the mail is on stable storage; when it is rejected nothing was stored,
+ * and nothing is left in `tmp/`. Creates the Maildir (mode 0700) when it is missing.
+ * @throws MailboxError: `MA_MAILBOX_FULL`, `MA_MAILBOX_PERMISSION`, `MA_MAILBOX_IO`.
+ */
+export async function deliver(
+  maildir: string,
+  content: Content,
+  options: DeliverOptions,
+): Promise<Delivered> {
+  const name = uniqueName(options.hostname)
+  const temporary = join(maildir, 'tmp', name)
+  let fd = -1
+  let placed: string | undefined
+  try {
+    fd = openNew(maildir, temporary)
+    const writer = options.saveCrlf === true ? new AsIsWriter() : new LfWriter()
+    const { prefix } = options
+    if (prefix !== undefined && 'bytes' in content && content.bytes.length + prefix.length <= pieceOctets) {
+      // One write instead of two, and one conversion.
+      writeAll(fd, writer.push(Buffer.concat([prefix, content.bytes])))
+    } else {
+      if (prefix !== undefined) writeAll(fd, writer.push(prefix))
+      if ('bytes' in content) await writeBytes(fd, writer, content.bytes)
+      else await copyFile(fd, writer, content.file, content.size)
+    }
+    writeAll(fd, writer.end())
+    // Other sessions of this thread go on while the disk works: only the flushes are worth a thread switch,
+    // the other calls touch the page cache and cost microseconds.
+    if (options.fsync !== false) await fsyncAsync(fd)
+    closeSync(fd)
+    fd = -1
+    const file = join(maildir, 'new', `${name},S=${writer.physical},W=${writer.virtual}`)
+    renameSync(temporary, file)
+    placed = file
+    if (options.fsync !== false) await syncFolder(join(maildir, 'new'))
+    return { file, size: writer.physical }
+  } catch (error) {
+    if (fd !== -1) closeSync(fd)
+    remove(placed ?? temporary)
+    throw mailboxError(error, 'storing a mail', maildir)
+  }
+}
+
+function openNew(maildir: string, path: string): number {
+  try {
+    return openSync(path, 'wx', 0o600)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    createMaildir(maildir)
+    return openSync(path, 'wx', 0o600)
+  }
+}
+
+/** Makes `cur/`, `new/` and `tmp/` where they are missing, and the folders above; durable when it returns. */
+export function createMaildir(maildir: string): void {
+  let top: string | undefined
+  for (const folder of ['cur', 'new', 'tmp']) {
+    const created = mkdirSync(join(maildir, folder), { recursive: true, mode: 0o700 })
+    top ??= created
+  }
+  if (top === undefined) return
+  // A folder survives a crash once the folder above it is flushed: from the Maildir up to what existed before.
+  for (let path = maildir; ; path = dirname(path)) {
+    const fd = openSync(path, 'r')
+    try {
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    if (path === dirname(top) || path === dirname(path) || !path.startsWith(dirname(top))) return
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  let written = 0
+  while (written < bytes.length) written += writeSync(fd, bytes, written)
+}
+
+/** Lets other sessions of the thread run between the pieces of a large mail. */
+const breathe = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+async function writeBytes(fd: number, writer: LfWriter | AsIsWriter, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; at += pieceOctets) {
+    if (at > 0) await breathe()
+    writeAll(fd, writer.push(bytes.subarray(at, at + pieceOctets)))
+  }
+}
+
+async function copyFile(
+  fd: number,
+  writer: LfWriter | AsIsWriter,
+  file: string,
+  size: number,
+): Promise<void> {
+  const source = await openAsync(file, 'r')
+  try {
+    const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(size, pieceOctets)))
+    let copied = 0
+    while (copied < size) {
+      const { bytesRead } = await readAsync(source, buffer, 0, Math.min(buffer.length, size - copied), copied)
+      if (bytesRead === 0) {
+        throw Object.assign(new Error(`${file} is shorter than it was`), { code: 'EIO', path: file })
+      }
+      writeAll(fd, writer.push(buffer.subarray(0, bytesRead)))
+      copied += bytesRead
+    }
+  } finally {
+    await closeAsync(source)
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const fd = openSync(folder, 'r')
+  try {
+    await fsyncAsync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    // Was never created, or its folder cannot be written any more: the scan of tmp/ takes it after 36 hours.
+    if (errnoOf(error) === undefined) throw error
+  }
+}
