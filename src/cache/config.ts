@@ -1,0 +1,16 @@
+import { duration } from '../config/schema.ts'
+
+/** Table `[cache]`. */
+export const cacheSettings = {
+  ttl_limit: duration({
+    default: 2_000,
+    min: 1,
+    max: 86_400_000,
+    doc: 'No idle connection and no binding of a destination lives longer than this, whatever a transport asks for.',
+  }),
+  status_update_time: duration({
+    default: 600_000,
+    min: 1_000,
+    doc: 'How often hits, misses and peak sizes are logged, as the event `cache.statistics`.',
+  }),
+}

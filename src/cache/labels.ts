@@ -1,0 +1,56 @@
+/**
+ * The keys of the connection cache, built here and nowhere else: whoever looks up and whoever saves must agree.
+ * A label joins its fields with `:`; an empty field is `-`, and one that contains either, or looks like
+ * what it is not, is written as `=` and base64url.
+ */
+
+/** What a connection was made for: the same label means "any connection to this destination will do". */
+export interface DestinationKey {
+  /** Name of the transport; stands for all its settings. */
+  readonly transport: string
+  /** Next hop of the request as written, also when the connection goes to a fallback relay. */
+  readonly nexthop: string
+  /** Only when credentials depend on the sender. */
+  readonly sender?: string
+  readonly smtputf8?: boolean
+}
+
+/** What makes connections to one server address interchangeable. */
+export interface EndpointKey {
+  readonly transport: string
+  readonly sender?: string
+  /** IP address, or the path of a unix socket. */
+  readonly address: string
+  /** 0 for unix sockets. */
+  readonly port: number
+  /** Only when credentials or certificate checks depend on them. */
+  readonly nexthop?: string
+  readonly host?: string
+  readonly tlsLevel?: string
+  readonly smtputf8?: boolean
+}
+
+export function destinationLabel(key: DestinationKey): string {
+  return `${field(key.transport)}:${field(key.sender)}:${field(key.nexthop)}:${key.smtputf8 === true ? 1 : 0}`
+}
+
+export function endpointLabel(key: EndpointKey): string {
+  return [
+    field(key.transport),
+    field(key.sender),
+    field(key.nexthop),
+    field(key.host),
+    field(key.address),
+    key.port,
+    field(key.tlsLevel),
+    key.smtputf8 === true ? 1 : 0,
+  ].join(':')
+}
+
+function field(value: string | undefined): string {
+  if (value === undefined || value === '') return '-'
+  if (value === '-' || value.startsWith('=') || value.includes(':')) {
+    return `=${Buffer.from(value).toString('base64url')}`
+  }
+  return value
+}

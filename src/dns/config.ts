@@ -1,0 +1,45 @@
+import { boolean, duration, integer, list } from '../config/schema.ts'
+
+/** Table `[dns]`. */
+export const dnsSettings = {
+  servers: list({
+    default: [],
+    doc: 'Name servers to ask: `address`, `address:port`, `[v6]:port`. Empty: those of the system.',
+  }),
+  disable_dns_lookups: boolean({
+    default: false,
+    doc: 'No DNS at all: destinations are hosts, looked up as the system looks up hosts.',
+  }),
+  timeout: duration({
+    default: 5_000,
+    min: 10,
+    max: 60_000,
+    doc: 'How long one try waits for the answer of one name server.',
+  }),
+  tries: integer({
+    default: 3,
+    min: 1,
+    max: 10,
+    doc: 'How often each name server is asked before the lookup fails for now.',
+  }),
+}
+
+/** Table `[net]`: which addresses are ours, and which protocols are used. */
+export const netSettings = {
+  inet_protocols: list({
+    default: ['all'],
+    doc: 'Address families used for delivery: `all`, `ipv4`, `ipv6`.',
+    check: (value) => {
+      const wrong = value.find((word) => !['all', 'ipv4', 'ipv6'].includes(word))
+      return wrong === undefined ? undefined : `\`${wrong}\` is not \`all\`, \`ipv4\` or \`ipv6\``
+    },
+  }),
+  inet_interfaces: list({
+    default: ['all'],
+    doc: 'Our own addresses, for the detection of mail that would come back to us: `all`, `loopback-only` or addresses.',
+  }),
+  proxy_interfaces: list({
+    default: [],
+    doc: 'Addresses under which a proxy or NAT in front of us is reached; they count as our own.',
+  }),
+}

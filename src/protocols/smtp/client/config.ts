@@ -1,0 +1,240 @@
+/**
+ * Settings of the delivery client: `smtpSettings` is the table `[smtp]`, `lmtpSettings` the table `[lmtp]`. A key
+ * of `[lmtp]` that the user does not set has the effective value of the same key of `[smtp]`, except those in
+ * `lmtpOwnKeys`, which have a default of their own. `inheritLmtp` does that, once, when the configuration is loaded.
+ */
+import {
+  boolean,
+  choice,
+  duration,
+  type Entry,
+  integer,
+  list,
+  type Settings,
+  string,
+} from '../../../config/schema.ts'
+
+const second = 1_000
+
+/** A limit on one wait for the server; zero would mean "at once", which no server can meet. */
+const wait = (defaultMs: number, doc: string): Entry<number> =>
+  duration({ default: defaultMs, min: 1, max: 86_400_000, doc })
+
+const tlsLevels = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure', 'dane', 'dane-only'] as const
+
+export const smtpSettings = {
+  relayhost: string({
+    default: '',
+    doc: 'Next hop of all mail that [transport] does not route: `domain`, `domain:port`, `[host]` or `[host]:port`; brackets skip the MX lookup. Empty: the domain of the recipient.',
+  }),
+  fallback_relay: list({
+    default: [],
+    doc: 'Next hops tried last, when a destination cannot be looked up or its servers cannot be used for now.',
+  }),
+  tcp_port: string({
+    default: 'smtp',
+    doc: 'Port of destinations that name none: a number or a service name.',
+  }),
+
+  helo_name: string({ default: '', doc: 'Name in EHLO and HELO. Empty: `hostname`.' }),
+  always_send_ehlo: boolean({
+    default: true,
+    doc: 'Greet with EHLO even when the server does not announce ESMTP.',
+  }),
+  never_send_ehlo: boolean({ default: false, doc: 'Always greet with HELO.' }),
+  discard_ehlo_keywords: list({
+    default: [],
+    doc: 'Extensions to ignore even when the server offers them, such as `pipelining` or `dsn`.',
+  }),
+  skip_5xx_greeting: boolean({
+    default: true,
+    doc: 'A server that greets with 5xx is passed over like one that greets with 4xx. If false, the mail is returned.',
+  }),
+  skip_quit_response: boolean({ default: true, doc: 'Close after QUIT without waiting for its reply.' }),
+  quote_rfc821_envelope: boolean({
+    default: true,
+    doc: 'Quote local parts that need it in MAIL FROM and RCPT TO, as RFC 5321 section 4.1.2 demands.',
+  }),
+  line_length_limit: integer({
+    default: 998,
+    min: 0,
+    max: 1_000_000,
+    doc: 'Octets in a line of mail, without CRLF; longer lines are folded (CRLF and a space). 0: never fold.',
+  }),
+  pix_workarounds: list({
+    default: ['disable_esmtp', 'delay_dotcrlf'],
+    doc: 'What to do when the greeting looks masked by an old firewall: `disable_esmtp` greets with HELO, `delay_dotcrlf` pauses before the final dot.',
+  }),
+  pix_workaround_threshold_time: duration({
+    default: 500 * second,
+    min: 0,
+    doc: 'Age of a mail from which on `delay_dotcrlf` applies.',
+  }),
+  pix_workaround_delay_time: duration({
+    default: 10 * second,
+    min: 1,
+    doc: 'The pause of `delay_dotcrlf`.',
+  }),
+
+  host_lookup: list({
+    default: ['dns'],
+    doc: 'Where addresses of hosts come from: `dns`, `native` (hosts file and what else the system uses). DNS is asked first.',
+    check: (value) => {
+      const wrong = value.find((word) => word !== 'dns' && word !== 'native')
+      return wrong === undefined ? undefined : `\`${wrong}\` is neither \`dns\` nor \`native\``
+    },
+  }),
+  dns_support_level: choice(['', 'disabled', 'enabled', 'dnssec'], {
+    default: '',
+    doc: '`disabled`: no MX lookups, hosts are looked up by the system. Empty: by `dns.disable_dns_lookups`.',
+  }),
+  ignore_mx_lookup_error: boolean({
+    default: false,
+    doc: 'When the MX lookup fails, go on with the address of the domain itself.',
+  }),
+  defer_if_no_mx_address_found: boolean({
+    default: false,
+    doc: 'Keep mail queued when none of the mail exchangers has an address; otherwise it is returned.',
+  }),
+  address_preference: choice(['any', 'ipv4', 'ipv6'], {
+    default: 'any',
+    doc: 'Address family tried first among servers of equal preference.',
+  }),
+  balance_inet_protocols: boolean({
+    default: true,
+    doc: 'Leave room for both address families within `mx_address_limit`.',
+  }),
+  randomize_addresses: boolean({
+    default: true,
+    doc: 'Try servers of equal preference in random order, RFC 5321 section 5.1.',
+  }),
+  mx_address_limit: integer({
+    default: 5,
+    min: 0,
+    max: 1_000,
+    doc: 'Addresses tried for one destination and attempt. 0: no limit.',
+  }),
+  mx_session_limit: integer({
+    default: 2,
+    min: 0,
+    max: 1_000,
+    doc: 'Sessions that got past EHLO for one destination and attempt. 0: no limit.',
+  }),
+  bind_address: string({ default: '', doc: 'IPv4 address to connect from. Empty: the system chooses.' }),
+  bind_address6: string({ default: '', doc: 'IPv6 address to connect from. Empty: the system chooses.' }),
+  bind_address_enforce: boolean({
+    default: false,
+    doc: 'Do not connect when the bind address cannot be used; otherwise the system chooses one.',
+  }),
+
+  connect_timeout: duration({
+    default: 30 * second,
+    min: 0,
+    max: 86_400_000,
+    doc: 'Limit for the TCP connection. 0: the limit of the operating system.',
+  }),
+  helo_timeout: wait(300 * second, 'Limit for the greeting and for the reply to EHLO or HELO.'),
+  mail_timeout: wait(300 * second, 'Limit for the reply to MAIL FROM.'),
+  rcpt_timeout: wait(300 * second, 'Limit for the reply to RCPT TO.'),
+  data_init_timeout: wait(120 * second, 'Limit for the reply to DATA.'),
+  data_xfer_timeout: wait(180 * second, 'Limit for each write of content.'),
+  data_done_timeout: wait(
+    600 * second,
+    'Limit for the reply to the final dot. Giving up earlier means duplicates.',
+  ),
+  rset_timeout: wait(20 * second, 'Limit for the reply to RSET, also as the probe of a reused connection.'),
+  quit_timeout: wait(300 * second, 'Limit for the reply to QUIT.'),
+  starttls_timeout: wait(300 * second, 'Limit for STARTTLS and for the TLS handshake.'),
+
+  connection_cache_destinations: list({
+    default: [],
+    doc: 'Destinations whose connections are always kept for the next delivery: domains, or socket paths of LMTP.',
+  }),
+  connection_cache_on_demand: boolean({
+    default: true,
+    doc: 'Keep connections while a destination has much mail waiting.',
+  }),
+  connection_cache_time_limit: duration({
+    default: 2 * second,
+    min: 0,
+    doc: 'How long a connection may be idle in the cache. `cache.ttl_limit` caps it.',
+  }),
+  connection_reuse_time_limit: duration({
+    default: 300 * second,
+    min: 0,
+    doc: 'Age from which on a connection is closed after its delivery.',
+  }),
+  connection_reuse_count_limit: integer({
+    default: 0,
+    min: 0,
+    doc: 'How often a connection is used again before it is closed. 0: no limit.',
+  }),
+
+  tls_security_level: choice(tlsLevels, {
+    default: 'may',
+    doc: 'TLS towards servers. `may` uses it when the server offers it.',
+  }),
+}
+
+/** LMTP says LHLO where SMTP says EHLO; these keys are named after it. */
+const lhloNames = {
+  helo_name: 'lhlo_name',
+  helo_timeout: 'lhlo_timeout',
+  discard_ehlo_keywords: 'discard_lhlo_keywords',
+} as const
+
+/** Not of LMTP: it has no relay host of its own, no HELO, no MX lookup. */
+const smtpOnly = ['relayhost', 'always_send_ehlo', 'never_send_ehlo', 'ignore_mx_lookup_error'] as const
+
+type LhloKeys = typeof lhloNames
+type SmtpOnlyKey = (typeof smtpOnly)[number]
+type LmtpTable = Omit<typeof smtpSettings, keyof LhloKeys | SmtpOnlyKey> & {
+  [K in keyof LhloKeys as LhloKeys[K]]: (typeof smtpSettings)[K]
+}
+
+/** Keys of `[lmtp]` that do not follow `[smtp]`, with their defaults. */
+const lmtpOwn = {
+  fallback_relay: [] as readonly string[],
+  tcp_port: '24',
+  connect_timeout: 0,
+  skip_quit_response: false,
+  tls_security_level: 'none',
+} as const
+
+export const lmtpSettings: LmtpTable = Object.fromEntries(
+  Object.entries(smtpSettings)
+    .filter(([key]) => !(smtpOnly as readonly string[]).includes(key))
+    .map(([key, entry]) => {
+      const own = key in lmtpOwn ? { default: lmtpOwn[key as keyof typeof lmtpOwn] } : {}
+      const inherited = key in lmtpOwn ? '' : ` Unset: as \`smtp.${key}\`.`
+      return [lhloNames[key as keyof LhloKeys] ?? key, { ...entry, ...own, doc: `${entry.doc}${inherited}` }]
+    }),
+) as unknown as LmtpTable
+
+/** Keys of `[lmtp]` whose default does not come from `[smtp]`. */
+export const lmtpOwnKeys: ReadonlySet<string> = new Set(Object.keys(lmtpOwn))
+
+export type SmtpSettings = Settings<typeof smtpSettings>
+export type LmtpSettings = Settings<typeof lmtpSettings>
+
+/** The effective `[lmtp]`: what the user wrote there (normalised), its own defaults, else the effective `[smtp]`. */
+export function inheritLmtp(smtp: SmtpSettings, written: Readonly<Record<string, unknown>>): LmtpSettings {
+  const from = new Map(Object.entries(lhloNames).map(([key, lmtpKey]) => [lmtpKey as string, key]))
+  return Object.fromEntries(
+    Object.entries(lmtpSettings).map(([key, entry]) => {
+      if (key in written) return [key, written[key]]
+      if (lmtpOwnKeys.has(key)) return [key, entry.default]
+      return [key, smtp[(from.get(key) ?? key) as keyof SmtpSettings]]
+    }),
+  ) as LmtpSettings
+}
+
+/** Settings of one transport, under the names of `[smtp]` whichever the protocol. */
+export type ClientSettings = SmtpSettings
+
+/** The settings of a transport: `lmtp` speaks LMTP with `[lmtp]`, every other name SMTP with `[smtp]`. */
+export function clientSettings(smtp: SmtpSettings, lmtp: LmtpSettings, transport: string): ClientSettings {
+  if (transport !== 'lmtp') return smtp
+  const { lhlo_name: helo_name, lhlo_timeout: helo_timeout, discard_lhlo_keywords, ...rest } = lmtp
+  return { ...smtp, ...rest, helo_name, helo_timeout, discard_ehlo_keywords: discard_lhlo_keywords }
+}
