@@ -1,0 +1,93 @@
+/**
+ * All settings, joined from the folders they belong to, and the type of the effective configuration. Each
+ * actor reads it as `context.setting<Config>('config')`: plain data with normalised values (milliseconds,
+ * octets, absolute paths), the same on each thread.
+ */
+import { limitsSettings } from '../accounting/config.ts'
+import { authSettings } from '../auth/config.ts'
+import { cacheSettings } from '../cache/config.ts'
+import { dnsSettings } from '../dns/config.ts'
+import { mailSettings } from '../mailbox/config.ts'
+import { pop3Settings } from '../protocols/pop3/config.ts'
+import { lmtpSettings, smtpSettings } from '../protocols/smtp/client/config.ts'
+import { smtpdSettings } from '../protocols/smtp/server/config.ts'
+import { queueSettings } from '../queue/config.ts'
+import { map, type Settings } from './schema.ts'
+import {
+  adminSettings,
+  generalSettings,
+  type listenerServices,
+  listenerSettings,
+  logSettings,
+  poolsSettings,
+  type tlsModes,
+  tlsSettings,
+} from './tables.ts'
+
+/** Table `[transport]`: free keys. */
+export const transportSetting = map({
+  default: {},
+  doc: 'Destination domain to `transport:nexthop` (`smtp:[10.0.0.9]:25`, `lmtp:unix:/run/lmtp.sock`). `example.com` is the domain alone, `.example.com` what is below it, `*` everything; the most specific entry wins.',
+  check: (routes) => {
+    for (const [domain, route] of Object.entries(routes)) {
+      if (!/^[a-z][a-z0-9_-]*:/i.test(route) && route !== '')
+        return `of "${domain}" must be transport:nexthop, such as smtp:[10.0.0.9]:25`
+    }
+    return undefined
+  },
+})
+
+/** The tables of a configuration file by name, in the order of the reference. `listener`, `transport` and `pools` are apart. */
+export const tables = {
+  tls: tlsSettings,
+  auth: authSettings,
+  mail: mailSettings,
+  pop3: pop3Settings,
+  smtpd: smtpdSettings,
+  queue: queueSettings,
+  smtp: smtpSettings,
+  lmtp: lmtpSettings,
+  cache: cacheSettings,
+  dns: dnsSettings,
+  limits: limitsSettings,
+  log: logSettings,
+  admin: adminSettings,
+} as const
+
+/** One `[[listener]]`. `address` is `host:port`, `[v6]:port`, `:port` or `unix:/absolute/path`. */
+export interface ListenerConfig {
+  readonly service: (typeof listenerServices)[number]
+  readonly address: string
+  readonly tls: (typeof tlsModes)[number]
+  readonly proxy_protocol: boolean
+}
+
+export type PoolName = keyof typeof poolsSettings
+export type PoolConfig = Settings<(typeof poolsSettings)['connections']>
+
+export type SmtpConfig = Settings<typeof smtpSettings>
+/** `[lmtp]`: its own settings, and each of `[smtp]` that it does not set. */
+export type LmtpConfig = Omit<SmtpConfig, keyof typeof lmtpSettings> & Settings<typeof lmtpSettings>
+
+/** The effective configuration. */
+export interface Config extends Settings<typeof generalSettings> {
+  readonly listener: readonly ListenerConfig[]
+  readonly tls: Settings<typeof tlsSettings>
+  /** `passwd_file` is filled in: never empty. */
+  readonly auth: Settings<typeof authSettings>
+  readonly mail: Settings<typeof mailSettings>
+  readonly pop3: Settings<typeof pop3Settings>
+  readonly smtpd: Settings<typeof smtpdSettings>
+  readonly queue: Settings<typeof queueSettings>
+  readonly smtp: SmtpConfig
+  readonly lmtp: LmtpConfig
+  readonly transport: Readonly<Record<string, string>>
+  readonly cache: Settings<typeof cacheSettings>
+  readonly dns: Settings<typeof dnsSettings>
+  readonly pools: { readonly [P in PoolName]: PoolConfig }
+  readonly limits: Settings<typeof limitsSettings>
+  readonly log: Settings<typeof logSettings>
+  readonly admin: Settings<typeof adminSettings>
+}
+
+export { generalSettings, listenerSettings, poolsSettings }

@@ -1,0 +1,144 @@
+/** The tables that belong to the service as a whole. Those of a part stand in that part's `config.ts`. */
+import { boolean, choice, duration, integer, integerOr, path, string } from './schema.ts'
+
+const hostnamePattern = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/i
+
+/** Keys outside any table. */
+export const generalSettings = {
+  hostname: string({
+    default: '',
+    doc: 'The name of this machine in greetings, `Received` fields and new Message-Ids. Empty: what the system says. Mail for it is always local.',
+    check: (value) =>
+      value === '' || hostnamePattern.test(value) ? undefined : 'is not a host name such as mail.example.org',
+  }),
+  data_dir: path({
+    default: './mailactors-data',
+    live: false,
+    doc: 'Where the queue, the mail, the indexes and the control socket are. One service per data directory.',
+    check: (value) => (value === '' ? 'cannot be empty' : undefined),
+  }),
+  shutdown_timeout: duration({
+    default: 30_000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'How long running deliveries may go on after a stop was asked for. What is not done by then stays in the queue.',
+  }),
+}
+
+export const listenerServices = ['pop3', 'smtp', 'submission', 'lmtp', 'admin'] as const
+export const tlsModes = ['off', 'starttls', 'implicit'] as const
+
+/** Keys of one `[[listener]]`. */
+export const listenerSettings = {
+  service: choice(listenerServices, {
+    default: 'smtp',
+    live: false,
+    doc: 'What is spoken there. Required. `submission` is `smtp` for mail programs: login needed before mail is taken for other hosts.',
+  }),
+  address: string({
+    default: '',
+    live: false,
+    doc: 'Where to listen: `host:port`, `[v6]:port`, `:port` (all addresses), `unix:/path`. Required. Port 0 lets the system choose; `status` and the `ready` line name the choice.',
+  }),
+  tls: choice(tlsModes, {
+    default: 'off',
+    live: false,
+    doc: '`starttls` offers TLS in the protocol, `implicit` begins with it. Unset: `starttls` when `tls.cert` is given, else `off`. Unix sockets and `admin` are always `off` unless said otherwise.',
+  }),
+  proxy_protocol: boolean({
+    default: false,
+    live: false,
+    doc: 'Whether each connection begins with a PROXY header (version 1 or 2) of a load balancer. Then nobody else must be able to connect.',
+  }),
+}
+
+/** Table `[tls]`. */
+export const tlsSettings = {
+  cert: path({ default: '', doc: 'Certificate of this server with its chain, PEM. Empty: no TLS.' }),
+  key: path({ default: '', doc: 'Private key of `cert`, PEM. Empty: it is in the same file.' }),
+}
+
+const poolTable = (pool: {
+  minThreads: number
+  maxThreads: number | 'auto'
+  minOfThreads: number
+  what: string
+}) => ({
+  min_threads: integer({
+    default: pool.minThreads,
+    min: pool.minOfThreads,
+    max: 256,
+    live: false,
+    doc: `Threads that are always there for ${pool.what}.`,
+  }),
+  max_threads: integerOr(['auto'], {
+    default: pool.maxThreads,
+    min: 1,
+    max: 256,
+    live: false,
+    doc: `Most threads for ${pool.what}. \`auto\`: as many as there are cores.`,
+  }),
+  actors_per_thread: integer({
+    default: 5_000,
+    min: 1,
+    max: 1_000_000,
+    live: false,
+    doc: 'Actors one thread hosts before it counts as full. 1: each gets a thread of its own.',
+  }),
+  max_use: integer({
+    default: 0,
+    min: 0,
+    live: false,
+    doc: 'A thread is replaced after so many actors. 0: never.',
+  }),
+  max_idle: duration({
+    default: 100_000,
+    min: 1_000,
+    live: false,
+    doc: 'A thread beyond `min_threads` ends after this long without actors.',
+  }),
+})
+
+/** Tables `[pools.NAME]`. */
+export const poolsSettings = {
+  connections: poolTable({
+    minThreads: 1,
+    maxThreads: 'auto',
+    minOfThreads: 1,
+    what: 'server sessions (POP3, SMTP, LMTP)',
+  }),
+  deliveries: poolTable({ minThreads: 1, maxThreads: 'auto', minOfThreads: 1, what: 'outbound deliveries' }),
+  storage: poolTable({
+    minThreads: 1,
+    maxThreads: 1,
+    minOfThreads: 1,
+    what: 'the queue, the connection cache and the mailboxes',
+  }),
+  jobs: poolTable({
+    minThreads: 0,
+    maxThreads: 'auto',
+    minOfThreads: 0,
+    what: 'stateless work (password hashing, conversions)',
+  }),
+}
+
+/** Table `[log]`. */
+export const logSettings = {
+  level: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+    default: 'info',
+    doc: 'The least important lines that are written.',
+  }),
+  format: choice(['auto', 'json', 'pretty', 'syslog'], {
+    default: 'auto',
+    live: false,
+    doc: '`json`: one object a line. `pretty`: for people. `auto`: `pretty` on a terminal, else `json`. `syslog`: lines as Postfix and Dovecot write them, for log analysers.',
+  }),
+}
+
+/** Table `[admin]`. */
+export const adminSettings = {
+  metrics: boolean({
+    default: true,
+    doc: 'Whether the admin listener answers `GET /metrics` in Prometheus text.',
+  }),
+}
