@@ -1,4 +1,4 @@
-import { boolean, duration, integer, list, size, string } from '../config/schema.ts'
+import { boolean, duration, integer, list, type Settings, size, string } from '../config/schema.ts'
 
 const seconds = 1000
 const minutes = 60 * seconds
@@ -141,3 +141,8 @@ export const notifySettings = {
   }),
   delay_notice_recipient: string({ default: 'postmaster', doc: 'Who gets the copies of class delay.' }),
 }
+
+/** Table `[queue]` as code sees it: milliseconds and octets. */
+export type QueueConfig = Settings<typeof queueSettings>
+export type DsnConfig = Settings<typeof dsnSettings>
+export type NotifyConfig = Settings<typeof notifySettings>
