@@ -6,12 +6,17 @@
 import { limitsSettings } from '../accounting/config.ts'
 import { authSettings } from '../auth/config.ts'
 import { cacheSettings } from '../cache/config.ts'
-import { dnsSettings } from '../dns/config.ts'
+import { dnsSettings, netSettings } from '../dns/config.ts'
 import { mailSettings } from '../mailbox/config.ts'
 import { pop3Settings } from '../protocols/pop3/config.ts'
-import { lmtpSettings, smtpSettings } from '../protocols/smtp/client/config.ts'
+import {
+  type LmtpSettings,
+  lmtpSettings,
+  type SmtpSettings,
+  smtpSettings,
+} from '../protocols/smtp/client/config.ts'
 import { smtpdSettings } from '../protocols/smtp/server/config.ts'
-import { queueSettings } from '../queue/config.ts'
+import { dsnSettings, notifySettings, queueSettings } from '../queue/config.ts'
 import { map, type Settings } from './schema.ts'
 import {
   adminSettings,
@@ -45,10 +50,13 @@ export const tables = {
   pop3: pop3Settings,
   smtpd: smtpdSettings,
   queue: queueSettings,
+  dsn: dsnSettings,
+  notify: notifySettings,
   smtp: smtpSettings,
   lmtp: lmtpSettings,
   cache: cacheSettings,
   dns: dnsSettings,
+  net: netSettings,
   limits: limitsSettings,
   log: logSettings,
   admin: adminSettings,
@@ -65,10 +73,6 @@ export interface ListenerConfig {
 export type PoolName = keyof typeof poolsSettings
 export type PoolConfig = Settings<(typeof poolsSettings)['connections']>
 
-export type SmtpConfig = Settings<typeof smtpSettings>
-/** `[lmtp]`: its own settings, and each of `[smtp]` that it does not set. */
-export type LmtpConfig = Omit<SmtpConfig, keyof typeof lmtpSettings> & Settings<typeof lmtpSettings>
-
 /** The effective configuration. */
 export interface Config extends Settings<typeof generalSettings> {
   readonly listener: readonly ListenerConfig[]
@@ -79,11 +83,15 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly pop3: Settings<typeof pop3Settings>
   readonly smtpd: Settings<typeof smtpdSettings>
   readonly queue: Settings<typeof queueSettings>
-  readonly smtp: SmtpConfig
-  readonly lmtp: LmtpConfig
+  readonly dsn: Settings<typeof dsnSettings>
+  readonly notify: Settings<typeof notifySettings>
+  readonly smtp: SmtpSettings
+  /** What `[lmtp]` does not set is as in `[smtp]`, see `inheritLmtp`. */
+  readonly lmtp: LmtpSettings
   readonly transport: Readonly<Record<string, string>>
   readonly cache: Settings<typeof cacheSettings>
   readonly dns: Settings<typeof dnsSettings>
+  readonly net: Settings<typeof netSettings>
   readonly pools: { readonly [P in PoolName]: PoolConfig }
   readonly limits: Settings<typeof limitsSettings>
   readonly log: Settings<typeof logSettings>
