@@ -74,11 +74,14 @@ export interface ActorOptions<C extends AnyContract, A> {
 
 export interface ActorDefinition<C extends AnyContract, A = undefined> extends ActorOptions<C, A> {
   readonly kind: 'actor'
+  readonly type?: 'worker' | 'supervisor'
 }
 
 /** A definition whatever its contract and arguments. */
 export interface AnyActorDefinition {
   readonly kind: 'actor'
+  /** Whether it supervises others. Set by `supervisor()`. */
+  readonly type?: 'worker' | 'supervisor'
   readonly name: string
   readonly module: string
   readonly maxQueue?: number
@@ -112,5 +115,16 @@ export function actor<C extends AnyContract, A = undefined>(
   }
   if (typeof options.init !== 'function')
     throw new UsageError('actor: init is missing', { name: options.name })
-  return Object.freeze({ ...options, kind: 'actor' as const })
+  return Object.freeze(new Definition(options)) as unknown as ActorDefinition<C, A>
+}
+
+/** @internal What `actor` returns. It is a class so that messages know a definition from other objects. */
+export class Definition {
+  readonly kind = 'actor'
+  declare readonly name: string
+  declare readonly module: string
+
+  constructor(options: { readonly name: string; readonly module: string }) {
+    Object.assign(this, options)
+  }
 }
