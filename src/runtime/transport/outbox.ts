@@ -1,0 +1,141 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { Codec } from './codec.ts'
+import { mustNudge } from './doorbell.ts'
+import type { OutboxHalf } from './link.ts'
+import { RingWriter } from './ring.ts'
+
+export interface OutboxOptions {
+  readonly codec: Codec
+  /**
+   * Called with `flush` at the first frame after a flush: the caller runs it once, at the end of its turn. Default
+   * `queueMicrotask`.
+   */
+  readonly schedule?: (flush: () => void) => void
+  /** The consumer's end is gone: its thread died or closed it. Called once, not after `close`. */
+  readonly onClose?: () => void
+  /** Most octets of payloads waiting on the side port, beyond one. Default 8 MiB. */
+  readonly maxOversize?: number
+}
+
+export interface OutboxStatistics {
+  readonly frames: number
+  /** Sends that found the ring full. */
+  readonly refused: number
+  readonly nudges: number
+}
+
+// So much is published before the turn ends: the consumer works while this thread still writes.
+const publishAfter = 1 << 15
+
+/** The sending end of a link. Frames are seen by the other thread after `flush`, once per turn. */
+export class Outbox {
+  readonly #writer: RingWriter
+  readonly #sleep: Int32Array
+  readonly #nudge: MessagePort
+  readonly #side: MessagePort
+  readonly #codec: Codec
+  readonly #schedule: (flush: () => void) => void
+  readonly #onClose: (() => void) | undefined
+  #scheduled = false
+  #closed = false
+  #waiters: ((open: boolean) => void)[] = []
+  #frames = 0
+  #refused = 0
+  #nudges = 0
+
+  constructor(half: OutboxHalf, options: OutboxOptions) {
+    this.#writer = new RingWriter(half.ring, half.side, options.maxOversize ?? 1 << 23)
+    this.#sleep = new Int32Array(half.doorbell)
+    this.#nudge = half.nudge
+    this.#side = half.side
+    this.#codec = options.codec
+    this.#schedule = options.schedule ?? queueMicrotask
+    this.#onClose = options.onClose
+    this.#nudge.on('message', () => this.#tellWaiters())
+    this.#nudge.on('close', () => {
+      if (this.#closed) return
+      this.close()
+      this.#onClose?.()
+    })
+    // A thread lives for its work, not for its ports.
+    this.#nudge.unref()
+    this.#side.unref()
+  }
+
+  /**
+   * Sends a frame. `false`: there is no room, or the link is closed; nothing was sent.
+   *
+   * @throws UsageError for a frame that cannot be encoded.
+   */
+  send(frame: readonly unknown[]): boolean {
+    if (this.#closed) return false
+    const encoded = this.#codec.encode(frame)
+    if (!this.#writer.write(encoded, encoded.start, encoded.end)) {
+      this.#refused++
+      // Else a full ring nobody was told of would stay full for the rest of this turn.
+      this.flush()
+      return false
+    }
+    this.#frames++
+    if (!this.#scheduled) {
+      this.#scheduled = true
+      this.#schedule(this.flush)
+    } else if (this.#writer.unpublished >= publishAfter) {
+      this.#publish()
+    }
+    return true
+  }
+
+  /** Makes all frames sent so far visible and wakes the consumer if it sleeps. Costs next to nothing without frames. */
+  readonly flush = (): void => {
+    this.#scheduled = false
+    this.#publish()
+  }
+
+  #publish(): void {
+    if (this.#closed || !this.#writer.publish() || !mustNudge(this.#sleep)) return
+    this.#nudges++
+    this.#nudge.postMessage(0)
+  }
+
+  /**
+   * Calls back once when at least half of the ring is free, in a later turn; with `false` if the link was closed
+   * instead. For after a refused send.
+   */
+  whenRoom(callback: (open: boolean) => void): void {
+    this.flush()
+    this.#waiters.push(callback)
+    if (this.#waiters.length > 1) return
+    if (this.#closed || !this.#writer.awaitRoom()) setImmediate(() => this.#tellWaiters())
+    // The only thing that may keep a thread alive here is the wait for room.
+    else this.#nudge.ref()
+  }
+
+  #tellWaiters(): void {
+    if (this.#waiters.length === 0) return
+    // The consumer looks at the ring alone; payloads on the side port may still be too many.
+    if (!this.#closed && !this.#writer.hasRoom() && this.#writer.awaitRoom()) return
+    const waiters = this.#waiters
+    this.#waiters = []
+    if (!this.#closed) this.#nudge.unref()
+    for (const waiter of waiters) waiter(!this.#closed)
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  get statistics(): OutboxStatistics {
+    return { frames: this.#frames, refused: this.#refused, nudges: this.#nudges }
+  }
+
+  /** Publishes what was sent and closes this end; the consumer reads the rest. Who waits for room is told so. */
+  close(): void {
+    if (this.#closed) return
+    this.flush()
+    this.#closed = true
+    this.#nudge.close()
+    this.#side.close()
+    if (this.#waiters.length > 0) setImmediate(() => this.#tellWaiters())
+  }
+}

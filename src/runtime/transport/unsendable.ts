@@ -1,0 +1,59 @@
+import { Definition } from '../../actors/definition.ts'
+import { UsageError } from '../../actors/errors.ts'
+import { WireRef } from './wire-ref.ts'
+
+/** Beyond it a value is taken for circular, or as good as. */
+const maxDepth = 200
+
+/** The message type of a frame, for an error's text. */
+export function label(frame: readonly unknown[]): string {
+  return typeof frame[2] === 'string' ? `"${frame[2]}"` : `of kind ${String(frame[2])}`
+}
+
+/**
+ * Says which value of a frame cannot cross a thread, and where it is.
+ *
+ * @throws UsageError for the first one found; `details` has `type`, `path` and `problem`.
+ */
+export function refuseUnsendable(frame: readonly unknown[]): void {
+  for (let i = 0; i < frame.length; i++) {
+    // Four positions of address before the body: people count from its start.
+    const path = i < 4 ? `frame[${i}]` : `body[${i - 4}]`
+    const found = find(frame[i], path, 0)
+    if (found === undefined) continue
+    throw new UsageError(`message ${label(frame)} cannot be sent: ${found.path} is ${found.problem}`, {
+      type: String(frame[2]),
+      path: found.path,
+      problem: found.problem,
+    })
+  }
+}
+
+interface Unsendable {
+  readonly path: string
+  readonly problem: string
+}
+
+function find(value: unknown, path: string, depth: number): Unsendable | undefined {
+  if (typeof value === 'function') return { path, problem: 'a function' }
+  if (typeof value === 'symbol') return { path, problem: 'a symbol' }
+  if (typeof value !== 'object' || value === null) return undefined
+  if (depth > maxDepth) return { path: `${path.slice(0, 80)}…`, problem: 'circular, or nested too deep' }
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const found = find(value[i], `${path}[${i}]`, depth + 1)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+  if (value instanceof Uint8Array || value instanceof WireRef || value instanceof Definition) return undefined
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) {
+    return { path, problem: `a ${value.constructor?.name || 'nameless class'}, not a plain object` }
+  }
+  for (const key of Object.keys(value)) {
+    const found = find((value as Record<string, unknown>)[key], `${path}.${key}`, depth + 1)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
