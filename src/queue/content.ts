@@ -1,0 +1,63 @@
+/** Content of queued mail outside the database: files in `content/`, each named after its queue id. */
+import { closeSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs'
+import { basename, join } from 'node:path'
+
+/** The folder of content files. */
+export class ContentFolder {
+  readonly #folder: string
+
+  constructor(directory: string) {
+    this.#folder = join(directory, 'content')
+  }
+
+  path(file: string): string {
+    return join(this.#folder, file)
+  }
+
+  /** The name of a file its writer left here, or undefined when it is not here or has not the size it should. */
+  accept(path: string, size: number): string | undefined {
+    const file = basename(path)
+    const found = statSync(this.path(file), { throwIfNoEntry: false })
+    return found?.isFile() === true && found.size === size ? file : undefined
+  }
+
+  /** The first `limit` octets; undefined when the file cannot be read. */
+  read(file: string, limit: number): Uint8Array | undefined {
+    let fd: number
+    try {
+      fd = openSync(this.path(file), 'r')
+    } catch {
+      return undefined
+    }
+    try {
+      const bytes = Buffer.alloc(limit)
+      return bytes.subarray(0, readSync(fd, bytes, 0, limit, 0))
+    } catch {
+      return undefined
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** Gone already is as good. */
+  remove(file: string): void {
+    try {
+      unlinkSync(this.path(file))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+
+  /** Removes files nobody refers to, unless changed after `before` (ms since the epoch); returns their names. */
+  sweep(isKnown: (file: string) => boolean, before: number): readonly string[] {
+    const removed: string[] = []
+    for (const file of readdirSync(this.#folder)) {
+      if (isKnown(file)) continue
+      const found = statSync(this.path(file), { throwIfNoEntry: false })
+      if (found?.isFile() !== true || found.mtimeMs > before) continue
+      this.remove(file)
+      removed.push(file)
+    }
+    return removed
+  }
+}

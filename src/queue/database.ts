@@ -1,0 +1,136 @@
+/**
+ * Opens `queue.db`. Layout, version 1:
+ *
+ *     message    one row a mail; its id is the id of its first recipient
+ *     recipient  one row a recipient that is not done; ids are consecutive within a mail
+ *     content    up to 128 KiB in the row, apart from `message` so that scans do not drag it along; larger
+ *                content is a file named after the queue id in `content/`
+ *
+ * A database that cannot be read is renamed, never deleted, and an empty one takes its place.
+ */
+import { mkdirSync, renameSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type { Logger } from '../actors/index.ts'
+import { QueueVersionError, storeFailure } from './errors.ts'
+
+const version = 1
+
+/** State of a recipient that neither waits nor is due: its mail is on hold or corrupt. */
+export const parked = -1
+
+const schema = `
+  CREATE TABLE message (
+    id          INTEGER PRIMARY KEY,
+    queue_id    TEXT NOT NULL,
+    arrived     INTEGER NOT NULL,        -- ms since the epoch
+    size        INTEGER NOT NULL,        -- octets of the content
+    sender      TEXT NOT NULL,
+    state       INTEGER NOT NULL,        -- 0 incoming or active, 1 deferred, 2 hold, 3 corrupt
+    recipients  INTEGER NOT NULL,        -- how many there were
+    warned      INTEGER NOT NULL,        -- 1: the sender was told of the delay
+    envelope    TEXT NOT NULL,           -- JSON: parameters of MAIL, and the client
+    file        TEXT                     -- name in content/, or null
+  ) STRICT;
+  CREATE UNIQUE INDEX message_queue_id ON message (queue_id);
+  CREATE TABLE recipient (
+    id           INTEGER PRIMARY KEY,
+    mail         INTEGER NOT NULL,
+    address      TEXT NOT NULL,
+    site         TEXT NOT NULL,          -- transport:nexthop of the last attempt
+    next_attempt INTEGER NOT NULL,       -- ms since the epoch; 0 never tried; -1 parked
+    attempts     INTEGER NOT NULL,
+    detail       TEXT,                   -- JSON: ORCPT, NOTIFY
+    reason       TEXT,                   -- of the delay
+    outcome      TEXT                    -- JSON: done, and a notice is due
+  ) STRICT;
+  -- Partial: new mail, which most often leaves within the second, never touches it.
+  CREATE INDEX recipient_due ON recipient (next_attempt) WHERE next_attempt > 0;
+  CREATE TABLE content (
+    id    INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE writer (process TEXT NOT NULL) STRICT;
+  PRAGMA user_version = ${version};
+`
+
+export interface OpenOptions {
+  readonly log: Logger
+  /** Names a file that is set aside; milliseconds since the epoch. */
+  readonly now: number
+  /** Most pages of 4 KiB; for tests of a full disk. */
+  readonly maxPages?: number
+}
+
+/**
+ * Opens or makes the database in `directory`, and makes the directory.
+ * @throws QueueVersionError when a later version wrote it; system errors when it cannot be opened at all.
+ */
+export function openQueueDatabase(directory: string, options: OpenOptions): DatabaseSync {
+  mkdirSync(join(directory, 'content'), { recursive: true, mode: 0o700 })
+  const path = join(directory, 'queue.db')
+  try {
+    return open(path, options)
+  } catch (error) {
+    if (storeFailure(error) !== 'damaged') throw error
+    const aside = setAside(directory, options.now)
+    options.log.error(
+      { event: 'queue.damaged', file: path, aside, reason: (error as Error).message },
+      'the queue database is damaged: it was set aside, and an empty queue was started',
+    )
+    return open(path, options)
+  }
+}
+
+/** Renames a damaged database and what belongs to it; returns the new name. It must be closed. */
+export function setAside(directory: string, now: number): string {
+  const path = join(directory, 'queue.db')
+  const aside = `${path}.damaged-${new Date(now).toISOString().replaceAll(/[:.]/g, '')}`
+  for (const suffix of ['', '-wal', '-shm']) {
+    try {
+      renameSync(path + suffix, aside + suffix)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return aside
+}
+
+/** A database up to this size is checked whole at start-up: some 100 ms. */
+const checkedOctets = 64 * 1024 * 1024
+
+function open(path: string, options: OpenOptions): DatabaseSync {
+  const database = new DatabaseSync(path)
+  try {
+    // FULL: COMMIT returns after the disk has it, also in WAL mode. The page cache holds the working set of a
+    // busy queue; content pages pass through it once.
+    database.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA busy_timeout = 2000;
+      PRAGMA cache_size = -32768;
+      PRAGMA journal_size_limit = 67108864;
+      PRAGMA temp_store = MEMORY;
+    `)
+    const found = Number(database.prepare('PRAGMA user_version').get()?.user_version)
+    if (found > version) {
+      throw new QueueVersionError('the queue database was written by a later version of mailactors', {
+        file: path,
+        found,
+        known: version,
+      })
+    }
+    if (found === 0) database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`)
+    else if (statSync(path).size <= checkedOctets) check(database)
+    if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
+    return database
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+function check(database: DatabaseSync): void {
+  const verdict = String(database.prepare('PRAGMA quick_check(1)').get()?.quick_check)
+  if (verdict !== 'ok') throw Object.assign(new Error(verdict), { errcode: 11 })
+}

@@ -1,0 +1,411 @@
+/**
+ * The queue on disk: all SQL of the queue is here. One writer, the queue manager, which groups its changes into
+ * transactions; a change is on stable storage when `transaction` returns.
+ *
+ * Nothing is written when mail becomes active: what was active when the process died is simply due again.
+ */
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import type { ClientInfo, NewMail, Notify, RecipientResult } from './contract.ts'
+import { type OpenOptions, openQueueDatabase, parked } from './database.ts'
+
+export type MailState = 'active' | 'deferred' | 'hold' | 'corrupt'
+const stateNumbers = { active: 0, deferred: 1, hold: 2, corrupt: 3 } as const
+const stateNames = ['active', 'deferred', 'hold', 'corrupt'] as const
+
+/** A mail without its recipients and content. */
+export interface StoredMail {
+  /** Key of the mail, and of its first recipient. */
+  readonly id: number
+  readonly queueId: string
+  readonly arrivedAt: number
+  readonly size: number
+  readonly sender: string
+  readonly state: MailState
+  /** How many recipients it had when it came. */
+  readonly recipients: number
+  readonly warned: boolean
+  readonly client: ClientInfo
+  readonly envid?: string
+  readonly ret?: 'FULL' | 'HDRS'
+  readonly body?: '7BIT' | '8BITMIME'
+  readonly smtputf8?: boolean
+  /** Name below `content/`; undefined: inline. */
+  readonly file?: string
+}
+
+/** A recipient that is not done. */
+export interface StoredRecipient {
+  readonly id: number
+  readonly mail: number
+  readonly address: string
+  /** `transport:nexthop` of the last attempt; empty before. */
+  readonly site: string
+  /** Milliseconds since the epoch; 0: never tried; -1: parked. */
+  readonly nextAttempt: number
+  readonly attempts: number
+  readonly orcpt?: string
+  readonly notify?: readonly Notify[]
+  readonly reason?: string
+  /** Done, but its notice is not sent yet. */
+  readonly outcome?: Outcome
+}
+
+/** How a recipient ended, kept until its sender is told. */
+export interface Outcome extends Omit<RecipientResult, 'id' | 'status'> {
+  readonly status: 'sent' | 'bounced' | 'expired'
+}
+
+/** Place in the order of due recipients: the last one that was read. */
+export interface DueCursor {
+  readonly time: number
+  readonly id: number
+}
+
+type Row = Record<string, SQLInputValue>
+
+/** The stored queue. Not for use by more than one actor. */
+export class QueueStore {
+  readonly #database: DatabaseSync
+  readonly #statements = new Map<string, StatementSync>()
+  readonly #begin: StatementSync
+  readonly #commit: StatementSync
+  readonly #insertMail: StatementSync
+  readonly #insertRecipient: StatementSync
+  readonly #insertContent: StatementSync
+  readonly #deleteRecipient: StatementSync
+  readonly #deleteMail: StatementSync
+  readonly #deleteContent: StatementSync
+  #nextId: number
+  #closed = false
+
+  private constructor(database: DatabaseSync) {
+    this.#database = database
+    this.#begin = database.prepare('BEGIN IMMEDIATE')
+    this.#commit = database.prepare('COMMIT')
+    this.#insertMail = database.prepare('INSERT INTO message VALUES (?, ?, ?, ?, ?, 0, ?, 0, ?, ?)')
+    this.#insertRecipient = database.prepare(
+      "INSERT INTO recipient VALUES (?, ?, ?, '', 0, 0, ?, NULL, NULL)",
+    )
+    this.#insertContent = database.prepare('INSERT INTO content VALUES (?, ?)')
+    this.#deleteRecipient = database.prepare('DELETE FROM recipient WHERE id = ?')
+    this.#deleteMail = database.prepare('DELETE FROM message WHERE id = ?')
+    this.#deleteContent = database.prepare('DELETE FROM content WHERE id = ?')
+    const last = this.#get(
+      `SELECT max(coalesce((SELECT max(id) FROM recipient), 0),
+                  coalesce((SELECT id + recipients FROM message ORDER BY id DESC LIMIT 1), 0)) AS id`,
+    )
+    this.#nextId = Number(last?.id) + 1
+  }
+
+  /** @throws QueueVersionError, or the system's error when the directory or file cannot be opened. */
+  static open(directory: string, options: OpenOptions): QueueStore {
+    return new QueueStore(openQueueDatabase(directory, options))
+  }
+
+  /** Ends the use of the file. Further calls throw. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#statements.clear()
+    this.#database.close()
+  }
+
+  /** Runs `work` as one transaction. When it returns all is on stable storage; when it throws nothing was changed. */
+  transaction<T>(work: () => T): T {
+    this.#begin.run()
+    try {
+      const result = work()
+      this.#commit.run()
+      return result
+    } catch (error) {
+      // A full disk rolls back by itself, other failures do not.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  /** The highest id so far: what comes later is above it. */
+  get lastId(): number {
+    return this.#nextId - 1
+  }
+
+  /** Adds a mail; returns its id. Fails as `duplicate`, without effect, when the queue id is there already. */
+  insert(mail: NewMail, file?: string): number {
+    const id = this.#nextId
+    const { envelope, content } = mail
+    const { recipients } = envelope
+    this.#nextId += recipients.length
+    this.#insertMail.run(
+      id,
+      mail.queueId,
+      mail.arrivedAt,
+      'bytes' in content ? content.bytes.length : content.size,
+      envelope.sender,
+      recipients.length,
+      JSON.stringify({
+        client: mail.client,
+        envid: envelope.envid,
+        ret: envelope.ret,
+        body: envelope.body,
+        smtputf8: envelope.smtputf8,
+      }),
+      file ?? null,
+    )
+    for (let index = 0; index < recipients.length; index++) {
+      const { address, orcpt, notify } = recipients[index]!
+      const detail = orcpt === undefined && notify === undefined ? null : JSON.stringify({ orcpt, notify })
+      this.#insertRecipient.run(id + index, id, address, detail)
+    }
+    if ('bytes' in content) this.#insertContent.run(id, content.bytes)
+    return id
+  }
+
+  /** The recipient is done, and nobody has to be told. */
+  removeRecipient(id: number): void {
+    this.#deleteRecipient.run(id)
+  }
+
+  /** The recipient is done; `outcome` waits for the notice at the end of the pass. */
+  recordOutcome(id: number, outcome: Outcome): void {
+    // Due at once: after a crash the mail is loaded again and the notice is sent.
+    this.#run('UPDATE recipient SET outcome = ?, next_attempt = 1 WHERE id = ?', JSON.stringify(outcome), id)
+  }
+
+  defer(id: number, nextAttempt: number, site: string, reason: string): void {
+    // A mail put on hold meanwhile stays parked.
+    this.#run(
+      `UPDATE recipient SET next_attempt = CASE WHEN next_attempt = ${parked} THEN ${parked} ELSE ? END,
+              attempts = attempts + 1, site = ?, reason = ? WHERE id = ?`,
+      nextAttempt,
+      site,
+      reason,
+      id,
+    )
+  }
+
+  /** Removes a mail, its content and what is left of its recipients. */
+  removeMail(mail: Pick<StoredMail, 'id' | 'recipients' | 'file'>): void {
+    if (mail.recipients === 1) this.#deleteRecipient.run(mail.id)
+    else this.#run('DELETE FROM recipient WHERE id >= ? AND id < ?', mail.id, mail.id + mail.recipients)
+    this.#deleteMail.run(mail.id)
+    if (mail.file === undefined) this.#deleteContent.run(mail.id)
+  }
+
+  /** Where the mail stands, for listings and counts; for `hold` and `corrupt` its recipients are parked. */
+  setState(mail: Pick<StoredMail, 'id' | 'recipients'>, state: MailState): void {
+    this.#run('UPDATE message SET state = ? WHERE id = ?', stateNumbers[state], mail.id)
+    if (state === 'hold' || state === 'corrupt') this.#reschedule(mail, parked)
+  }
+
+  /** All recipients of the mail become due at `time`; takes them out of parking too. */
+  setDue(mail: Pick<StoredMail, 'id' | 'recipients'>, time: number): void {
+    this.#reschedule(mail, time)
+  }
+
+  #reschedule(mail: Pick<StoredMail, 'id' | 'recipients'>, time: number): void {
+    this.#run(
+      'UPDATE recipient SET next_attempt = ? WHERE id >= ? AND id < ?',
+      time,
+      mail.id,
+      mail.id + mail.recipients,
+    )
+  }
+
+  setWarned(id: number): void {
+    this.#run('UPDATE message SET warned = 1 WHERE id = ?', id)
+  }
+
+  mail(id: number): StoredMail | undefined {
+    const row = this.#get('SELECT * FROM message WHERE id = ?', id)
+    return row === undefined ? undefined : toMail(row)
+  }
+
+  mailByQueueId(queueId: string): StoredMail | undefined {
+    const row = this.#get('SELECT * FROM message WHERE queue_id = ?', queueId)
+    return row === undefined ? undefined : toMail(row)
+  }
+
+  /** Mails in order of arrival, beginning after a queue id. */
+  mailsAfter(queueId: string, limit: number): readonly StoredMail[] {
+    return this.#all(
+      'SELECT * FROM message WHERE queue_id > ? ORDER BY queue_id LIMIT ?',
+      queueId,
+      limit,
+    ).map(toMail)
+  }
+
+  /** Content that is in the database; undefined when it is missing. */
+  content(id: number): Uint8Array | undefined {
+    const bytes = this.#get('SELECT bytes FROM content WHERE id = ?', id)?.bytes
+    return bytes instanceof Uint8Array ? bytes : undefined
+  }
+
+  /** Recipients of a mail that are not done. */
+  recipientsOf(
+    mail: Pick<StoredMail, 'id' | 'recipients'>,
+    limit = mail.recipients,
+  ): readonly StoredRecipient[] {
+    return this.#all(
+      'SELECT * FROM recipient WHERE id >= ? AND id < ? ORDER BY id LIMIT ?',
+      mail.id,
+      mail.id + mail.recipients,
+      limit,
+    ).map(toRecipient)
+  }
+
+  /** Whether a recipient of the mail waits for its first attempt, or is due, or is done but not told. */
+  hasDue(mail: Pick<StoredMail, 'id' | 'recipients'>, now: number): boolean {
+    return (
+      this.#get(
+        'SELECT 1 AS found FROM recipient WHERE id >= ? AND id < ? AND next_attempt BETWEEN 0 AND ? LIMIT 1',
+        mail.id,
+        mail.id + mail.recipients,
+        now,
+      ) !== undefined
+    )
+  }
+
+  hasRecipients(mail: Pick<StoredMail, 'id' | 'recipients'>): boolean {
+    return (
+      this.#get(
+        'SELECT 1 AS found FROM recipient WHERE id >= ? AND id < ? LIMIT 1',
+        mail.id,
+        mail.id + mail.recipients,
+      ) !== undefined
+    )
+  }
+
+  /** Recipients never tried with `after < id <= until`, oldest first. */
+  incoming(after: number, until: number, limit: number): readonly StoredRecipient[] {
+    return this.#all(
+      'SELECT * FROM recipient WHERE id > ? AND id <= ? AND next_attempt = 0 ORDER BY id LIMIT ?',
+      after,
+      until,
+      limit,
+    ).map(toRecipient)
+  }
+
+  /** Recipients whose time has come, in that order, beginning after `cursor`. */
+  due(cursor: DueCursor, now: number, limit: number): readonly StoredRecipient[] {
+    return this.#all(
+      `SELECT * FROM recipient WHERE next_attempt > 0 AND (next_attempt, id) > (?, ?) AND next_attempt <= ?
+       ORDER BY next_attempt, id LIMIT ?`,
+      cursor.time,
+      cursor.id,
+      now,
+      limit,
+    ).map(toRecipient)
+  }
+
+  /** When the first recipient after `cursor` becomes due; undefined: none waits. */
+  nextDue(cursor: DueCursor): number | undefined {
+    const row = this.#get(
+      `SELECT next_attempt AS time FROM recipient WHERE next_attempt > 0 AND (next_attempt, id) > (?, ?)
+       ORDER BY next_attempt, id LIMIT 1`,
+      cursor.time,
+      cursor.id,
+    )
+    return row === undefined ? undefined : Number(row.time)
+  }
+
+  /** How many recipients wait for a time after `now`, of one site or (empty) of all. */
+  countWaiting(now: number, site: string): number {
+    const row = this.#get(
+      `SELECT count(*) AS count FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0
+       AND (?2 = '' OR site = ?2 OR substr(site, instr(site, ':') + 1) = ?2)`,
+      now,
+      site,
+    )
+    return Number(row?.count)
+  }
+
+  /** Makes up to `limit` of those due at `now`, the ones that wait longest last; returns how many. */
+  bringForward(now: number, site: string, limit: number): number {
+    const { changes } = this.#run(
+      `UPDATE recipient SET next_attempt = ?1 WHERE id IN (
+         SELECT id FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0
+         AND (?2 = '' OR site = ?2 OR substr(site, instr(site, ':') + 1) = ?2)
+         ORDER BY next_attempt LIMIT ?3)`,
+      now,
+      site,
+      limit,
+    )
+    return Number(changes)
+  }
+
+  /** Number of mails in each state. Reads the whole table: for the start. */
+  countStates(): Record<MailState, number> {
+    const counts = { active: 0, deferred: 0, hold: 0, corrupt: 0 }
+    for (const row of this.#all('SELECT state, count(*) AS count FROM message GROUP BY state')) {
+      counts[stateNames[Number(row.state)] ?? 'corrupt'] += Number(row.count)
+    }
+    return counts
+  }
+
+  /** Notes which process uses the queue from now on; returns the one before. */
+  exchangeWriter(process: string): string | undefined {
+    const before = this.#get('SELECT process FROM writer')?.process
+    if (before === process) return process
+    this.transaction(() => {
+      this.#run('DELETE FROM writer')
+      this.#run('INSERT INTO writer VALUES (?)', process)
+    })
+    return typeof before === 'string' ? before : undefined
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    return statement
+  }
+
+  #get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values) as Row | undefined
+  }
+
+  #all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[]
+  }
+
+  #run(sql: string, ...values: SQLInputValue[]): { changes: number | bigint } {
+    return this.#statement(sql).run(...values)
+  }
+}
+
+function toMail(row: Row): StoredMail {
+  const envelope = JSON.parse(String(row.envelope)) as Pick<
+    StoredMail,
+    'client' | 'envid' | 'ret' | 'body' | 'smtputf8'
+  >
+  return {
+    id: Number(row.id),
+    queueId: String(row.queue_id),
+    arrivedAt: Number(row.arrived),
+    size: Number(row.size),
+    sender: String(row.sender),
+    state: stateNames[Number(row.state)] ?? 'corrupt',
+    recipients: Number(row.recipients),
+    warned: row.warned === 1,
+    ...envelope,
+    ...(typeof row.file === 'string' ? { file: row.file } : {}),
+  }
+}
+
+function toRecipient(row: Row): StoredRecipient {
+  return {
+    id: Number(row.id),
+    mail: Number(row.mail),
+    address: String(row.address),
+    site: String(row.site),
+    nextAttempt: Number(row.next_attempt),
+    attempts: Number(row.attempts),
+    ...(typeof row.detail === 'string'
+      ? (JSON.parse(row.detail) as Pick<StoredRecipient, 'orcpt' | 'notify'>)
+      : {}),
+    ...(typeof row.reason === 'string' ? { reason: row.reason } : {}),
+    ...(typeof row.outcome === 'string' ? { outcome: JSON.parse(row.outcome) as Outcome } : {}),
+  }
+}
