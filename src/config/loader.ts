@@ -109,7 +109,7 @@ class Loader {
       } else if (key === 'listener') {
         this.#takeListeners(value, 'file', base, (path) => placeOf(file, ['listener', ...path]))
       } else if (key === 'transport') {
-        this.#take(key, transportSetting, value, at, base)
+        this.#readTransport(file, value)
       } else if (key === 'pools') {
         this.#readPools(file, value, base)
       } else if (Object.hasOwn(tables, key)) {
@@ -118,6 +118,21 @@ class Loader {
         this.#unknown(at, [key], isTable(value))
       }
     }
+  }
+
+  #readTransport(file: ConfigFile, value: unknown): void {
+    if (!isTable(value)) {
+      this.#problem(placeOf(file, ['transport']), 'transport is not a table (write [transport])')
+      return
+    }
+    const routes: Record<string, string> = {}
+    for (const [domain, route] of Object.entries(value)) {
+      const parsed = parseValue(transportSetting, { [domain]: route })
+      if ('problem' in parsed)
+        this.#problem(placeOf(file, ['transport', domain]), `transport: ${parsed.problem}`)
+      else routes[domain] = route as string
+    }
+    this.#written.set('transport', { value: routes, origin: 'file' })
   }
 
   #readPools(file: ConfigFile, value: unknown, base: string): void {

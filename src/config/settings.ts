@@ -36,7 +36,7 @@ export const transportSetting = map({
   check: (routes) => {
     for (const [domain, route] of Object.entries(routes)) {
       if (!/^[a-z][a-z0-9_-]*:/i.test(route) && route !== '')
-        return `of "${domain}" must be transport:nexthop, such as smtp:[10.0.0.9]:25`
+        return `"${route}" for ${domain} is not transport:nexthop, such as smtp:[10.0.0.9]:25`
     }
     return undefined
   },

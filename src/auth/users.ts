@@ -1,0 +1,149 @@
+/** The users of one passwd-file in memory, read again when the file changes. */
+import { statSync } from 'node:fs'
+import type { Account } from './contract.ts'
+import type { PasswdEntry } from './passwd-entry.ts'
+import { type parsePasswd, readPasswd } from './passwd-file.ts'
+import { readPassword, type StoredPassword } from './schemes.ts'
+import { userPaths } from './user-name.ts'
+
+export interface User {
+  readonly account: Account
+  /** The password field as written: tells whether the password changed. */
+  readonly field: string
+  /** Undefined: it cannot be checked, so it never fits. */
+  readonly password: StoredPassword | undefined
+}
+
+export interface UsersSettings {
+  readonly path: string
+  readonly dataDir: string
+  readonly mailPath: string
+}
+
+/** What a look at the file found out. */
+export type Refresh =
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'read'; readonly users: number; readonly problems: readonly string[] }
+  /** The users known before stay. `problem` is given once for each change of the file. */
+  | { readonly kind: 'failed'; readonly problem: string }
+
+export class Users {
+  readonly #settings: UsersSettings
+  #byName: ReadonlyMap<string, User> = new Map()
+  #decoy: StoredPassword | undefined
+  /** Identity of the file that was read last; `failed…` after a failure. */
+  #stamp = ''
+  #wasRead = false
+
+  constructor(settings: UsersSettings) {
+    this.#settings = settings
+  }
+
+  /** Whether the file was ever read: without it nobody can be said not to exist. */
+  get isKnown(): boolean {
+    return this.#wasRead
+  }
+
+  /** A password to check for users that do not exist, so that they cost what others cost. */
+  get decoy(): StoredPassword | undefined {
+    return this.#decoy
+  }
+
+  /** The user of exactly this name, in whatever case. */
+  find(name: string): User | undefined {
+    return this.#byName.get(name.toLowerCase())
+  }
+
+  /** Reads the file if it is not the one that was read last. */
+  refresh(): Refresh {
+    const { path } = this.#settings
+    let stamp: string
+    try {
+      const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+      stamp = stat === undefined ? 'missing' : `${stat.ino} ${stat.size} ${stat.mtimeNs}`
+      if (stamp === this.#stamp) return { kind: 'unchanged' }
+      this.#stamp = stamp
+      const content = readPasswd(path)
+      if (content === undefined) return this.#missing()
+      return this.#take(content)
+    } catch (error) {
+      const { message } = error as Error
+      const failed = `failed ${message}`
+      if (failed === this.#stamp) return { kind: 'unchanged' }
+      this.#stamp = failed
+      return { kind: 'failed', problem: message }
+    }
+  }
+
+  /** A file that was there and is gone is an editor's doing, or a mistake: refusing all mail for good is no answer to that. */
+  #missing(): Refresh {
+    const { path } = this.#settings
+    if (this.#wasRead && this.#byName.size > 0)
+      return { kind: 'failed', problem: `${path} is gone; its users stay known` }
+    this.#wasRead = true
+    return { kind: 'read', users: 0, problems: [`${path} is not there: there are no users`] }
+  }
+
+  #take({ entries, badLines }: ReturnType<typeof parsePasswd>): Refresh {
+    const { path } = this.#settings
+    const problems = badLines.map(({ line, problem }) => `${path}:${line}: ${problem}`)
+    const users = new Map<string, User>()
+    this.#decoy = undefined
+    for (const entry of entries) {
+      const password = readPassword(entry.password)
+      if ('problem' in password) problems.push(`${path}: user ${entry.user}: ${password.problem}`)
+      const stored = 'problem' in password ? undefined : password
+      if (stored !== undefined && stored.hash !== '') this.#decoy ??= stored
+      users.set(entry.user.toLowerCase(), {
+        account: this.#account(entry),
+        field: entry.password,
+        password: stored,
+      })
+    }
+    this.#byName = users
+    this.#wasRead = true
+    return { kind: 'read', users: users.size, problems }
+  }
+
+  #account(entry: PasswdEntry): Account {
+    const extra = extraFields(entry.extra)
+    const { dataDir, mailPath } = this.#settings
+    const { home, maildir } = userPaths(entry.user, extra.get('userdb_home') ?? entry.home, {
+      dataDir,
+      mailPath:
+        extra
+          .get('userdb_mail')
+          ?.replace(/^maildir:/, '')
+          .split(':')[0] ?? mailPath,
+    })
+    return {
+      user: entry.user,
+      home,
+      maildir,
+      ...(entry.uid === undefined ? {} : { uid: entry.uid }),
+      ...(entry.gid === undefined ? {} : { gid: entry.gid }),
+    }
+  }
+}
+
+function extraFields(extra: string): ReadonlyMap<string, string> {
+  const pairs = extra.split(/\s+/).filter((pair) => pair.includes('='))
+  return new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+}
+
+/**
+ * Names to look for, for mail to `address`: the whole address, then its local part, each as it is and without
+ * its extension (`ann+lists`). Delimiters are single characters; the first one in the local part counts.
+ */
+export function addressCandidates(address: string, delimiters: string): readonly string[] {
+  const at = address.lastIndexOf('@')
+  const written = at < 0 ? address : address.slice(0, at)
+  const domain = at < 0 ? '' : address.slice(at)
+  const local = /^".*"$/s.test(written) ? written.slice(1, -1).replace(/\\(.)/gs, '$1') : written
+  let cut = -1
+  for (let index = 1; index < local.length && cut < 0; index++) {
+    if (delimiters.includes(local[index] ?? '')) cut = index
+  }
+  const bases = cut < 0 ? [local] : [local, local.slice(0, cut)]
+  return domain === '' ? bases : [...bases.map((base) => base + domain), ...bases]
+}
