@@ -1,7 +1,7 @@
 /**
  * The keys of the connection cache, built here and nowhere else: whoever looks up and whoever saves must agree.
- * A label joins its fields with `:`; an empty field is `-`, and one that contains either, or looks like
- * what it is not, is written as `=` and base64url.
+ * A label joins its fields with a space; an empty field is `-`, and one that contains a space or looks like what
+ * it is not is written as `=` and base64url.
  */
 
 /** What a connection was made for: the same label means "any connection to this destination will do". */
@@ -31,7 +31,7 @@ export interface EndpointKey {
 }
 
 export function destinationLabel(key: DestinationKey): string {
-  return `${field(key.transport)}:${field(key.sender)}:${field(key.nexthop)}:${key.smtputf8 === true ? 1 : 0}`
+  return `${field(key.transport)} ${field(key.sender)} ${field(key.nexthop)} ${key.smtputf8 === true ? 1 : 0}`
 }
 
 export function endpointLabel(key: EndpointKey): string {
@@ -44,12 +44,12 @@ export function endpointLabel(key: EndpointKey): string {
     key.port,
     field(key.tlsLevel),
     key.smtputf8 === true ? 1 : 0,
-  ].join(':')
+  ].join(' ')
 }
 
 function field(value: string | undefined): string {
   if (value === undefined || value === '') return '-'
-  if (value === '-' || value.startsWith('=') || value.includes(':')) {
+  if (value === '-' || value.startsWith('=') || value.includes(' ')) {
     return `=${Buffer.from(value).toString('base64url')}`
   }
   return value

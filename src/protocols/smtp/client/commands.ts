@@ -1,0 +1,72 @@
+/**
+ * MAIL and RCPT with the parameters that the server offered to take: RFC 1870 (SIZE), RFC 6152 (BODY), RFC 3461
+ * (RET, ENVID, ORCPT, NOTIFY), RFC 6531 (SMTPUTF8). The order of parameters is fixed.
+ */
+import type { DeliveryRecipient, DeliveryRequest } from '../../../queue/contract.ts'
+import { encodeXtext } from '../xtext.ts'
+import { hasUtf8, quoteAddress, unquoteAddress } from './address.ts'
+import type { Features } from './ehlo.ts'
+
+export interface CommandOptions {
+  readonly features: Features
+  /** `quote_rfc821_envelope`. */
+  readonly quote: boolean
+}
+
+export function mailCommand(request: DeliveryRequest, options: CommandOptions): string {
+  const { features } = options
+  let command = `MAIL FROM:<${path(request.sender, options)}>`
+  if (features.size) command += ` SIZE=${request.size}`
+  if (features.eightBitMime && request.body !== undefined) command += ` BODY=${request.body}`
+  if (features.dsn) {
+    if (request.envid !== undefined) command += ` ENVID=${encodeXtext(request.envid)}`
+    if (request.ret !== undefined) command += ` RET=${request.ret}`
+  }
+  if (features.smtpUtf8 && request.smtputf8 === true) command += ' SMTPUTF8'
+  return clean(command)
+}
+
+export function rcptCommand(
+  recipient: DeliveryRecipient,
+  request: DeliveryRequest,
+  options: CommandOptions,
+): string {
+  let command = `RCPT TO:<${path(recipient.address, options)}>`
+  if (options.features.dsn) {
+    const orcpt = orcptValue(recipient, request.smtputf8 === true && options.features.smtpUtf8)
+    if (orcpt !== undefined) command += ` ORCPT=${orcpt}`
+    if (recipient.notify !== undefined && recipient.notify.length > 0) {
+      command += ` NOTIFY=${recipient.notify.join(',')}`
+    }
+  }
+  return clean(command)
+}
+
+/**
+ * ORCPT as it came; without one, from the address before rewriting. A UTF-8 address has the type `utf-8` (RFC
+ * 6533 section 3), which only an SMTPUTF8 server takes; otherwise it is left out.
+ */
+function orcptValue(recipient: DeliveryRecipient, utf8: boolean): string | undefined {
+  const { orcpt } = recipient
+  if (orcpt !== undefined) {
+    if (/^[!-~]+$/.test(orcpt)) return orcpt
+    return utf8 && /^utf-8;[^\x00-\x20\x7f]+$/i.test(orcpt) ? orcpt : undefined
+  }
+  const original = quoteAddress(recipient.origTo ?? recipient.address)
+  if (!hasUtf8(original)) return `rfc822;${encodeXtext(original)}`
+  return utf8 ? `utf-8;${original.replace(/[\x00-\x20+=\\\x7f]/g, embeddedChar)}` : undefined
+}
+
+/** EmbeddedUnicodeChar of RFC 6533 section 3. */
+function embeddedChar(char: string): string {
+  return `\\x{${char.codePointAt(0)!.toString(16).toUpperCase()}}`
+}
+
+function path(address: string, options: CommandOptions): string {
+  return options.quote ? quoteAddress(address) : unquoteAddress(address)
+}
+
+/** Whatever an address holds, it cannot end the command line: that would be a second command. */
+function clean(command: string): string {
+  return /[\r\n\0]/.test(command) ? command.replace(/[\r\n\0]/g, '') : command
+}

@@ -1,0 +1,169 @@
+/**
+ * From the connection to a session that takes mail: greeting, EHLO or LHLO, HELO for servers that know no EHLO.
+ * RFC 5321 sections 3.1 and 3.2, RFC 2033 section 4.1.
+ *
+ * STARTTLS comes between EHLO and the end of this; until it does, `may` acts as `none` and the levels above
+ * `may` never get here.
+ */
+import type { ClientSettings } from './config.ts'
+import { parseEhlo } from './ehlo.ts'
+import { type Failure, isHard, localFailure, replyFailure, softened } from './failure.ts'
+import type { Reply } from './reply-parser.ts'
+import type { EndCause, Session, SessionListener } from './session.ts'
+
+export interface HandshakeOptions {
+  readonly protocol: 'smtp' | 'lmtp'
+  readonly settings: ClientSettings
+  /** Name in EHLO. */
+  readonly heloName: string
+  /** Our own name, which no other server should have. */
+  readonly hostname: string
+  /** Whether a server with our name means a loop (SMTP on port 25). */
+  readonly detectLoops: boolean
+  /** Whether this server is among the best exchangers of the destination. */
+  readonly best: boolean
+  /** What is worth a line in the log. */
+  warn(event: string, facts: object): void
+}
+
+/** How a session came about. Its `delayDot` is true behind a firewall that breaks the final dot. */
+export type HandshakeResult =
+  | { readonly ok: true; readonly delayDot: boolean }
+  /** `polite`: the connection is sound, QUIT is due. */
+  | { readonly ok: false; readonly failure: Failure; readonly polite: boolean }
+
+type State = 'greeting' | 'ehlo' | 'helo'
+
+const stages: Record<State, string> = {
+  greeting: 'waiting for the greeting',
+  ehlo: 'performing the EHLO handshake',
+  helo: 'performing the HELO handshake',
+}
+
+/** Performs the handshake; never rejects. The session is detached afterwards. */
+export function handshake(session: Session, options: HandshakeOptions): Promise<HandshakeResult> {
+  return new Promise((resolve) => new Handshake(session, options, resolve).start())
+}
+
+class Handshake implements SessionListener {
+  readonly #session: Session
+  readonly #options: HandshakeOptions
+  readonly #resolve: (result: HandshakeResult) => void
+  #state: State = 'greeting'
+  #delayDot = false
+
+  constructor(session: Session, options: HandshakeOptions, resolve: (result: HandshakeResult) => void) {
+    this.#session = session
+    this.#options = options
+    this.#resolve = resolve
+  }
+
+  start(): void {
+    this.#session.expect(this.#options.settings.helo_timeout)
+    this.#session.attach(this)
+  }
+
+  onReply(reply: Reply): void {
+    switch (this.#state) {
+      case 'greeting':
+        this.#greeted(reply)
+        break
+      case 'ehlo':
+        this.#ehloAnswered(reply)
+        break
+      case 'helo':
+        if (!isPositive(reply)) this.#fail(replyFailure('site', reply))
+        else if (!this.#isOurselves(reply)) this.#done()
+        break
+    }
+  }
+
+  onEnd(cause: EndCause): void {
+    const failure = this.#session.endFailure(cause, stages[this.#state])
+    this.#resolve({ ok: false, failure, polite: false })
+  }
+
+  #greeted(reply: Reply): void {
+    const { settings, protocol } = this.#options
+    if (!isPositive(reply)) {
+      const failure = replyFailure('site', reply)
+      // A server that is not for mail, or not today: the next one may be. 1xx and 3xx are no answer at all.
+      const skip = settings.skip_5xx_greeting && isHard(failure) && reply.code >= 500
+      this.#fail(skip ? softened(failure) : failure)
+      return
+    }
+    if (protocol === 'lmtp') {
+      this.#hello('LHLO')
+      return
+    }
+    const workarounds = looksMasked(reply.text) ? settings.pix_workarounds : []
+    if (workarounds.length > 0) {
+      this.#delayDot = workarounds.includes('delay_dotcrlf')
+      this.#options.warn('delivery.pix-workarounds', { relay: this.#session.relay, workarounds })
+    }
+    const words = reply.lastLine.slice(4).split(/\s+/)
+    if (this.#options.detectLoops && sameName(words[0] ?? '', this.#options.hostname)) {
+      this.#options.warn('delivery.same-name-greeting', { relay: this.#session.relay })
+    }
+    const masked = workarounds.includes('disable_esmtp')
+    const esmtp =
+      (settings.always_send_ehlo && !masked) || reply.text.split(/\s+/).some((word) => word === 'ESMTP')
+    this.#hello(esmtp && !settings.never_send_ehlo && !masked ? 'EHLO' : 'HELO')
+  }
+
+  #hello(verb: 'EHLO' | 'HELO' | 'LHLO'): void {
+    this.#state = verb === 'HELO' ? 'helo' : 'ehlo'
+    this.#session.expect(this.#options.settings.helo_timeout)
+    this.#session.send(`${verb} ${this.#options.heloName}\r\n`)
+  }
+
+  #ehloAnswered(reply: Reply): void {
+    if (!isPositive(reply)) {
+      // 421 is about the connection, not about EHLO. LMTP has nothing to fall back to.
+      if (this.#options.protocol === 'lmtp' || reply.code === 421) this.#fail(replyFailure('site', reply))
+      else this.#hello('HELO')
+      return
+    }
+    if (this.#isOurselves(reply)) return
+    const { features, discarded, warnings } = parseEhlo(reply, this.#options.settings.discard_ehlo_keywords)
+    this.#session.features = features
+    const { relay } = this.#session
+    if (discarded.length > 0) this.#options.warn('delivery.ehlo-discarded', { relay, keywords: discarded })
+    for (const warning of warnings) this.#options.warn('delivery.ehlo-odd', { relay, warning })
+    this.#done()
+  }
+
+  /** RFC 5321 section 6.3: mail must not go round in circles. */
+  #isOurselves(reply: Reply): boolean {
+    const { hostname, best, detectLoops } = this.#options
+    const name = /^\S*/.exec(reply.lastLine.slice(4))?.[0] ?? ''
+    const first = reply.text.includes('\n') ? /^\S*/.exec(reply.text.slice(4))![0] : name
+    if (!detectLoops || !sameName(first, hostname)) return false
+    const reason = `mail for this destination comes back to ourselves: ${this.#session.relay} greets with our own name`
+    this.#fail(localFailure('site', best ? '5.4.6' : '4.4.6', reason))
+    return true
+  }
+
+  #fail(failure: Failure): void {
+    this.#session.detach()
+    this.#resolve({ ok: false, failure, polite: true })
+  }
+
+  #done(): void {
+    this.#session.detach()
+    this.#resolve({ ok: true, delayDot: this.#delayDot })
+  }
+}
+
+function isPositive(reply: Reply): boolean {
+  return reply.code >= 200 && reply.code < 300
+}
+
+function sameName(a: string, b: string): boolean {
+  return a !== '' && a.toLowerCase() === b.toLowerCase()
+}
+
+/** A greeting of nothing but `2`, `0`, blanks and asterisks: a PIX firewall sits in between. */
+function looksMasked(greeting: string): boolean {
+  return /^[20 *\t\n]*$/.test(greeting)
+}

@@ -1,0 +1,350 @@
+/**
+ * One connection to a server: socket, reply parser, and one timer for whatever is waited for. It knows no
+ * commands: a listener (handshake, transaction, keeper) says what to send and gets the replies. It changes
+ * owners when it is kept for the next delivery; everything it calls runs on behalf of the present one.
+ */
+import { connect, type Socket } from 'node:net'
+import { type Features, noFeatures } from './ehlo.ts'
+import { type Failure, localFailure } from './failure.ts'
+import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
+
+export interface SessionTarget {
+  /** Name to show and to check certificates against. */
+  readonly host: string
+  /** IP address, or path of a unix socket. */
+  readonly address: string
+  /** 0 for unix sockets. */
+  readonly port: number
+  readonly localAddress?: string
+}
+
+/** How a connection ended although nobody here asked for it. */
+export interface EndCause {
+  readonly kind: 'lost' | 'timeout'
+  /** Words of the operating system, if there are any. */
+  readonly detail: string
+}
+
+export interface SessionListener {
+  onReply(reply: Reply): void
+  /** Called once; the socket is closed already. */
+  onEnd(cause: EndCause): void
+}
+
+/** Runs a task on behalf of an actor: `context.bind`, or plainly in tests. */
+export type Run = (task: (argument: never) => void, argument: unknown) => void
+
+/** Replies that nobody waits for, kept for the next listener; more than that is flooding. */
+const maxUnclaimed = 64
+
+/** Longest stay of a connection that we said QUIT on. */
+const partingLimitMs = 10_000
+
+export class Session implements ReplyListener {
+  readonly target: SessionTarget
+  /** `name[address]:port`, as logs and reports show it. */
+  readonly relay: string
+  features: Features = noFeatures
+  /** Deliveries made or begun on this connection. */
+  uses = 0
+  /** `performance.now()` when the connection was there. */
+  readonly connectedAt: number
+  /** A server that broke the protocol: never keep this connection. */
+  poisoned = false
+  /** What TLS does here, for the log; undefined: nothing was decided. */
+  tls: string | undefined
+
+  readonly #socket: Socket
+  readonly #parser = new ReplyParser()
+  #listener: SessionListener | undefined
+  #run: Run
+  #unclaimed: Reply[] = []
+  #garbage = 0
+  #end: EndCause | undefined
+  #closed = false
+  #lastError = ''
+
+  #timer: NodeJS.Timeout | undefined
+  /** When the armed timer fires. */
+  #timerAt = 0
+  /** When the present wait is over; 0: nothing is waited for. */
+  #deadline = 0
+  #limitMs = 0
+
+  constructor(socket: Socket, target: SessionTarget, run: Run) {
+    this.target = target
+    this.relay = relayName(target)
+    this.#socket = socket
+    this.#run = run
+    this.connectedAt = performance.now()
+    const onData = (chunk: Buffer) => this.#onData(chunk)
+    const onEnd = () => this.#ended('lost')
+    socket.on('data', (chunk: Buffer) => this.#run(onData as (argument: never) => void, chunk))
+    socket.on('end', () => this.#run(onEnd, undefined))
+    socket.on('error', (error: Error) => {
+      this.#lastError = error.message
+    })
+    socket.on('close', () => this.#run(onEnd, undefined))
+  }
+
+  /** Makes `listener` the one that hears of replies, on behalf of whom `run` belongs to. */
+  attach(listener: SessionListener, run?: Run): void {
+    if (run !== undefined) this.#run = run
+    this.#listener = listener
+    while (this.#unclaimed.length > 0 && this.#listener === listener)
+      listener.onReply(this.#unclaimed.shift()!)
+    if (this.#end !== undefined && this.#listener === listener) this.#tellEnd()
+  }
+
+  /** Nobody listens for a moment: what arrives waits. */
+  detach(): void {
+    this.#listener = undefined
+    this.#deadline = 0
+  }
+
+  /** Whether commands can be sent. */
+  get alive(): boolean {
+    return !this.#closed && this.#end === undefined
+  }
+
+  /** Input that nobody asked for is waiting: on an idle connection that is trouble. */
+  get hasStrayInput(): boolean {
+    return this.#unclaimed.length > 0 || this.#parser.pending
+  }
+
+  /** Whether the server ever sent a line that is no reply. */
+  get damaged(): boolean {
+    return this.poisoned || this.#parser.damaged
+  }
+
+  /** Lines that were no replies, so far. */
+  get garbageLines(): number {
+    return this.#garbage
+  }
+
+  /** Sends one or more commands, as one write. */
+  send(commands: string): void {
+    if (this.alive) this.#socket.write(commands)
+  }
+
+  /**
+   * Sends content and what ends it in one write; `flushed(true)` is called when the system has taken it all,
+   * `flushed(false)` when the connection ended before.
+   */
+  sendContent(bytes: Buffer, tail: string, flushed: (ok: boolean) => void): void {
+    if (!this.alive) {
+      flushed(false)
+      return
+    }
+    const done = (error?: Error | null) =>
+      this.#run(flushed as (argument: never) => void, error === undefined || error === null)
+    if (tail === '') {
+      this.#socket.write(bytes, done)
+      return
+    }
+    this.#socket.cork()
+    if (bytes.length > 0) this.#socket.write(bytes)
+    this.#socket.write(tail, done)
+    this.#socket.uncork()
+  }
+
+  /** From now on the peer has `limitMs` to say something; each octet it sends starts the time again. */
+  expect(limitMs: number): void {
+    const now = performance.now()
+    this.#limitMs = limitMs
+    this.#deadline = now + limitMs
+    if (this.#timer !== undefined) {
+      if (this.#timerAt <= this.#deadline) return
+      clearTimeout(this.#timer)
+    }
+    this.#arm(now)
+  }
+
+  expectNothing(): void {
+    this.#deadline = 0
+  }
+
+  /** Says goodbye after `before` (such as RSET) and leaves: nobody waits for it. `waitForReply`: close after the reply to QUIT. */
+  part(options: { before?: 'RSET'; quitSent?: boolean; waitMs: number; waitForReply: boolean }): void {
+    if (!this.alive) {
+      this.destroy()
+      return
+    }
+    // Runs on nobody's behalf: the delivery is over, and what is left is to close.
+    this.#run = runPlainly
+    this.#unclaimed = []
+    const quit = () => {
+      if (options.quitSent === true) {
+        if (!options.waitForReply) this.#socket.end()
+      } else if (options.waitForReply) this.#socket.write('QUIT\r\n')
+      else this.#socket.end('QUIT\r\n')
+    }
+    let resetting = options.before === 'RSET' && !this.features.pipelining
+    if (resetting) this.#socket.write('RSET\r\n')
+    else {
+      if (options.before === 'RSET') this.#socket.write('RSET\r\n')
+      quit()
+    }
+    // With RSET and QUIT in one flight the first reply is not the last.
+    let replies = options.before === 'RSET' && !resetting ? 2 : 1
+    this.#listener = {
+      onReply: () => {
+        if (resetting) {
+          resetting = false
+          quit()
+        } else if (--replies <= 0) this.destroy()
+      },
+      onEnd: () => this.destroy(),
+    }
+    this.expect(options.waitForReply ? options.waitMs : Math.min(options.waitMs, partingLimitMs))
+  }
+
+  /** Closes at once, without a word. */
+  destroy(): void {
+    this.#closed = true
+    this.#listener = undefined
+    this.#stopTimer()
+    this.#socket.destroy()
+  }
+
+  onReply(reply: Reply): void {
+    if (this.#listener !== undefined) this.#listener.onReply(reply)
+    else if (this.#unclaimed.length < maxUnclaimed) this.#unclaimed.push(reply)
+    else this.#abort('too many replies that nobody asked for')
+  }
+
+  onGarbage(): void {
+    this.#garbage++
+  }
+
+  /** The failure that the end of this connection is, at the stage `stage`. */
+  endFailure(cause: EndCause, stage: string): Failure {
+    const what =
+      cause.kind === 'timeout'
+        ? `conversation with ${this.relay} timed out while ${stage}`
+        : `lost connection with ${this.relay} while ${stage}`
+    return localFailure('site', '4.4.2', cause.detail === '' ? what : `${what}: ${cause.detail}`)
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#deadline !== 0) this.#deadline = performance.now() + this.#limitMs
+    if (!this.#parser.push(chunk, this)) this.#abort('a line without end')
+  }
+
+  #ended(kind: EndCause['kind']): void {
+    if (this.#closed || this.#end !== undefined) return
+    this.#end = { kind, detail: this.#lastError }
+    this.#stopTimer()
+    this.#socket.destroy()
+    if (this.#listener !== undefined) this.#tellEnd()
+  }
+
+  #tellEnd(): void {
+    const listener = this.#listener
+    this.#listener = undefined
+    listener?.onEnd(this.#end!)
+  }
+
+  #abort(why: string): void {
+    this.#lastError = why
+    this.#ended('lost')
+  }
+
+  #arm(now: number): void {
+    this.#timerAt = this.#deadline
+    this.#timer = setTimeout(() => this.#run(this.#onTimer, undefined), Math.ceil(this.#deadline - now))
+  }
+
+  // One timer for all waits: it is not moved with each reply, but looks again when it fires too early.
+  readonly #onTimer = (): void => {
+    this.#timer = undefined
+    if (this.#deadline === 0 || this.#closed) return
+    const now = performance.now()
+    if (now < this.#deadline) this.#arm(now)
+    else this.#ended('timeout')
+  }
+
+  #stopTimer(): void {
+    this.#deadline = 0
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+}
+
+/** `name[address]:port`, or `name[path]` for a unix socket. */
+export function relayName(target: SessionTarget): string {
+  return target.port === 0
+    ? `${target.host}[${target.address}]`
+    : `${target.host}[${target.address}]:${target.port}`
+}
+
+const runPlainly: Run = (task, argument) => task(argument as never)
+
+export interface ConnectOptions {
+  /** 0: the limit of the operating system. */
+  readonly timeoutMs: number
+  readonly run: Run
+  readonly signal?: AbortSignal
+}
+
+/** Connects; resolves with the session, or with the 4.4.1 failure that names server and reason. Never rejects. */
+export function openSession(target: SessionTarget, options: ConnectOptions): Promise<Session | Failure> {
+  return new Promise((resolve) => {
+    const socket =
+      target.port === 0
+        ? connect({ path: target.address })
+        : connect({
+            host: target.address,
+            port: target.port,
+            noDelay: true,
+            ...(target.localAddress === undefined ? {} : { localAddress: target.localAddress }),
+          })
+    let timer: NodeJS.Timeout | undefined
+    const settle = (result: Session | Failure) => {
+      clearTimeout(timer)
+      options.signal?.removeEventListener('abort', onAbort)
+      resolve(result)
+    }
+    const fail = (why: string) => {
+      socket.removeListener('connect', onConnect)
+      socket.removeListener('error', onError)
+      socket.on('error', ignore)
+      socket.destroy()
+      settle(localFailure('lookup', '4.4.1', `connect to ${relayName(target)}: ${why}`))
+    }
+    const onConnect = () => {
+      socket.removeListener('error', onError)
+      settle(new Session(socket, target, options.run))
+    }
+    const onError = (error: NodeJS.ErrnoException) => fail(connectError(error))
+    const onAbort = () => fail('shutting down')
+    socket.once('connect', onConnect)
+    socket.once('error', onError)
+    options.signal?.addEventListener('abort', onAbort, { once: true })
+    if (options.timeoutMs > 0) timer = setTimeout(() => fail('timed out'), options.timeoutMs)
+  })
+}
+
+function ignore(): void {}
+
+/** The system's reason without what our sentence says already. */
+function connectError(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'ECONNREFUSED':
+      return 'connection refused'
+    case 'ETIMEDOUT':
+      return 'timed out'
+    case 'EHOSTUNREACH':
+      return 'no route to host'
+    case 'ENETUNREACH':
+      return 'network is unreachable'
+    case 'ENOENT':
+      return 'no such file'
+    case 'EACCES':
+      return 'permission denied'
+    case 'EADDRNOTAVAIL':
+      return 'local address is not available'
+    default:
+      return error.code ?? error.message
+  }
+}
