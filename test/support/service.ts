@@ -217,10 +217,9 @@ export class Service {
     }
   }
 
-  /** Runs another command on this service's configuration, as a user would. */
+  /** Runs another command beside the service, in its directory: it finds the same configuration there. */
   command(args: readonly string[], input = ''): Promise<CommandResult> {
-    const [name = '', ...rest] = args
-    return runCommand([name, '-c', this.configFile, ...rest], { cwd: this.dir, input })
+    return runCommand(args, { cwd: this.dir, input })
   }
 
   /** Ends the process if it runs, and removes the directory unless `keep`. */

@@ -12,10 +12,10 @@ export interface SunkMail {
 }
 
 /**
- * Decides a reply: text (with or without CRLF), `drop` to close without a word, `stall` to never answer, undefined
- * for the usual reply. `verb` is CONNECT, EHLO, HELO, LHLO, MAIL, RCPT, DATA, `.`, RSET, NOOP or QUIT.
+ * Decides a reply: text (with or without CRLF), `drop` to close without a word, `stall` to never answer, a promise to
+ * give the usual reply when it resolves, undefined for the usual reply. `verb` is CONNECT, EHLO, HELO, LHLO, MAIL, RCPT, DATA, `.`, RSET, NOOP or QUIT.
  */
-export type Misbehave = (verb: string, line: string, sink: SmtpSink) => string | 'drop' | 'stall' | undefined
+export type Misbehave = (verb: string, line: string, sink: SmtpSink) => string | Promise<void> | undefined
 
 export interface SinkOptions {
   readonly misbehave?: Misbehave
@@ -175,6 +175,12 @@ class SinkSession {
     const odd = this.#options.misbehave?.(verb, line, this.#sink)
     if (odd === 'drop') this.#socket.destroy()
     else if (odd === 'stall') this.#isStalled = true
-    else this.#socket.write(`${(odd ?? usual()).trimEnd()}\r\n`)
+    else if (odd instanceof Promise) void odd.then(() => this.#write(usual()))
+    else this.#write(odd ?? usual())
+  }
+
+  #write(reply: string): void {
+    // A reply that is given late may find nobody.
+    if (!this.#socket.destroyed) this.#socket.write(`${reply.trimEnd()}\r\n`)
   }
 }

@@ -1,0 +1,230 @@
+/** The machine's faults: a full disk, a mailbox that cannot be read, a thread that dies. */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { Pop3Client, SmtpClient } from '../support/clients.ts'
+import { prepareService, startService, startSink } from '../support/fixtures.ts'
+import { because, whyNotMount } from '../support/privileges.ts'
+import type { Service } from '../support/service.ts'
+import { inspectable, ThreadInspector } from '../support/threads.ts'
+import { sendTraffic } from '../support/traffic.ts'
+import { until } from '../support/until.ts'
+
+const eager = '[queue]\nminimal_backoff_time = "1s"\nmaximal_backoff_time = "2s"\nrun_delay = "1s"\n'
+
+async function smtp(service: Service): Promise<SmtpClient> {
+  const client = await SmtpClient.connect(service.ports.smtp)
+  await client.expect(250, 'EHLO client.test')
+  return client
+}
+
+async function countOf(service: Service, user: string): Promise<number> {
+  const pop = await Pop3Client.login(service.ports.pop3, user)
+  const [, count] = (await pop.ok('STAT')).split(' ')
+  await pop.ok('QUIT')
+  return Number(count)
+}
+
+const cannotMount = whyNotMount()
+
+describe.skipIf(cannotMount !== undefined)(`a full disk${because(cannotMount)}`, () => {
+  /** A service whose data is on 16 MiB, 4 of them taken by a file that can be removed. */
+  async function onSmallDisk(tables: string): Promise<{ service: Service; makeRoom: () => void }> {
+    const service = await prepareService({ tables })
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', service.dataDir])
+    onTestFinished(async () => {
+      if (service.isRunning) await service.kill()
+      execFileSync('umount', ['-l', service.dataDir])
+    })
+    const ballast = join(service.dataDir, 'ballast')
+    writeFileSync(ballast, Buffer.alloc(4 * 1024 * 1024))
+    await service.run()
+    return { service, makeRoom: () => rmSync(ballast) }
+  }
+
+  /** Sends until the disk is full; returns how many were acknowledged, and the refusal. */
+  async function fill(service: Service, to: string): Promise<{ acknowledged: number; refusal: string }> {
+    const content = `Subject: large\r\n\r\n${`${'x'.repeat(98)}\r\n`.repeat(1000)}`
+    let acknowledged = 0
+    for (; acknowledged < 400; acknowledged++) {
+      const client = await smtp(service)
+      const refused = async (): Promise<string | undefined> => {
+        const mail = await client.command('MAIL FROM:<sender@peers.test>')
+        if (mail.code !== 250) return `${mail.code} ${mail.text}`
+        await client.expect(250, `RCPT TO:<${to}>`)
+        const data = await client.command('DATA')
+        if (data.code !== 354) return `${data.code} ${data.text}`
+        client.write(`${content}\r\n.\r\n`)
+        const reply = await client.reply(30_000)
+        return reply.code === 250 ? undefined : `${reply.code} ${reply.text}`
+      }
+      const refusal = await refused()
+      client.close()
+      if (refusal !== undefined) return { acknowledged, refusal }
+    }
+    throw new Error('the disk never filled')
+  }
+
+  test('mail for a mailbox is refused for now, and taken again when there is room', {
+    timeout: 60_000,
+  }, async () => {
+    const { service, makeRoom } = await onSmallDisk('')
+    const { acknowledged, refusal } = await fill(service, 'ann@mail.peers.test')
+    expect(refusal).toMatch(/^4(52 4\.3\.1|5[0-9] 4\.[23]\.[0-9])/)
+    expect(service.isRunning).toBe(true)
+    // What was there before can be fetched.
+    expect(await countOf(service, 'ann')).toBe(acknowledged)
+    makeRoom()
+    const client = await smtp(service)
+    const mail = {
+      from: 'sender@peers.test',
+      to: ['ann@mail.peers.test'],
+      content: 'Subject: small\r\n\r\nx',
+    }
+    await until('mail taken again', async () => (await client.send(mail)).code === 250)
+    client.close()
+    expect(await countOf(service, 'ann')).toBe(acknowledged + 1)
+  })
+
+  test('mail for the queue is refused for now, and all that was taken goes out', {
+    timeout: 60_000,
+  }, async () => {
+    let isClosed = true
+    const sink = await startSink((verb) => (verb === 'RCPT' && isClosed ? '450 4.2.1 later' : undefined))
+    const { service, makeRoom } = await onSmallDisk(`[smtp]\nrelayhost = "${sink.nexthop}"\n${eager}`)
+    const { acknowledged, refusal } = await fill(service, 'm1@dest.test')
+    expect(refusal).toMatch(/^4(52 4\.3\.1|5[0-9] 4\.[23]\.[0-9])/)
+    expect(acknowledged).toBeGreaterThan(0)
+    isClosed = false
+    makeRoom()
+    const arrived = (): number => sink.deliveries.get('m1@dest.test') ?? 0
+    await until('every acknowledged mail', () => arrived() >= acknowledged, {
+      deadlineMs: 30_000,
+      describe: () => `${arrived()} of ${acknowledged}`,
+    })
+    expect(service.isRunning).toBe(true)
+  })
+})
+
+test('a Maildir that cannot be read refuses its user alone', async () => {
+  const service = await prepareService()
+  // A file where a directory should be: unreadable for root too.
+  mkdirSync(join(service.dataDir, 'mail', 'ann'), { recursive: true })
+  writeFileSync(join(service.dataDir, 'mail', 'ann', 'Maildir'), 'not a directory')
+  await service.run()
+  const pop = await Pop3Client.connect(service.ports.pop3)
+  await pop.ok('USER ann')
+  expect(await pop.command('PASS secret')).toMatch(/^-ERR \[(SYS|IN-USE)/)
+  pop.close()
+  const client = await smtp(service)
+  const mail = { from: 'sender@peers.test', content: 'Subject: x\r\n\r\nx' }
+  const refused = await client.send({ ...mail, to: ['ann@mail.peers.test'] })
+  expect(`${refused.code} ${refused.text}`).toMatch(/^4[0-9]{2} 4\./)
+  // No path of ours is told to a peer.
+  expect(refused.text).not.toContain(service.dataDir)
+  expect((await client.send({ ...mail, to: ['bob@mail.peers.test'] })).code).toBe(250)
+  client.close()
+  expect(await countOf(service, 'bob')).toBe(1)
+  rmSync(join(service.dataDir, 'mail', 'ann', 'Maildir'))
+  expect(await countOf(service, 'ann')).toBe(0)
+})
+
+describe('threads that die', () => {
+  test('each in turn under traffic: nothing acknowledged is lost and the tree is whole again', {
+    timeout: 180_000,
+  }, async () => {
+    const sink = await startSink()
+    const service = await startService({
+      nodeArgs: inspectable,
+      tables: [
+        `[smtp]\nrelayhost = "${sink.nexthop}"\n${eager}`,
+        '[pools.connections]\nmin_threads = 2\nmax_threads = 2\n',
+        '[pools.deliveries]\nmin_threads = 1\nmax_threads = 1\n',
+      ].join('\n'),
+    })
+    const inspector = await ThreadInspector.attach(service)
+    onTestFinished(() => inspector.detach())
+    const tree = async (): Promise<string> => {
+      const { code, stdout, stderr } = await service.command(['tree'])
+      expect(stderr).toBe('')
+      expect(code).toBe(0)
+      return stdout
+    }
+    console.log(`before:\n${await tree()}`)
+    const victims = await inspector.workers(4)
+    const pid = service.pid
+    for (const [turn, victim] of victims.entries()) {
+      let isEnded = false
+      const { acknowledged, setbacks } = await sendTraffic({
+        port: () => service.ports.smtp,
+        count: 120,
+        recipient: (index) => `t${turn}m${index}@dest.test`,
+        onAcknowledged: (_, total) => {
+          if (total < 40 || isEnded) return
+          isEnded = true
+          victim.end()
+        },
+      })
+      expect(isEnded).toBe(true)
+      const missing = (): string[] => [...acknowledged].filter((recipient) => !sink.deliveries.has(recipient))
+      await until(`every mail after the end of ${victim.title}`, () => missing().length === 0, {
+        deadlineMs: 30_000,
+        describe: () => `missing ${missing().length}: ${missing().slice(0, 5)}`,
+      })
+      // A thread of the pool took its place, and local mail works through it.
+      const client = await smtp(service)
+      const mail = { from: 'sender@peers.test', to: ['ann@mail.peers.test'], content: 'Subject: x\r\n\r\nx' }
+      await until('local mail', async () => (await client.send(mail)).code === 250)
+      client.close()
+      expect(await countOf(service, 'ann')).toBeGreaterThan(turn)
+      console.log(`after the end of ${victim.title} (${setbacks} connections cut):\n${await tree()}`)
+    }
+    expect(service.pid).toBe(pid)
+    expect(service.isRunning).toBe(true)
+    expect((await inspector.workers(victims.length)).length).toBeGreaterThanOrEqual(victims.length)
+    expect(
+      service.events('actor.restarted').length + service.events('actor.terminated').length,
+    ).toBeGreaterThan(0)
+  })
+
+  test('sessions on the other thread do not notice', { timeout: 60_000 }, async () => {
+    const service = await startService({
+      nodeArgs: inspectable,
+      tables: '[pools.connections]\nmin_threads = 2\nmax_threads = 2\n',
+    })
+    const inspector = await ThreadInspector.attach(service)
+    onTestFinished(() => inspector.detach())
+    const clients = await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        Pop3Client.login(service.ports.pop3, index % 2 === 0 ? 'ann' : 'bob'),
+      ),
+    )
+    await until('eight logins', () => service.events('pop3.login').length === 8)
+    expect(new Set(service.events('pop3.login').map((line) => line.thread)).size).toBe(2)
+    const gone = clients.map(() => false)
+    for (const [index, client] of clients.entries()) {
+      void client.closed.then(() => {
+        gone[index] = true
+      })
+    }
+    // Whichever worker it is: not all sessions may go with it.
+    for (const worker of await inspector.workers(4)) {
+      worker.end()
+      await until('the end of the thread', async () => {
+        const left = await inspector.workers()
+        return !left.some((each) => each.id === worker.id)
+      })
+      if (gone.some(Boolean)) break
+    }
+    await until('cut connections', () => gone.some(Boolean))
+    const alive = clients.filter((_, index) => gone[index] === false)
+    expect(alive).toHaveLength(4)
+    for (const client of alive) expect(await client.ok('NOOP')).toMatch(/^\+OK/)
+    // And new ones are served by the thread that took the place.
+    const fresh = await Promise.all(
+      Array.from({ length: 4 }, () => Pop3Client.login(service.ports.pop3, 'bob')),
+    )
+    for (const client of [...fresh, ...alive]) client.close()
+  })
+})
