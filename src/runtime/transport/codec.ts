@@ -81,7 +81,15 @@ const scratchSize = 1 << 16
 /** Encodes and decodes frames; one per thread and system is enough. */
 export class Codec {
   // An options object for each: the constructors change it, and instances that shared one would share state.
-  readonly #packr = new Packr({ useRecords: false, variableMapSize: true, useBigIntExtension: true })
+  readonly #packr = new Packr({
+    useRecords: false,
+    variableMapSize: true,
+    useBigIntExtension: true,
+    // Else functions would arrive as undefined.
+    writeFunction() {
+      throw new TypeError('a function cannot be sent')
+    },
+  })
   // Without `copyBuffers` decoded octets are a view into the scratch buffer.
   readonly #unpackr = new Unpackr({ useRecords: false, copyBuffers: true })
   /** For payloads that belong to nobody else: a view of them is safe. */
