@@ -106,12 +106,44 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
   readonly runtime: ContextRuntime
 }
 
-/** @internal What supervisors need beyond other actors. */
+/** @internal What supervisors need beyond other actors. Callbacks run outside of the message queue, also while a handler waits. */
 export interface ContextRuntime {
-  /** Starts a child and links it to the calling actor; `started` settles when its `init` is done. */
+  /**
+   * Starts a child and links it to the calling actor. `started` is called once: without a reason when its `init`
+   * is done, with the reason when it ended before. Throws UsageError when it cannot even be tried.
+   */
   spawnChild(
     definition: AnyActorDefinition,
     args: unknown,
-    options: SpawnOptions,
-  ): { readonly ref: ActorRef; readonly started: Promise<ExitReason | undefined> }
+    options: ChildStart,
+    started: (reason: ExitReason | undefined) => void,
+  ): ActorRef
+  /**
+   * Asks a linked child to end and kills it when it takes longer than `shutdown`. `ended` is called once it is gone;
+   * its end is then no `handleExit`.
+   */
+  stopChild(
+    ref: AnyRef,
+    shutdown: number | 'infinity' | 'brutal_kill',
+    ended: (reason: ExitReason) => void,
+  ): void
+  /** Writes the log line and the event `actor.restarted`. */
+  restarted(child: RestartedChild): void
+}
+
+/** @internal */
+export interface ChildStart extends SpawnOptions {
+  /** Id in its supervisor, for the tree. */
+  readonly childId: string
+  /** How often it was restarted before. */
+  readonly restarts: number
+}
+
+/** @internal */
+export interface RestartedChild {
+  readonly childId: string
+  readonly name: string
+  readonly actorId: number
+  readonly reason: ExitReason
+  readonly restarts: number
 }

@@ -30,4 +30,5 @@ export type {
   SupervisorOptions,
   SupervisorSpec,
 } from './supervisor.ts'
+export { supervisor } from './supervisor-behaviour.ts'
 export type { Wire, WireValue } from './wire.ts'

@@ -1,0 +1,420 @@
+/**
+ * What a supervisor does, after OTP 25's `supervisor`. It owns its children's specs and their restarts; links tell
+ * it of their ends.
+ *
+ * Two things are other than in OTP, both for supervisors with a child per connection: temporary children start and
+ * stop concurrently, so that a slow `init` or a long goodbye holds up nobody else; and they are stopped together.
+ * All other children start and stop one at a time, and the supervisor waits.
+ */
+import { checkSupervisorSpec, childProblem } from './child-spec.ts'
+import type { ActorContext } from './context.ts'
+import { type ActorDefinition, type ActorOptions, actor, Deferred, type Handlers } from './definition.ts'
+import { UsageError } from './errors.ts'
+import { type ExitReason, errorReason, isExpected, normal } from './exit-reason.ts'
+import type { ActorRef, AnyRef } from './ref.ts'
+import type {
+  ChildCounts,
+  ChildInfo,
+  ChildResult,
+  ChildSpec,
+  StartChildResult,
+  SupervisorContract,
+  SupervisorOptions,
+  SupervisorSpec,
+} from './supervisor.ts'
+
+/** Name of the message by which a supervisor reminds itself of a restart that failed. */
+const tryAgain = 'supervisor.try-again'
+
+interface Child {
+  spec: ChildSpec
+  ref: ActorRef | undefined
+  state: 'starting' | 'running' | 'restarting' | 'stopping' | 'stopped'
+  restarts: number
+  lastExit: ExitReason | null
+  /** Called when it has stopped. */
+  waiters: (() => void)[]
+}
+
+/**
+ * Defines a supervisor; start it as any other actor, as a child of another supervisor for instance. `init` runs
+ * anew at each restart. A wrong spec, or a child whose `init` fails, makes the supervisor's own start fail, after it
+ * stopped the children it had started.
+ */
+export function supervisor<A = undefined>(
+  options: SupervisorOptions<A>,
+): ActorDefinition<SupervisorContract, A> {
+  const definition: ActorOptions<SupervisorContract, A> & { type: 'supervisor' } = {
+    type: 'supervisor',
+    name: options.name,
+    module: options.module,
+    async init(context, args) {
+      const spec = await options.init(context as unknown as ActorContext, args)
+      checkSupervisorSpec(spec, options.name)
+      context.trapExit()
+      const behaviour = new SupervisorBehaviour(context, spec)
+      await behaviour.startAll()
+      return behaviour.handlers()
+    },
+  }
+  return actor(definition)
+}
+
+class SupervisorBehaviour {
+  readonly #context: ActorContext<SupervisorContract>
+  readonly #spec: SupervisorSpec
+  readonly #intensity: number
+  readonly #periodMs: number
+  /** In start order. */
+  readonly #children = new Map<string, Child>()
+  readonly #byRef = new Map<number, Child>()
+  /** When the restarts of the last period were. */
+  #restarts: number[] = []
+  #isEnding = false
+
+  constructor(context: ActorContext<SupervisorContract>, spec: SupervisorSpec) {
+    this.#context = context
+    this.#spec = spec
+    this.#intensity = spec.intensity ?? 1
+    this.#periodMs = spec.periodMs ?? 5_000
+  }
+
+  get #isSimple(): boolean {
+    return this.#spec.strategy === 'simple_one_for_one'
+  }
+
+  /** The children of the spec, one after the other. @throws UsageError, the started ones stopped again. */
+  async startAll(): Promise<void> {
+    if (this.#isSimple) return
+    for (const spec of this.#spec.children) {
+      const child = this.#add(spec)
+      const reason = await this.#start(child)
+      if (reason === undefined) continue
+      await this.#stopAll()
+      throw new UsageError(`child ${spec.id} did not start: ${reason.message ?? reason.kind}`, {
+        child: spec.id,
+        reason: reason.kind,
+        code: reason.code,
+      })
+    }
+  }
+
+  handlers(): Handlers<SupervisorContract> {
+    const handlers = {
+      startChild: (spec: ChildSpec) => this.#startChild(spec),
+      terminateChild: (id: string) => this.#terminateChild(id),
+      restartChild: (id: string) => this.#restartChild(id),
+      deleteChild: (id: string) => this.#deleteChild(id),
+      whichChildren: () => this.#whichChildren(),
+      countChildren: () => this.#countChildren(),
+      handleExit: (ref: AnyRef, reason: ExitReason) => this.#childEnded(ref, reason),
+      terminate: () => this.#stopAll(),
+      [tryAgain]: (id: string) => this.#tryAgain(id),
+    }
+    return handlers as unknown as Handlers<SupervisorContract>
+  }
+
+  // --- Requests
+
+  #startChild(request: ChildSpec): StartChildResult | Promise<StartChildResult> | Deferred<StartChildResult> {
+    const spec = this.#isSimple ? this.#fromTemplate(request) : request
+    const problem = childProblem(spec, (this.#spec.autoShutdown ?? 'never') !== 'never')
+    const existing = problem === undefined ? this.#children.get(spec.id) : undefined
+    if (problem !== undefined || existing !== undefined) {
+      request?.socket?.destroy()
+      if (existing === undefined) {
+        return { ok: false, error: 'invalid', reason: { kind: 'error', message: problem ?? '' } }
+      }
+      return { ok: false, error: existing.state === 'stopped' ? 'already_present' : 'already_started' }
+    }
+    const child = this.#add(spec)
+    if (spec.restart !== 'temporary') {
+      return this.#start(child).then((reason) => this.#startAnswer(child, reason))
+    }
+    const answer = new Deferred<StartChildResult>()
+    this.#spawn(child, (reason) => answer.resolve(this.#startAnswer(child, reason)))
+    return answer
+  }
+
+  #startAnswer(child: Child, reason: ExitReason | undefined): StartChildResult {
+    if (reason === undefined && child.ref !== undefined) return { ok: true, ref: child.ref }
+    this.#forget(child)
+    return { ok: false, error: 'failed', ...(reason === undefined ? {} : { reason }) }
+  }
+
+  #nextId = 1
+
+  /** The argument of `startChild` is the child's own `args`, and its id a number. */
+  #fromTemplate(args: unknown): ChildSpec {
+    const template = this.#spec.children[0]!
+    return { ...template, id: String(this.#nextId++), ...(args === undefined ? {} : { args }) }
+  }
+
+  #terminateChild(id: string): ChildResult | Promise<ChildResult> | Deferred<ChildResult> {
+    const child = this.#children.get(id)
+    if (child === undefined) return { ok: false, error: 'not_found' }
+    if (child.spec.restart !== 'temporary') {
+      return this.#stop(child).then(() => ({ ok: true }) as const)
+    }
+    const answer = new Deferred<ChildResult>()
+    this.#stopping(child, () => answer.resolve({ ok: true }))
+    return answer
+  }
+
+  #restartChild(id: string): StartChildResult | Promise<StartChildResult> {
+    const child = this.#children.get(id)
+    const error = this.#notStopped(child)
+    if (error !== undefined || child === undefined) return { ok: false, error: error ?? 'not_found' }
+    return this.#start(child).then((reason) => {
+      if (reason === undefined && child.ref !== undefined) return { ok: true, ref: child.ref } as const
+      return { ok: false, error: 'failed', ...(reason === undefined ? {} : { reason }) } as const
+    })
+  }
+
+  #deleteChild(id: string): ChildResult {
+    const child = this.#children.get(id)
+    const error = this.#notStopped(child)
+    if (error !== undefined) return { ok: false, error }
+    this.#children.delete(id)
+    return { ok: true }
+  }
+
+  #notStopped(child: Child | undefined) {
+    if (this.#isSimple) return 'simple_one_for_one'
+    if (child === undefined) return 'not_found'
+    if (child.state === 'stopped') return undefined
+    return child.state === 'restarting' ? 'restarting' : 'running'
+  }
+
+  #whichChildren(): ChildInfo[] {
+    return Array.from(this.#children.values(), ({ spec, ref, state, restarts, lastExit }) => ({
+      id: spec.id,
+      ref: ref ?? null,
+      state: state === 'stopped' || state === 'restarting' ? state : 'running',
+      type: spec.actor.type ?? 'worker',
+      name: spec.actor.name,
+      restarts,
+      lastExit,
+    }))
+  }
+
+  #countChildren(): ChildCounts {
+    let supervisors = 0
+    let active = 0
+    for (const { spec, ref } of this.#children.values()) {
+      if (spec.actor.type === 'supervisor') supervisors++
+      if (ref !== undefined) active++
+    }
+    const all = this.#children.size
+    return { specs: this.#isSimple ? 1 : all, active, supervisors, workers: all - supervisors }
+  }
+
+  // --- Ends and restarts
+
+  #childEnded(ref: AnyRef, reason: ExitReason): void | Promise<void> {
+    const child = this.#byRef.get(ref.id)
+    if (child === undefined) return undefined
+    this.#byRef.delete(ref.id)
+    child.ref = undefined
+    child.lastExit = reason
+    child.state = 'stopped'
+    const { restart = 'permanent', significant = false } = child.spec
+    if (restart === 'permanent' || (restart === 'transient' && !isExpected(reason))) {
+      return this.#restart(child, reason)
+    }
+    if (restart === 'temporary' || this.#isSimple) this.#children.delete(child.spec.id)
+    if (significant) this.#significantEnded()
+    return undefined
+  }
+
+  #significantEnded(): void {
+    const { autoShutdown = 'never' } = this.#spec
+    if (autoShutdown === 'never') return
+    if (autoShutdown === 'all_significant') {
+      for (const { spec, ref } of this.#children.values()) if (spec.significant && ref !== undefined) return
+    }
+    this.#context.stop({ kind: 'shutdown', message: 'significant children ended' })
+  }
+
+  /** One restart after the strategy. A failure goes back through the message queue, so that a stop gets in between. */
+  async #restart(child: Child, reason: ExitReason): Promise<void> {
+    child.state = 'restarting'
+    if (this.#isTooOften()) {
+      this.#isEnding = true
+      this.#context.log.error(
+        {
+          event: 'supervisor.gave-up',
+          childId: child.spec.id,
+          intensity: this.#intensity,
+          periodMs: this.#periodMs,
+        },
+        'too many restarts',
+      )
+      this.#context.stop({
+        kind: 'shutdown',
+        message: `too many restarts: ${this.#intensity} in ${this.#periodMs} ms`,
+      })
+      return
+    }
+    const failed = await this.#restartAffected(child, reason)
+    if (failed === undefined || this.#isEnding) return
+    failed.child.state = 'restarting'
+    failed.child.lastExit = failed.reason
+    // By a timer and not `tell`: the message queue may be full.
+    const { sendAfter } = this.#context as unknown as {
+      sendAfter(ms: number, type: string, id: string): number
+    }
+    sendAfter.call(this.#context, 0, tryAgain, failed.child.spec.id)
+  }
+
+  #tryAgain(id: string): void | Promise<void> {
+    const child = this.#children.get(id)
+    // It may have been terminated or restarted by request meanwhile.
+    if (child?.state !== 'restarting') return undefined
+    return this.#restart(child, child.lastExit ?? normal)
+  }
+
+  async #restartAffected(
+    child: Child,
+    reason: ExitReason,
+  ): Promise<{ child: Child; reason: ExitReason } | undefined> {
+    const affected = this.#affected(child)
+    for (const other of [...affected].reverse()) if (other !== child) await this.#stop(other)
+    for (const other of affected) {
+      // Temporary children among them were forgotten when they were stopped.
+      if (this.#children.get(other.spec.id) !== other) continue
+      other.restarts++
+      const failure = await this.#start(other)
+      if (failure !== undefined) return { child: other, reason: failure }
+      const cause: ExitReason = other === child ? reason : { kind: 'shutdown' }
+      this.#context.runtime.restarted({
+        childId: other.spec.id,
+        name: other.spec.actor.name,
+        actorId: other.ref?.id ?? 0,
+        reason: cause,
+        restarts: other.restarts,
+      })
+    }
+    return undefined
+  }
+
+  /** The children that restart together with `child`, in start order. */
+  #affected(child: Child): Child[] {
+    switch (this.#spec.strategy) {
+      case 'one_for_all':
+        return [...this.#children.values()]
+      case 'rest_for_one': {
+        const all = [...this.#children.values()]
+        return all.slice(all.indexOf(child))
+      }
+      default:
+        return [child]
+    }
+  }
+
+  #isTooOften(): boolean {
+    const now = this.#context.clock.monotonic()
+    this.#restarts = this.#restarts.filter((at) => now - at <= this.#periodMs)
+    this.#restarts.push(now)
+    return this.#restarts.length > this.#intensity
+  }
+
+  // --- One child
+
+  #add(spec: ChildSpec): Child {
+    const child: Child = { spec, ref: undefined, state: 'stopped', restarts: 0, lastExit: null, waiters: [] }
+    this.#children.set(spec.id, child)
+    return child
+  }
+
+  #forget(child: Child): void {
+    if (this.#children.get(child.spec.id) === child) this.#children.delete(child.spec.id)
+  }
+
+  #start(child: Child): Promise<ExitReason | undefined> {
+    return new Promise((resolve) => this.#spawn(child, resolve))
+  }
+
+  #spawn(child: Child, started: (reason: ExitReason | undefined) => void): void {
+    const { spec } = child
+    const { placement, registerAs, socket } = spec
+    child.state = 'starting'
+    // The socket goes with its child; the spec must not keep it.
+    if (socket !== undefined) child.spec = { ...spec, socket: undefined } as unknown as ChildSpec
+    let ref: ActorRef
+    try {
+      ref = this.#context.runtime.spawnChild(
+        spec.actor,
+        spec.args,
+        {
+          childId: spec.id,
+          restarts: child.restarts,
+          ...(placement === undefined ? {} : { placement }),
+          ...(registerAs === undefined ? {} : { registerAs }),
+          ...(socket === undefined ? {} : { socket }),
+        },
+        (reason) => {
+          if (reason !== undefined) this.#startFailed(child, ref, reason)
+          else if (child.state === 'starting') child.state = 'running'
+          started(reason)
+        },
+      )
+    } catch (error) {
+      child.state = 'stopped'
+      child.lastExit = errorReason(error)
+      started(child.lastExit)
+      return
+    }
+    child.ref = ref
+    this.#byRef.set(ref.id, child)
+  }
+
+  #startFailed(child: Child, ref: ActorRef, reason: ExitReason): void {
+    this.#byRef.delete(ref.id)
+    child.lastExit = reason
+    // A stop that was under way tells for itself.
+    if (child.state === 'stopping') return
+    child.ref = undefined
+    child.state = 'stopped'
+  }
+
+  #stop(child: Child): Promise<void> {
+    return new Promise((resolve) => this.#stopping(child, resolve))
+  }
+
+  #stopping(child: Child, stopped: () => void): void {
+    const { ref, spec } = child
+    const { restart = 'permanent', shutdown = spec.actor.type === 'supervisor' ? 'infinity' : 5_000 } = spec
+    child.waiters.push(stopped)
+    if (child.state === 'stopping') return
+    const finish = (): void => {
+      child.ref = undefined
+      child.state = 'stopped'
+      if (restart === 'temporary' || this.#isSimple) this.#forget(child)
+      for (const waiter of child.waiters.splice(0)) waiter()
+    }
+    if (ref === undefined) return finish()
+    child.state = 'stopping'
+    this.#byRef.delete(ref.id)
+    this.#context.runtime.stopChild(ref, shutdown, (reason) => {
+      child.lastExit = reason
+      finish()
+    })
+  }
+
+  /** In reverse start order; neighbours that are temporary together. */
+  async #stopAll(): Promise<void> {
+    this.#isEnding = true
+    let together: Promise<void>[] = []
+    for (const child of [...this.#children.values()].reverse()) {
+      if (child.spec.restart === 'temporary' || this.#isSimple) {
+        together.push(this.#stop(child))
+        continue
+      }
+      await Promise.all(together)
+      together = []
+      await this.#stop(child)
+    }
+    await Promise.all(together)
+  }
+}

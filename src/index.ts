@@ -1,0 +1,58 @@
+/** mailactors: actors and supervision trees, on as many threads as you like. No mail in it. */
+
+export type {
+  ActorContext,
+  ActorDefinition,
+  ActorOptions,
+  ActorRef,
+  AnyActorDefinition,
+  AnyContract,
+  AnyRef,
+  AskFailure,
+  AskOptions,
+  Body,
+  ChildCounts,
+  ChildError,
+  ChildInfo,
+  ChildResult,
+  ChildSpec,
+  Clock,
+  Contract,
+  Down,
+  ErrorDetails,
+  ExitReason,
+  HandlerResult,
+  Handlers,
+  Logger,
+  MessageType,
+  Placement,
+  Reply,
+  Restart,
+  Shutdown,
+  SpawnOptions,
+  StartChildResult,
+  Strategy,
+  SupervisorContract,
+  SupervisorOptions,
+  SupervisorSpec,
+  Wire,
+  WireValue,
+} from './actors/index.ts'
+export {
+  AskError,
+  actor,
+  Deferred,
+  errorReason,
+  isExpected,
+  killed,
+  MailactorsError,
+  noActor,
+  normal,
+  shutdown,
+  supervisor,
+  UsageError,
+} from './actors/index.ts'
+export type { ActorInfo } from './runtime/inspect.ts'
+export type { RestartedEvent, TerminatedEvent } from './runtime/observer.ts'
+export type { PoolOptions, SystemEvents, SystemOptions } from './runtime/system.ts'
+export { ActorSystem, StartError } from './runtime/system.ts'

@@ -1,0 +1,86 @@
+import { AskError, type AskFailure, type AskOptions, type ExitReason } from '../actors/index.ts'
+import type { ActorCell } from './cell.ts'
+import type { Asker } from './message.ts'
+import type { Ref } from './ref.ts'
+import { Timer } from './timers.ts'
+
+/**
+ * One ask that waits for its reply. It settles exactly once, whatever comes first: the reply, the end of the
+ * callee or of its thread, the timeout, the abort signal, the end of the caller. What comes later is dropped.
+ */
+export class PendingAsk extends Timer implements Asker {
+  readonly #resolve: (value: unknown) => void
+  readonly #reject: (error: AskError) => void
+  readonly #type: string
+  readonly #target: Ref
+  /** The actor that asked, when it was an actor. */
+  readonly #owner: ActorCell | undefined
+  #abort: AbortSignal | undefined
+  #settled = false
+  /** Takes a remote ask out of its table. */
+  #forget: (() => void) | undefined
+
+  constructor(
+    target: Ref,
+    type: string,
+    owner: ActorCell | undefined,
+    resolve: (value: unknown) => void,
+    reject: (error: AskError) => void,
+  ) {
+    super()
+    this.#target = target
+    this.#type = type
+    this.#owner = owner
+    this.#resolve = resolve
+    this.#reject = reject
+    owner?.addAsk(this)
+  }
+
+  get settled(): boolean {
+    return this.#settled
+  }
+
+  /** Watches the caller's signal. */
+  watch(options: AskOptions): void {
+    const signal = options.signal
+    if (signal === undefined) return
+    if (signal.aborted) return this.#aborted()
+    this.#abort = signal
+    signal.addEventListener('abort', this.#aborted)
+  }
+
+  onSettled(forget: () => void): void {
+    this.#forget = forget
+  }
+
+  answer(value: unknown): void {
+    if (this.#finish()) this.#resolve(value)
+  }
+
+  refuse(failure: AskFailure, why: string, reason?: ExitReason): void {
+    if (!this.#finish()) return
+    const details = { actor: this.#target.toString(), message: this.#type }
+    this.#reject(
+      new AskError(failure, `ask ${this.#type} of ${this.#target.toString()}: ${why}`, details, reason),
+    )
+  }
+
+  /** The timeout. */
+  override ring(): void {
+    this.refuse('timeout', 'no reply in time')
+  }
+
+  readonly #aborted = (): void => {
+    this.refuse('cancelled', 'the caller gave up')
+  }
+
+  #finish(): boolean {
+    if (this.#settled) return false
+    this.#settled = true
+    this.cancelTimer()
+    this.#owner?.removeAsk(this)
+    this.#abort?.removeEventListener('abort', this.#aborted)
+    this.#forget?.()
+    return true
+  }
+}

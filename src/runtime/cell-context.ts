@@ -1,0 +1,195 @@
+import type { Socket } from 'node:net'
+import type { ChildStart, ContextRuntime, RestartedChild } from '../actors/context.ts'
+import {
+  type ActorContext,
+  type ActorDefinition,
+  type ActorRef,
+  type AnyActorDefinition,
+  type AnyContract,
+  type AnyRef,
+  type Clock,
+  type ExitReason,
+  type Logger,
+  normal,
+  type SpawnOptions,
+  UsageError,
+} from '../actors/index.ts'
+import { ActorLog } from './actor-log.ts'
+import type { ActorCell } from './cell.ts'
+import { ownRef, type Ref } from './ref.ts'
+import { Timer } from './timers.ts'
+
+class MessageTimer extends Timer {
+  readonly id: number
+  readonly #cell: ActorCell
+  readonly #type: string
+  readonly #body: readonly unknown[]
+
+  constructor(cell: ActorCell, id: number, type: string, body: readonly unknown[]) {
+    super()
+    this.id = id
+    this.#cell = cell
+    this.#type = type
+    this.#body = body
+  }
+
+  override ring(): void {
+    this.#cell.removeTimer(this.id)
+    this.#cell.acceptAlways(this.#type, this.#body)
+  }
+}
+
+/** The context given to `init`. Thin: what it does is done by the cell and the thread's runtime. */
+export class CellContext implements ActorContext, ContextRuntime {
+  readonly #cell: ActorCell
+  #log: Logger | undefined
+
+  constructor(cell: ActorCell) {
+    this.#cell = cell
+  }
+
+  get self(): ActorRef {
+    return this.#cell.ref
+  }
+
+  get parent(): AnyRef | undefined {
+    return this.#cell.parent
+  }
+
+  get log(): Logger {
+    const { definition, id, runtime } = this.#cell
+    this.#log ??= new ActorLog(runtime.log, { actor: definition.name, actorId: id })
+    return this.#log
+  }
+
+  get clock(): Clock {
+    return this.#cell.runtime.time
+  }
+
+  get runtime(): ContextRuntime {
+    return this
+  }
+
+  spawnLink<D extends AnyContract, A>(
+    definition: ActorDefinition<D, A>,
+    args: A,
+    options?: SpawnOptions,
+  ): ActorRef<D> {
+    const parent = this.#living()
+    return parent.runtime.spawn({
+      definition,
+      args,
+      options: options ?? {},
+      parent,
+      link: true,
+    }) as ActorRef<D>
+  }
+
+  stop(reason: ExitReason = normal): void {
+    this.#cell.stop(reason)
+  }
+
+  exit(ref: AnyRef, reason: ExitReason): void {
+    this.#cell.runtime.exit(this.#cell.ref, ownRef(ref), reason)
+  }
+
+  monitor(ref: AnyRef): number {
+    return this.#cell.runtime.watch(this.#living(), ownRef(ref))
+  }
+
+  demonitor(monitor: number): void {
+    const target = this.#cell.removeMonitor(monitor)
+    if (target !== undefined) this.#cell.runtime.unwatch(this.#cell, target, monitor)
+  }
+
+  link(ref: AnyRef): void {
+    this.#cell.runtime.link(this.#living(), ownRef(ref))
+  }
+
+  unlink(ref: AnyRef): void {
+    this.#cell.runtime.unlink(this.#cell, ownRef(ref))
+  }
+
+  trapExit(on = true): void {
+    this.#cell.traps = on
+  }
+
+  sendAfter(delayMs: number, type: string, ...body: unknown[]): number {
+    const cell = this.#living()
+    const id = cell.runtime.nextNumber()
+    const timer = new MessageTimer(cell, id, type, body)
+    cell.addTimer(id, timer)
+    cell.runtime.timers.start(timer, delayMs)
+    return id
+  }
+
+  cancelTimer(timer: number): void {
+    this.#cell.removeTimer(timer)?.cancelTimer()
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: any callback
+  bind<F extends (...args: any[]) => void>(callback: F): (...args: Parameters<F>) => void {
+    const cell = this.#cell
+    return (...args) => cell.perform(callback, args)
+  }
+
+  whereis<D extends AnyContract = AnyContract>(name: string): ActorRef<D> | undefined {
+    return this.#cell.runtime.registry.whereis(name) as ActorRef<D> | undefined
+  }
+
+  register(name: string): void {
+    const cell = this.#living()
+    cell.runtime.registry.register(name, cell.ref)
+    cell.addName(name)
+  }
+
+  takeSocket(): Socket | undefined {
+    const socket = this.#cell.socket
+    this.#cell.socket = undefined
+    return socket
+  }
+
+  setting<T>(key: string): T | undefined {
+    return this.#cell.runtime.settings[key] as T | undefined
+  }
+
+  local<T>(key: string, create: () => T): T {
+    return this.#cell.runtime.local(key, create)
+  }
+
+  // --- ContextRuntime
+
+  spawnChild(
+    definition: AnyActorDefinition,
+    args: unknown,
+    options: ChildStart,
+    started: (reason: ExitReason | undefined) => void,
+  ): ActorRef {
+    return this.#cell.runtime.spawn({
+      definition,
+      args,
+      options,
+      parent: this.#living(),
+      link: true,
+      started,
+    })
+  }
+
+  stopChild(
+    ref: AnyRef,
+    shutdown: number | 'infinity' | 'brutal_kill',
+    ended: (reason: ExitReason) => void,
+  ): void {
+    this.#cell.runtime.stopChild(this.#cell, ref as Ref, shutdown, ended)
+  }
+
+  restarted(child: RestartedChild): void {
+    this.#cell.runtime.restarted(child)
+  }
+
+  /** An actor that ended must not get what nobody would ever take back. */
+  #living(): ActorCell {
+    if (this.#cell.state === 'ended') throw new UsageError('the actor has ended')
+    return this.#cell
+  }
+}

@@ -1,0 +1,625 @@
+/**
+ * One actor: its message queue, its state, and who has to be told when it ends. Runs one handler at a time, also
+ * while a handler awaits. Everything an actor's code does runs in the actor's async context, so that an error can
+ * be traced to the actor even when it is thrown from a callback nobody bound.
+ */
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import type { Socket } from 'node:net'
+import {
+  type AnyActorDefinition,
+  Deferred,
+  type ExitReason,
+  errorReason,
+  killed,
+  noActor,
+  normal,
+} from '../actors/index.ts'
+import type { PendingAsk } from './asks.ts'
+import { CellContext } from './cell-context.ts'
+import { type Asker, Message, Signal } from './message.ts'
+import type { ActorRow } from './observer.ts'
+import { Ref } from './ref.ts'
+import type { ThreadRuntime } from './thread-runtime.ts'
+import type { Timer } from './timers.ts'
+
+/** The actor on whose behalf code runs, if any. Holds no state of its own: systems do not meet in it. */
+export const currentActor = new AsyncLocalStorage<ActorCell>()
+
+const scopeOptions = { requireManualDestroy: true } as const
+const openScope = () => new AsyncResource('mailactors', scopeOptions)
+
+export type CellState = 'new' | 'starting' | 'idle' | 'running' | 'waiting' | 'stopping' | 'ended'
+
+const defaultMaxQueue = 10_000
+
+type AnyHandlers = { readonly [type: string]: ((...body: unknown[]) => unknown) | undefined }
+
+/** What the cell is told when it is made. */
+export interface CellStart {
+  readonly id: number
+  readonly definition: AnyActorDefinition
+  readonly args: unknown
+  readonly parent: Ref | undefined
+  readonly childId: string | undefined
+  readonly restarts: number
+  readonly socket: Socket | undefined
+  /** Called once: `init` is done, or the reason why the actor ended before. */
+  readonly started: ((reason: ExitReason | undefined) => void) | undefined
+}
+
+export class ActorCell {
+  readonly definition: AnyActorDefinition
+  readonly runtime: ThreadRuntime
+  readonly ref: Ref
+  readonly parent: Ref | undefined
+  readonly childId: string | undefined
+  readonly restarts: number
+  /** Link of the run queue. */
+  nextReady: ActorCell | undefined = undefined
+  state: CellState = 'new'
+  handled = 0
+  queueLength = 0
+  traps = false
+  /** Type of the message in hand, for the tree. */
+  currentType: string | undefined = undefined
+  socket: Socket | undefined
+
+  readonly #scope: AsyncResource
+  readonly #maxQueue: number
+  #args: unknown
+  #started: ((reason: ExitReason | undefined) => void) | undefined
+  #handlers: AnyHandlers | undefined = undefined
+  #isReady = false
+  #first: Message | undefined = undefined
+  #last: Message | undefined = undefined
+  #firstSignal: Signal | undefined = undefined
+  #lastSignal: Signal | undefined = undefined
+  /** Who asked for the message in hand. */
+  #asker: Asker | undefined = undefined
+  #stopReason: ExitReason | undefined = undefined
+  #resume: ((value: unknown) => void) | undefined = undefined
+  #crash: ((error: unknown) => void) | undefined = undefined
+
+  // Most actors have few of these, so each is made when it is needed.
+  #links: Map<number, Ref> | undefined = undefined
+  #watchers: Map<number, { readonly ref: Ref; readonly monitor: number }> | undefined = undefined
+  #monitors: Map<number, Ref> | undefined = undefined
+  #asks: Set<PendingAsk> | undefined = undefined
+  #promised: Set<Asker> | undefined = undefined
+  #timers: Map<number, Timer> | undefined = undefined
+  #names: string[] | undefined = undefined
+  /** Children this actor is stopping: their end goes to the callback. */
+  #stopping: Map<number, (reason: ExitReason) => void> | undefined = undefined
+
+  constructor(runtime: ThreadRuntime, start: CellStart) {
+    this.runtime = runtime
+    this.definition = start.definition
+    this.ref = new Ref(runtime, start.id, runtime.thread, this)
+    this.parent = start.parent
+    this.childId = start.childId
+    this.restarts = start.restarts
+    this.socket = start.socket
+    this.#args = start.args
+    this.#started = start.started
+    this.#maxQueue = start.definition.maxQueue ?? defaultMaxQueue
+    this.#scope = currentActor.run(this, openScope)
+  }
+
+  get id(): number {
+    return this.ref.id
+  }
+
+  get names(): readonly string[] {
+    return this.#names ?? []
+  }
+
+  // --- Messages
+
+  /** Takes a message into the queue. `false`: the queue is full. An actor that ended takes everything, and does nothing. */
+  accept(type: string, body: readonly unknown[], asker: Asker | undefined): boolean {
+    if (this.state === 'ended') {
+      this.runtime.deadLetter(this.ref, type, body)
+      asker?.refuse('no_actor', 'it has ended')
+      return true
+    }
+    if (this.queueLength >= this.#maxQueue) {
+      asker?.refuse('overloaded', 'its message queue is full')
+      return false
+    }
+    this.#enqueue(new Message(type, body, asker))
+    return true
+  }
+
+  /** As `accept`, for what must not get lost: timers and the actor's messages to itself. */
+  acceptAlways(type: string, body: readonly unknown[]): void {
+    if (this.state !== 'ended') this.#enqueue(new Message(type, body, undefined))
+  }
+
+  #enqueue(message: Message): void {
+    if (this.#last === undefined) this.#first = message
+    else this.#last.next = message
+    this.#last = message
+    this.queueLength++
+    if (this.state === 'idle') this.#ready()
+  }
+
+  /** Gets a turn: for a new actor its `init`. */
+  ready(): void {
+    this.#ready()
+  }
+
+  #ready(): void {
+    if (this.#isReady) return
+    this.#isReady = true
+    this.runtime.scheduler.push(this)
+  }
+
+  /** Handles up to `limit` messages and signals; returns how many, at least 1. Called by the scheduler alone. */
+  takeTurn(limit: number): number {
+    this.#isReady = false
+    const handled = this.#scope.runInAsyncScope(this.#run, this, limit)
+    if (this.state === 'idle' && this.#hasWork()) this.#ready()
+    return handled > 0 ? handled : 1
+  }
+
+  #hasWork(): boolean {
+    return this.#first !== undefined || this.#firstSignal !== undefined || this.#stopReason !== undefined
+  }
+
+  #run(limit: number): number {
+    let handled = 0
+    if (this.state === 'new') {
+      this.#start()
+      handled++
+    }
+    while (handled < limit && this.state === 'idle') {
+      handled++
+      if (this.#stopReason !== undefined) {
+        this.#finish(this.#stopReason)
+        break
+      }
+      const signal = this.#firstSignal
+      if (signal !== undefined) {
+        this.#firstSignal = signal.next
+        if (this.#firstSignal === undefined) this.#lastSignal = undefined
+        this.#handleSignal(signal)
+        continue
+      }
+      const message = this.#first
+      if (message === undefined) break
+      this.#first = message.next
+      if (this.#first === undefined) this.#last = undefined
+      this.queueLength--
+      this.#handle(message)
+    }
+    return handled
+  }
+
+  #start(): void {
+    this.state = 'starting'
+    const context = new CellContext(this)
+    try {
+      const handlers = this.definition.init(context, this.#args)
+      if (!isThenable(handlers)) return this.#initialised(handlers)
+      handlers.then(
+        (value: unknown) => this.#initialised(value),
+        (error: unknown) => this.#failed(error),
+      )
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #initialised(handlers: unknown): void {
+    if (this.state !== 'starting') return
+    if (typeof handlers !== 'object' || handlers === null) {
+      this.#failed(new TypeError(`init of ${this.definition.name} returned no handlers`))
+      return
+    }
+    this.#handlers = handlers as AnyHandlers
+    // It starts anew from its supervisor's copy; ours would only take up memory.
+    this.#args = undefined
+    this.state = 'idle'
+    const started = this.#started
+    this.#started = undefined
+    started?.(undefined)
+    if (this.#hasWork()) this.#ready()
+  }
+
+  #handle(message: Message): void {
+    const handler = this.#handlers?.[message.type]
+    if (typeof handler !== 'function') {
+      this.#refuseUnknown(message)
+      return
+    }
+    this.handled++
+    this.state = 'running'
+    this.#asker = message.asker
+    this.currentType = message.type
+    let result: unknown
+    try {
+      result = handler.apply(this.#handlers, message.body as unknown[])
+    } catch (error) {
+      this.#failed(error)
+      return
+    }
+    if (typeof result === 'object' && result !== null) {
+      if (isThenable(result)) {
+        this.#await(result)
+        return
+      }
+      if (result instanceof Deferred) {
+        this.#promise(result)
+        result = undefined
+      }
+    }
+    this.#done(result)
+  }
+
+  #refuseUnknown(message: Message): void {
+    const { asker, type } = message
+    const reason: ExitReason = { kind: 'error', message: `takes no message '${type}'`, code: 'MA_USAGE' }
+    this.runtime.log.error(
+      { event: 'actor.unknown-message', actor: this.definition.name, actorId: this.id, type },
+      'message of an unknown type was dropped',
+    )
+    asker?.refuse('down', `it takes no message '${type}'`, reason)
+  }
+
+  /** The handler in hand is done. */
+  #done(result: unknown): void {
+    // It may have been killed meanwhile, by itself even.
+    if (this.state !== 'running' && this.state !== 'waiting') return
+    this.state = 'idle'
+    this.currentType = undefined
+    const asker = this.#asker
+    if (asker === undefined) return
+    this.#asker = undefined
+    asker.answer(result)
+  }
+
+  #await(result: PromiseLike<unknown>): void {
+    if (this.state !== 'running') {
+      // Killed by its own handler: nobody waits for what the handler still does.
+      result.then(undefined, () => {})
+      return
+    }
+    this.state = 'waiting'
+    this.#resume ??= (value) => {
+      let reply = value
+      if (reply instanceof Deferred) {
+        this.#promise(reply)
+        reply = undefined
+      }
+      this.#done(reply)
+      if (this.state === 'idle' && this.#hasWork()) this.#ready()
+    }
+    this.#crash ??= (error) => {
+      if (this.state === 'waiting') this.#failed(error)
+    }
+    result.then(this.#resume, this.#crash)
+  }
+
+  /** Hands the asker over to a Deferred. */
+  #promise(deferred: Deferred<unknown>): void {
+    const asker = this.#asker
+    this.#asker = undefined
+    if (asker === undefined) return
+    this.#promised ??= new Set()
+    this.#promised.add(asker)
+    deferred.connect((error, value, failed) => {
+      if (this.#promised?.delete(asker) !== true) return
+      if (!failed) return asker.answer(value)
+      const reason = errorReason(error)
+      asker.refuse('down', reason.message ?? 'it failed', reason)
+    })
+  }
+
+  // --- Signals
+
+  signal(signal: Signal): void {
+    if (this.state === 'ended') return
+    switch (signal.kind) {
+      case 'exit':
+        if (this.traps && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id) break
+        this.stop(signal.reason, true)
+        return
+      case 'link': {
+        if (this.#links?.delete(signal.ref.id) !== true) return
+        const ended = this.#stopping?.get(signal.ref.id)
+        if (ended !== undefined) {
+          this.#stopping?.delete(signal.ref.id)
+          this.#scope.runInAsyncScope(ended, undefined, signal.reason)
+          return
+        }
+        if (signal.ref.id === this.parent?.id) {
+          // A helper lives and dies with its parent, also when that one ended well.
+          this.stop(signal.reason.kind === 'normal' ? { kind: 'shutdown' } : signal.reason, true)
+          return
+        }
+        if (this.traps) break
+        if (signal.reason.kind !== 'normal') this.stop(signal.reason, true)
+        return
+      }
+      case 'down':
+        if (this.#monitors?.delete(signal.monitor) !== true) return
+        break
+    }
+    if (this.#lastSignal === undefined) this.#firstSignal = signal
+    else this.#lastSignal.next = signal
+    this.#lastSignal = signal
+    if (this.state === 'idle') this.#ready()
+  }
+
+  #handleSignal(signal: Signal): void {
+    const handlers = this.#handlers as {
+      handleDown?(down: object): unknown
+      handleExit?(ref: Ref, reason: ExitReason): unknown
+    }
+    this.state = 'running'
+    let result: unknown
+    try {
+      if (signal.kind === 'down') {
+        this.currentType = 'handleDown'
+        const { monitor, ref, reason } = signal
+        result = handlers.handleDown?.({ monitor, ref, reason })
+      } else {
+        this.currentType = 'handleExit'
+        result = handlers.handleExit?.(signal.ref, signal.reason)
+      }
+    } catch (error) {
+      this.#failed(error)
+      return
+    }
+    if (isThenable(result)) this.#await(result)
+    else this.#done(undefined)
+  }
+
+  // --- The end
+
+  /** Ends the actor after the handler in hand. `asked`: by someone else, who need not wait for an `init`. */
+  stop(reason: ExitReason, asked = false): void {
+    if (this.state === 'ended' || this.state === 'stopping') return
+    this.#stopReason ??= reason
+    if (this.state === 'idle') this.#ready()
+    else if (asked && (this.state === 'new' || this.state === 'starting')) this.#end(this.#stopReason)
+  }
+
+  /** Ends the actor at once, without asking it. */
+  kill(reason: ExitReason = killed): void {
+    if (this.state !== 'ended') this.#end(reason)
+  }
+
+  /** Code that ran on the actor's behalf threw: the actor ends, also when a handler of it is waiting. */
+  crash(error: unknown): void {
+    switch (this.state) {
+      case 'idle':
+      case 'waiting':
+        this.#scope.runInAsyncScope(this.#failed, this, error)
+        return
+      case 'running':
+        // Its handler is on the stack: it ends when that is done.
+        this.#stopReason = errorReason(error)
+        return
+      case 'new':
+      case 'starting':
+      case 'stopping':
+        this.#end(errorReason(error))
+    }
+  }
+
+  #failed(error: unknown): void {
+    if (this.state === 'ended') return
+    const reason = errorReason(error)
+    if (this.#handlers === undefined || this.state === 'stopping') this.#end(reason)
+    else this.#finish(reason)
+  }
+
+  /** Says goodbye, then ends. */
+  #finish(reason: ExitReason): void {
+    this.state = 'stopping'
+    this.currentType = 'terminate'
+    const handlers = this.#handlers as { terminate?(reason: ExitReason): unknown } | undefined
+    if (handlers?.terminate === undefined) return this.#end(reason)
+    let result: unknown
+    try {
+      result = handlers.terminate(reason)
+    } catch (error) {
+      return this.#end(errorReason(error))
+    }
+    if (!isThenable(result)) return this.#end(reason)
+    result.then(
+      () => this.#end(reason),
+      (error: unknown) => this.#end(errorReason(error)),
+    )
+  }
+
+  #end(reason: ExitReason): void {
+    if (this.state === 'ended') return
+    this.state = 'ended'
+    this.currentType = undefined
+    const { runtime, ref } = this
+    runtime.forget(this)
+    // The names first: whoever learns of the end may start a successor under the same name at once.
+    if (this.#names !== undefined) for (const name of this.#names) runtime.registry.unregister(name, ref)
+    this.#refuseAll(reason)
+    this.socket?.destroy()
+    if (this.#timers !== undefined) for (const timer of this.#timers.values()) timer.cancelTimer()
+    if (this.#monitors !== undefined)
+      for (const [monitor, target] of this.#monitors) runtime.unwatch(this, target, monitor)
+    if (this.#watchers !== undefined) {
+      for (const watcher of this.#watchers.values()) {
+        runtime.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
+      }
+    }
+    this.#started?.(reason)
+    if (this.#links !== undefined) {
+      for (const linked of this.#links.values()) runtime.send(linked, new Signal('link', ref, reason))
+    }
+    runtime.ended(this, reason)
+    this.#release()
+  }
+
+  /** Settles everything others wait for from this actor, and everything it waits for. */
+  #refuseAll(reason: ExitReason): void {
+    const why = `it ended (${reason.kind}${reason.message === undefined ? '' : `: ${reason.message}`})`
+    this.#asker?.refuse('down', why, reason)
+    this.#asker = undefined
+    for (let message = this.#first; message !== undefined; message = message.next) {
+      if (message.asker === undefined) this.runtime.deadLetter(this.ref, message.type, message.body)
+      else message.asker.refuse('down', why, reason)
+    }
+    this.#first = this.#last = undefined
+    this.#firstSignal = this.#lastSignal = undefined
+    this.queueLength = 0
+    const promised = this.#promised
+    this.#promised = undefined
+    if (promised !== undefined) for (const asker of promised) asker.refuse('down', why, reason)
+    const asks = this.#asks
+    this.#asks = undefined
+    if (asks !== undefined) for (const ask of asks) ask.refuse('cancelled', 'the caller ended')
+  }
+
+  /** A ref may live much longer than its actor: drop what hangs on it. */
+  #release(): void {
+    this.#handlers = this.#args = this.#started = undefined
+    this.#links = this.#watchers = this.#monitors = this.#timers = this.#names = this.#stopping = undefined
+    this.socket = undefined
+  }
+
+  // --- Relations, kept here, arranged by the runtime
+
+  linkTo(ref: Ref): void {
+    this.#links ??= new Map()
+    this.#links.set(ref.id, ref)
+  }
+
+  unlinkFrom(id: number): boolean {
+    return this.#links?.delete(id) === true
+  }
+
+  isLinkedTo(id: number): boolean {
+    return this.#links?.has(id) === true
+  }
+
+  links(): Iterable<Ref> {
+    return this.#links?.values() ?? []
+  }
+
+  addMonitor(monitor: number, target: Ref): void {
+    this.#monitors ??= new Map()
+    this.#monitors.set(monitor, target)
+  }
+
+  removeMonitor(monitor: number): Ref | undefined {
+    const target = this.#monitors?.get(monitor)
+    this.#monitors?.delete(monitor)
+    return target
+  }
+
+  addWatcher(key: number, ref: Ref, monitor: number): void {
+    if (this.state === 'ended') {
+      this.runtime.send(ref, new Signal('down', this.ref, noActor, monitor))
+      return
+    }
+    this.#watchers ??= new Map()
+    this.#watchers.set(key, { ref, monitor })
+  }
+
+  removeWatcher(key: number): void {
+    this.#watchers?.delete(key)
+  }
+
+  /** Those who watched from a thread that is gone. */
+  dropWatchers(thread: number): void {
+    if (this.#watchers === undefined) return
+    for (const [key, watcher] of this.#watchers) if (watcher.ref.thread === thread) this.#watchers.delete(key)
+  }
+
+  row(): ActorRow {
+    const { definition, state } = this
+    return {
+      id: this.id,
+      name: definition.name,
+      childId: this.childId,
+      registeredAs: [...this.names],
+      type: definition.type ?? 'worker',
+      thread: this.runtime.thread,
+      parent: this.parent?.id,
+      state: state === 'new' || state === 'ended' ? 'starting' : state,
+      restarts: this.restarts,
+      queueLength: this.queueLength,
+      handled: this.handled,
+      current: this.currentType,
+    }
+  }
+
+  /** Calls `ended` instead of `handleExit` when the linked child ends; `normal` at once when it has ended already. */
+  expectEnd(ref: Ref, ended: (reason: ExitReason) => void): boolean {
+    if (!this.isLinkedTo(ref.id)) {
+      ended(this.#takeQueuedEnd(ref) ?? normal)
+      return false
+    }
+    this.#stopping ??= new Map()
+    this.#stopping.set(ref.id, ended)
+    return true
+  }
+
+  expectsEnd(id: number): boolean {
+    return this.#stopping?.has(id) === true
+  }
+
+  #takeQueuedEnd(ref: Ref): ExitReason | undefined {
+    let before: Signal | undefined
+    for (let signal = this.#firstSignal; signal !== undefined; before = signal, signal = signal.next) {
+      if (signal.kind !== 'link' || signal.ref.id !== ref.id) continue
+      if (before === undefined) this.#firstSignal = signal.next
+      else before.next = signal.next
+      if (this.#lastSignal === signal) this.#lastSignal = before
+      return signal.reason
+    }
+    return undefined
+  }
+
+  addAsk(ask: PendingAsk): void {
+    this.#asks ??= new Set()
+    this.#asks.add(ask)
+  }
+
+  removeAsk(ask: PendingAsk): void {
+    this.#asks?.delete(ask)
+  }
+
+  addTimer(id: number, timer: Timer): void {
+    this.#timers ??= new Map()
+    this.#timers.set(id, timer)
+  }
+
+  removeTimer(id: number): Timer | undefined {
+    const timer = this.#timers?.get(id)
+    this.#timers?.delete(id)
+    return timer
+  }
+
+  addName(name: string): void {
+    this.#names ??= []
+    this.#names.push(name)
+  }
+
+  /** Runs `callback` as this actor; what it throws ends the actor. */
+  perform<A extends unknown[]>(callback: (...args: A) => unknown, args: A): void {
+    if (this.state === 'ended') return
+    try {
+      const result = this.#scope.runInAsyncScope(callback, undefined, ...args)
+      if (isThenable(result)) result.then(undefined, (error: unknown) => this.crash(error))
+    } catch (error) {
+      this.crash(error)
+    }
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
+}

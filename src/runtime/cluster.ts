@@ -1,0 +1,43 @@
+import type { Socket } from 'node:net'
+import type { AnyActorDefinition, AskFailure, ExitReason, Placement } from '../actors/index.ts'
+import type { Ref } from './ref.ts'
+
+/** A remote start as it is asked for. */
+export interface RemoteSpawn {
+  readonly id: number
+  readonly definition: AnyActorDefinition
+  readonly args: unknown
+  readonly parent: Ref | undefined
+  readonly link: boolean
+  readonly childId: string | undefined
+  readonly restarts: number
+  readonly registerAs: string | undefined
+  readonly socket: Socket | undefined
+  /** Whether the spawner wants to hear of the end of `init`. */
+  readonly report: boolean
+}
+
+/**
+ * The other threads of the system, as one thread sees them. A thread alone has none. Only `message` and `ask` can
+ * be refused (`false`: no room); everything else arrives as long as the other thread lives, in order.
+ */
+export interface Cluster {
+  /** Number of the thread to start an actor on. */
+  place(placement: Placement, hasSocket: boolean): number
+  /** Whether there is such a thread now. */
+  isAlive(thread: number): boolean
+  message(to: Ref, type: string, body: readonly unknown[]): boolean
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[]): boolean
+  answer(thread: number, ask: number, value: unknown): void
+  refuse(thread: number, ask: number, failure: AskFailure, why: string, reason: ExitReason | undefined): void
+  spawn(thread: number, spawn: RemoteSpawn): void
+  started(parent: Ref, child: Ref, reason: ExitReason | undefined): void
+  signal(
+    to: Ref,
+    kind: 'exit' | 'link' | 'down' | 'kill',
+    from: Ref | undefined,
+    reason: ExitReason,
+    monitor: number,
+  ): void
+  relate(to: Ref, what: 'link' | 'unlink' | 'watch' | 'unwatch', from: Ref, monitor: number): void
+}

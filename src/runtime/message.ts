@@ -1,0 +1,44 @@
+import type { AskFailure, ExitReason } from '../actors/index.ts'
+import type { Ref } from './ref.ts'
+
+/** Whoever waits for a reply: an ask of this thread, or one of another thread. Answered once. */
+export interface Asker {
+  answer(value: unknown): void
+  refuse(failure: AskFailure, why: string, reason?: ExitReason): void
+}
+
+/** A message on its way to a handler. Queues are linked through `next`: a queue costs nothing while it is empty. */
+export class Message {
+  readonly type: string
+  readonly body: readonly unknown[]
+  readonly asker: Asker | undefined
+  next: Message | undefined
+
+  constructor(type: string, body: readonly unknown[], asker: Asker | undefined) {
+    this.type = type
+    this.body = body
+    this.asker = asker
+    this.next = undefined
+  }
+}
+
+/**
+ * What actors learn of each other's end. Signals go before messages, and no queue bound applies to them.
+ * `exit`: someone asks the actor to end. `link`: a linked actor ended. `down`: a monitored actor ended.
+ */
+export class Signal {
+  readonly kind: 'exit' | 'link' | 'down'
+  readonly ref: Ref
+  readonly reason: ExitReason
+  /** Only `down`. */
+  readonly monitor: number
+  next: Signal | undefined
+
+  constructor(kind: Signal['kind'], ref: Ref, reason: ExitReason, monitor = 0) {
+    this.kind = kind
+    this.ref = ref
+    this.reason = reason
+    this.monitor = monitor
+    this.next = undefined
+  }
+}

@@ -1,0 +1,45 @@
+import type { ActorCell } from './cell.ts'
+
+/** Messages before the event loop gets a turn: sockets are then served within some 50 us. */
+const messagesPerTurn = 256
+/** Messages of one actor before the next one: a flooded actor must not hold up the others. */
+const messagesPerActor = 16
+
+/**
+ * The run queue of one thread. Continues by `setImmediate`: by microtask or MessagePort the actors would starve
+ * all I/O of the thread.
+ */
+export class Scheduler {
+  #first: ActorCell | undefined
+  #last: ActorCell | undefined
+  #scheduled = false
+
+  /** Puts an actor at the end of the run queue. The caller sees to it that it is there once. */
+  push(cell: ActorCell): void {
+    cell.nextReady = undefined
+    if (this.#last === undefined) this.#first = cell
+    else this.#last.nextReady = cell
+    this.#last = cell
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#turn)
+  }
+
+  /** Whether any actor waits for its turn. */
+  get isIdle(): boolean {
+    return this.#first === undefined && !this.#scheduled
+  }
+
+  readonly #turn = (): void => {
+    let budget = messagesPerTurn
+    while (budget > 0 && this.#first !== undefined) {
+      const cell = this.#first
+      this.#first = cell.nextReady
+      if (this.#first === undefined) this.#last = undefined
+      cell.nextReady = undefined
+      budget -= cell.takeTurn(Math.min(budget, messagesPerActor))
+    }
+    if (this.#first === undefined) this.#scheduled = false
+    else setImmediate(this.#turn)
+  }
+}

@@ -1,0 +1,617 @@
+/**
+ * Everything the actors of one thread have in common: the table of actors, run queue, timers, names, pending asks,
+ * and the relations between actors, which work the same whether the other one is here or on another thread.
+ */
+import type { ChildStart, RestartedChild } from '../actors/context.ts'
+import {
+  type AnyActorDefinition,
+  type AskOptions,
+  type ExitReason,
+  isExpected,
+  killed,
+  type Logger,
+  noActor,
+  type SpawnOptions,
+  UsageError,
+} from '../actors/index.ts'
+import { PendingAsk } from './asks.ts'
+import { ActorCell, currentActor } from './cell.ts'
+import type { Cluster, RemoteSpawn } from './cluster.ts'
+import type { Ids } from './ids.ts'
+import { type Asker, Signal } from './message.ts'
+import type { ActorRow, RuntimeObserver } from './observer.ts'
+import { Ref } from './ref.ts'
+import { Registry } from './registry.ts'
+import { Scheduler } from './scheduler.ts'
+import type { Time } from './time.ts'
+import { Timer, Timers } from './timers.ts'
+
+/** OTP's default for a call. */
+const defaultAskTimeoutMs = 5_000
+
+export interface ThreadRuntimeOptions {
+  readonly thread: number
+  readonly ids: Ids
+  readonly time: Time
+  readonly log: Logger
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly observer: RuntimeObserver
+}
+
+export interface SpawnRequest {
+  readonly definition: AnyActorDefinition
+  readonly args: unknown
+  readonly options: SpawnOptions | ChildStart
+  readonly parent?: ActorCell
+  readonly link?: boolean
+  readonly started?: (reason: ExitReason | undefined) => void
+}
+
+/** An actor of another thread as this thread's actors relate to it. */
+class RemoteRelations {
+  readonly ref: Ref
+  /** Cells here that are linked to it. */
+  readonly linked = new Set<ActorCell>()
+  readonly watching = new Map<number, ActorCell>()
+  /** Called when its `init` is done or it ended before. */
+  started: ((reason: ExitReason | undefined) => void) | undefined
+
+  constructor(ref: Ref) {
+    this.ref = ref
+  }
+}
+
+class RemoteAsk implements Asker {
+  readonly #cluster: Cluster
+  readonly #thread: number
+  readonly #id: number
+
+  constructor(cluster: Cluster, thread: number, id: number) {
+    this.#cluster = cluster
+    this.#thread = thread
+    this.#id = id
+  }
+
+  answer(value: unknown): void {
+    this.#cluster.answer(this.#thread, this.#id, value)
+  }
+
+  refuse(failure: Parameters<Asker['refuse']>[0], why: string, reason?: ExitReason): void {
+    this.#cluster.refuse(this.#thread, this.#id, failure, why, reason)
+  }
+}
+
+class ShutdownTimer extends Timer {
+  readonly #callback: () => void
+
+  constructor(callback: () => void) {
+    super()
+    this.#callback = callback
+  }
+
+  override ring(): void {
+    this.#callback()
+  }
+}
+
+export class ThreadRuntime {
+  readonly thread: number
+  readonly time: Time
+  readonly log: Logger
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly scheduler = new Scheduler()
+  readonly timers: Timers
+  readonly registry = new Registry()
+  cluster: Cluster | undefined
+  /** Actors ever started here. */
+  spawned = 0
+
+  readonly #ids: Ids
+  readonly #observer: RuntimeObserver
+  readonly #cells = new Map<number, ActorCell>()
+  readonly #shared = new Map<string, unknown>()
+  /** Asks to other threads, by number, for each thread. */
+  readonly #remoteAsks = new Map<number, Map<number, PendingAsk>>()
+  /** Actors of other threads that actors here are linked to or monitor, by id, for each thread. */
+  readonly #remotes = new Map<number, Map<number, RemoteRelations>>()
+  #number = 0
+
+  constructor(options: ThreadRuntimeOptions) {
+    this.thread = options.thread
+    this.time = options.time
+    this.log = options.log
+    this.settings = options.settings
+    this.timers = new Timers(options.time)
+    this.#ids = options.ids
+    this.#observer = options.observer
+  }
+
+  /** A number no other timer, monitor or remote ask of this thread has. */
+  nextNumber(): number {
+    return ++this.#number
+  }
+
+  get actorCount(): number {
+    return this.#cells.size
+  }
+
+  cell(id: number): ActorCell | undefined {
+    return this.#cells.get(id)
+  }
+
+  local<T>(key: string, create: () => T): T {
+    if (!this.#shared.has(key)) this.#shared.set(key, create())
+    return this.#shared.get(key) as T
+  }
+
+  /** The ref of an actor known by its numbers, as refs arrive from other threads. */
+  refOf(id: number, thread: number): Ref {
+    if (thread === this.thread) return this.#cells.get(id)?.ref ?? new Ref(this, id, thread, undefined)
+    return this.#remotes.get(thread)?.get(id)?.ref ?? new Ref(this, id, thread, undefined)
+  }
+
+  // --- Starting
+
+  /** Starts an actor where its placement says; the ref is good at once. @throws UsageError */
+  spawn(request: SpawnRequest): Ref {
+    const { definition, options, parent } = request
+    if (definition?.kind !== 'actor') {
+      options.socket?.destroy()
+      throw new UsageError('spawn needs an actor definition, as actor() returns it')
+    }
+    const placement = options.placement ?? 'here'
+    const thread =
+      placement === 'here' || this.cluster === undefined
+        ? this.thread
+        : this.cluster.place(placement, options.socket !== undefined)
+    const id = this.#ids.next()
+    if (thread !== this.thread) return this.#spawnRemote(thread, id, request)
+    const started = this.#startedInParent(id, request)
+    const child = options as Partial<ChildStart>
+    const cell = this.#spawnHere(
+      {
+        id,
+        definition,
+        args: request.args,
+        parent: parent?.ref,
+        childId: child.childId,
+        restarts: child.restarts ?? 0,
+        socket: options.socket,
+        started,
+      },
+      options.registerAs,
+    )
+    if (parent !== undefined && request.link === true) {
+      parent.linkTo(cell.ref)
+      cell.linkTo(parent.ref)
+    }
+    return cell.ref
+  }
+
+  #spawnHere(start: ConstructorParameters<typeof ActorCell>[1], registerAs: string | undefined): ActorCell {
+    const cell = new ActorCell(this, start)
+    if (registerAs !== undefined) {
+      try {
+        this.registry.register(registerAs, cell.ref)
+      } catch (error) {
+        start.socket?.destroy()
+        throw error
+      }
+      cell.addName(registerAs)
+    }
+    this.#cells.set(start.id, cell)
+    this.spawned++
+    cell.ready()
+    return cell
+  }
+
+  /** `started` as the spawner's own code; a failed start is told once, not by the link again. */
+  #startedInParent(
+    id: number,
+    request: SpawnRequest,
+  ): ((reason: ExitReason | undefined) => void) | undefined {
+    const { parent, started } = request
+    if (started === undefined) return undefined
+    if (parent === undefined) return started
+    return (reason) => {
+      if (reason !== undefined && !parent.expectsEnd(id)) parent.unlinkFrom(id)
+      parent.perform(started, [reason])
+    }
+  }
+
+  #spawnRemote(thread: number, id: number, request: SpawnRequest): Ref {
+    const { parent, options } = request
+    const child = options as Partial<ChildStart>
+    const relations = this.#relations(thread, id)
+    const ref = relations.ref
+    if (options.registerAs !== undefined) {
+      try {
+        this.registry.register(options.registerAs, ref)
+      } catch (error) {
+        options.socket?.destroy()
+        this.#forgetIfUnrelated(relations)
+        throw error
+      }
+    }
+    if (parent !== undefined && request.link === true) {
+      parent.linkTo(ref)
+      relations.linked.add(parent)
+    }
+    relations.started = this.#startedInParent(id, request)
+    this.cluster?.spawn(thread, {
+      id,
+      definition: request.definition,
+      args: request.args,
+      parent: parent?.ref,
+      link: request.link === true,
+      childId: child.childId,
+      restarts: child.restarts ?? 0,
+      registerAs: options.registerAs,
+      socket: options.socket,
+      report: request.started !== undefined,
+    })
+    return ref
+  }
+
+  /** Starts what another thread asked for. The name was registered by the spawner. */
+  spawnFor(spawn: RemoteSpawn): ActorCell {
+    const { parent } = spawn
+    let ref: Ref | undefined
+    const report = (reason: ExitReason | undefined): void => {
+      if (parent !== undefined && ref !== undefined) this.cluster?.started(parent, ref, reason)
+    }
+    const cell = this.#spawnHere({ ...spawn, started: spawn.report ? report : undefined }, undefined)
+    ref = cell.ref
+    if (spawn.registerAs !== undefined) cell.addName(spawn.registerAs)
+    if (parent !== undefined && spawn.link) {
+      cell.linkTo(parent)
+      this.#relations(parent.thread, parent.id).linked.add(cell)
+    }
+    return cell
+  }
+
+  /** A start that failed before there was an actor; whoever is linked to it hears of it. */
+  refuseSpawn(spawn: RemoteSpawn, reason: ExitReason): void {
+    spawn.socket?.destroy()
+    const { parent } = spawn
+    if (parent === undefined) return
+    const ref = this.refOf(spawn.id, this.thread)
+    if (spawn.report) this.cluster?.started(parent, ref, reason)
+    if (spawn.link) this.cluster?.signal(parent, 'link', ref, reason, 0)
+  }
+
+  // --- Messages
+
+  tellRemote(to: Ref, type: string, body: readonly unknown[]): boolean {
+    if (to.thread !== this.thread && this.cluster?.isAlive(to.thread) === true) {
+      return this.cluster.message(to, type, body)
+    }
+    // Decoded refs have no cell, so an actor of this thread can be here all the same.
+    const cell = to.thread === this.thread ? this.#cells.get(to.id) : undefined
+    if (cell !== undefined) return cell.accept(type, body, undefined)
+    this.deadLetter(to, type, body)
+    return true
+  }
+
+  ask(
+    to: Ref,
+    known: ActorCell | undefined,
+    options: AskOptions,
+    type: string,
+    body: readonly unknown[],
+  ): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const owner = currentActor.getStore()
+      const ask = new PendingAsk(to, type, owner, resolve, reject)
+      if (owner?.state === 'ended') return ask.refuse('cancelled', 'the caller ended')
+      ask.watch(options)
+      if (ask.settled) return
+      const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
+      if (cell !== undefined) cell.accept(type, body, ask)
+      else if (to.thread !== this.thread && this.cluster?.isAlive(to.thread) === true) {
+        this.#askRemote(this.cluster, to, ask, type, body)
+      } else ask.refuse('no_actor', 'there is no such actor')
+      if (!ask.settled) this.timers.start(ask, options.timeoutMs ?? defaultAskTimeoutMs)
+    })
+  }
+
+  #askRemote(cluster: Cluster, to: Ref, ask: PendingAsk, type: string, body: readonly unknown[]): void {
+    const id = this.nextNumber()
+    let asks = this.#remoteAsks.get(to.thread)
+    if (asks === undefined) {
+      asks = new Map()
+      this.#remoteAsks.set(to.thread, asks)
+    }
+    asks.set(id, ask)
+    ask.onSettled(() => asks.delete(id))
+    let sent = false
+    try {
+      sent = cluster.ask(to, id, type, body)
+    } finally {
+      if (!sent) ask.refuse('overloaded', 'the way to its thread is full')
+    }
+  }
+
+  // --- What arrives from other threads
+
+  deliver(id: number, thread: number, ask: number, type: string, body: readonly unknown[]): void {
+    const cell = this.#cells.get(id)
+    const asker =
+      ask === 0 || this.cluster === undefined ? undefined : new RemoteAsk(this.cluster, thread, ask)
+    if (cell !== undefined) cell.accept(type, body, asker)
+    else {
+      this.deadLetter(this.refOf(id, this.thread), type, body)
+      asker?.refuse('no_actor', 'there is no such actor')
+    }
+  }
+
+  askOf(thread: number, id: number): PendingAsk | undefined {
+    return this.#remoteAsks.get(thread)?.get(id)
+  }
+
+  childStarted(thread: number, id: number, reason: ExitReason | undefined): void {
+    const relations = this.#remotes.get(thread)?.get(id)
+    const started = relations?.started
+    if (relations === undefined || started === undefined) return
+    relations.started = undefined
+    started(reason)
+    this.#forgetIfUnrelated(relations)
+  }
+
+  /** A signal from another thread for an actor of this one. */
+  arrive(
+    id: number,
+    kind: 'exit' | 'link' | 'down' | 'kill',
+    from: Ref,
+    reason: ExitReason,
+    monitor: number,
+  ): void {
+    if (kind === 'link' || kind === 'down') this.#remoteEnded(from, id, kind, monitor)
+    const cell = this.#cells.get(id)
+    if (cell === undefined) return
+    if (kind === 'kill') cell.kill(reason)
+    else cell.signal(new Signal(kind, from, reason, monitor))
+  }
+
+  #remoteEnded(from: Ref, id: number, kind: 'link' | 'down', monitor: number): void {
+    // Whoever hears of the end may start a successor at once, and the name may still be on its way round.
+    this.registry.forgetActor(from.id)
+    const relations = this.#remotes.get(from.thread)?.get(from.id)
+    if (relations === undefined) return
+    const cell = this.#cells.get(id)
+    if (kind === 'down') relations.watching.delete(monitor)
+    else if (cell !== undefined) relations.linked.delete(cell)
+    this.#forgetIfUnrelated(relations)
+  }
+
+  /** All actors of `thread` are gone: everything here that waits for one of them is told. */
+  threadDown(thread: number, reason: ExitReason): void {
+    this.registry.forgetAll((ref) => ref.thread === thread)
+    const asks = this.#remoteAsks.get(thread)
+    this.#remoteAsks.delete(thread)
+    const remotes = this.#remotes.get(thread)
+    this.#remotes.delete(thread)
+    if (asks !== undefined)
+      for (const ask of [...asks.values()]) ask.refuse('down', 'its thread ended', reason)
+    if (remotes === undefined) return
+    for (const { ref, started, linked, watching } of remotes.values()) {
+      started?.(reason)
+      for (const cell of linked) cell.signal(new Signal('link', ref, reason))
+      for (const [monitor, cell] of watching) cell.signal(new Signal('down', ref, reason, monitor))
+    }
+    for (const cell of this.#cells.values()) cell.dropWatchers(thread)
+  }
+
+  // --- Relations
+
+  /** Sends a signal to wherever `to` lives. */
+  send(to: Ref, signal: Signal): void {
+    const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
+    if (cell !== undefined) cell.signal(signal)
+    else if (to.thread !== this.thread)
+      this.cluster?.signal(to, signal.kind, signal.ref, signal.reason, signal.monitor)
+  }
+
+  exit(from: Ref, to: Ref, reason: ExitReason): void {
+    const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
+    if (reason.kind !== 'killed') this.send(to, new Signal('exit', from, reason))
+    else if (cell !== undefined) cell.kill(reason)
+    else if (to.thread !== this.thread) this.cluster?.signal(to, 'kill', from, reason, 0)
+  }
+
+  watch(watcher: ActorCell, target: Ref): number {
+    const monitor = this.nextNumber()
+    watcher.addMonitor(monitor, target)
+    const cell = target.cell ?? (target.thread === this.thread ? this.#cells.get(target.id) : undefined)
+    if (cell !== undefined) cell.addWatcher(watcherKey(this.thread, monitor), watcher.ref, monitor)
+    else if (target.thread !== this.thread && this.cluster?.isAlive(target.thread) === true) {
+      this.#relations(target.thread, target.id).watching.set(monitor, watcher)
+      this.cluster.relate(target, 'watch', watcher.ref, monitor)
+    } else watcher.signal(new Signal('down', target, noActor, monitor))
+    return monitor
+  }
+
+  unwatch(watcher: ActorCell, target: Ref, monitor: number): void {
+    if (target.thread === this.thread) {
+      const cell = target.cell ?? this.#cells.get(target.id)
+      cell?.removeWatcher(watcherKey(this.thread, monitor))
+      return
+    }
+    const relations = this.#remotes.get(target.thread)?.get(target.id)
+    if (relations?.watching.delete(monitor) !== true) return
+    this.#forgetIfUnrelated(relations)
+    this.cluster?.relate(target, 'unwatch', watcher.ref, monitor)
+  }
+
+  link(one: ActorCell, other: Ref): void {
+    if (other.id === one.id || one.isLinkedTo(other.id)) return
+    one.linkTo(other)
+    const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
+    if (cell !== undefined && cell.state !== 'ended') cell.linkTo(one.ref)
+    else if (other.thread !== this.thread && this.cluster?.isAlive(other.thread) === true) {
+      this.#relations(other.thread, other.id).linked.add(one)
+      this.cluster.relate(other, 'link', one.ref, 0)
+    } else one.signal(new Signal('link', other, noActor))
+  }
+
+  unlink(one: ActorCell, other: Ref): void {
+    if (!one.unlinkFrom(other.id)) return
+    const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
+    if (cell !== undefined) cell.unlinkFrom(one.id)
+    if (other.thread === this.thread) return
+    const relations = this.#remotes.get(other.thread)?.get(other.id)
+    relations?.linked.delete(one)
+    if (relations !== undefined) this.#forgetIfUnrelated(relations)
+    this.cluster?.relate(other, 'unlink', one.ref, 0)
+  }
+
+  /** A relation an actor of another thread takes up with, or gives up to, an actor of this one. */
+  relateTo(id: number, what: 'link' | 'unlink' | 'watch' | 'unwatch', from: Ref, monitor: number): void {
+    const cell = this.#cells.get(id)
+    switch (what) {
+      case 'watch':
+        if (cell !== undefined) cell.addWatcher(watcherKey(from.thread, monitor), from, monitor)
+        else this.cluster?.signal(from, 'down', this.refOf(id, this.thread), noActor, monitor)
+        return
+      case 'unwatch':
+        cell?.removeWatcher(watcherKey(from.thread, monitor))
+        return
+      case 'link':
+        if (cell === undefined) {
+          this.cluster?.signal(from, 'link', this.refOf(id, this.thread), noActor, 0)
+          return
+        }
+        cell.linkTo(from)
+        this.#relations(from.thread, from.id).linked.add(cell)
+        return
+      case 'unlink': {
+        cell?.unlinkFrom(from.id)
+        const relations = this.#remotes.get(from.thread)?.get(from.id)
+        if (relations === undefined || cell === undefined) return
+        relations.linked.delete(cell)
+        this.#forgetIfUnrelated(relations)
+      }
+    }
+  }
+
+  #relations(thread: number, id: number): RemoteRelations {
+    let actors = this.#remotes.get(thread)
+    if (actors === undefined) {
+      actors = new Map()
+      this.#remotes.set(thread, actors)
+    }
+    let relations = actors.get(id)
+    if (relations === undefined) {
+      relations = new RemoteRelations(new Ref(this, id, thread, undefined))
+      actors.set(id, relations)
+    }
+    return relations
+  }
+
+  #forgetIfUnrelated({ ref, linked, watching, started }: RemoteRelations): void {
+    if (linked.size > 0 || watching.size > 0 || started !== undefined) return
+    this.#remotes.get(ref.thread)?.delete(ref.id)
+  }
+
+  stopChild(
+    parent: ActorCell,
+    child: Ref,
+    shutdown: number | 'infinity' | 'brutal_kill',
+    ended: (reason: ExitReason) => void,
+  ): void {
+    let timer: Timer | undefined
+    const expecting = parent.expectEnd(child, (reason) => {
+      timer?.cancelTimer()
+      ended(reason)
+    })
+    if (!expecting) return
+    if (shutdown === 'brutal_kill') return this.exit(parent.ref, child, killed)
+    this.exit(parent.ref, child, { kind: 'shutdown' })
+    if (shutdown === 'infinity' || !parent.expectsEnd(child.id)) return
+    timer = new ShutdownTimer(() => this.exit(parent.ref, child, killed))
+    this.timers.start(timer, shutdown)
+  }
+
+  // --- The end of actors
+
+  /** @internal The cell takes itself out. */
+  forget(cell: ActorCell): void {
+    this.#cells.delete(cell.id)
+    for (const linked of cell.links()) {
+      if (linked.thread === this.thread) continue
+      const relations = this.#remotes.get(linked.thread)?.get(linked.id)
+      if (relations === undefined) continue
+      relations.linked.delete(cell)
+      this.#forgetIfUnrelated(relations)
+    }
+  }
+
+  /** @internal Once per actor, when everyone concerned has been told. */
+  ended(cell: ActorCell, reason: ExitReason): void {
+    const { definition, id, restarts } = cell
+    this.#observer.terminated({ name: definition.name, actorId: id, thread: this.thread, reason, restarts })
+    const expected = isExpected(reason)
+    if (expected && !this.log.isLevelEnabled('debug')) return
+    const facts = {
+      event: 'actor.terminated',
+      actor: definition.name,
+      actorId: id,
+      reason: reason.kind,
+      restarts,
+      ...(reason.message === undefined ? {} : { error: reason.message }),
+      ...(reason.code === undefined ? {} : { code: reason.code }),
+      ...(reason.stack === undefined ? {} : { stack: reason.stack }),
+    }
+    if (expected) this.log.debug(facts, 'actor ended')
+    else if (reason.kind === 'error') this.log.error(facts, 'actor failed')
+    else this.log.warn(facts, 'actor was ended')
+  }
+
+  restarted(child: RestartedChild): void {
+    const { childId, name, actorId, reason, restarts } = child
+    this.#observer.restarted({ name, actorId, thread: this.thread, reason, restarts, childId })
+    this.log.warn(
+      {
+        event: 'actor.restarted',
+        actor: name,
+        actorId,
+        childId,
+        reason: reason.kind,
+        restarts,
+        ...(reason.message === undefined ? {} : { error: reason.message }),
+      },
+      'actor was restarted',
+    )
+  }
+
+  deadLetter(ref: Ref, type: string, body: readonly unknown[]): void {
+    this.#observer.deadLetter?.(ref, type, body)
+  }
+
+  /** All actors of this thread, for the tree. */
+  rows(): ActorRow[] {
+    return Array.from(this.#cells.values(), (cell) => cell.row())
+  }
+
+  /** Ends the actor whose code, also asynchronous code, threw. `false`: it was nobody's. */
+  attribute(error: unknown): boolean {
+    const cell = currentActor.getStore()
+    if (cell === undefined || cell.runtime !== this) return false
+    cell.crash(error)
+    return true
+  }
+
+  /** Ends all that is left, without asking. */
+  close(): void {
+    for (const cell of [...this.#cells.values()].reverse()) cell.kill()
+    for (const asks of this.#remoteAsks.values()) {
+      for (const ask of [...asks.values()]) ask.refuse('cancelled', 'the system stopped')
+    }
+    this.timers.close()
+  }
+}
+
+// Monitors are numbered per thread.
+function watcherKey(thread: number, monitor: number): number {
+  return thread * 2 ** 32 + monitor
+}
