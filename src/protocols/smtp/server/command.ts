@@ -1,0 +1,84 @@
+/**
+ * Command lines, RFC 5321 section 4.1.1 and, for parameters, section 4.1.2:
+ *
+ *     Mail-parameters = esmtp-param *( SP esmtp-param )
+ *     esmtp-param     = esmtp-keyword [ "=" esmtp-value ]
+ *     esmtp-keyword   = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
+ *     esmtp-value     = 1*( %d33-60 / %d62-126 )      ; RFC 6531 adds UTF-8
+ */
+import { isUtf8 } from 'node:buffer'
+import { type ParsedPath, parsePath } from '../address.ts'
+
+export interface Command {
+  /** In upper case. */
+  readonly verb: string
+  /** Without the spaces around it. */
+  readonly argument: string
+}
+
+const highOctet = /[\u0080-\u00ff]/
+
+/**
+ * Splits a line of octets (Latin-1) into verb and argument; octets above 127 are read as UTF-8. Undefined when
+ * they are no UTF-8.
+ */
+export function parseCommand(line: string): Command | undefined {
+  let text = line
+  if (highOctet.test(line)) {
+    const octets = Buffer.from(line, 'latin1')
+    if (!isUtf8(octets)) return undefined
+    text = octets.toString('utf8')
+  }
+  const space = text.indexOf(' ')
+  return space === -1
+    ? { verb: text.toUpperCase(), argument: '' }
+    : { verb: text.slice(0, space).toUpperCase(), argument: trimSpaces(text.slice(space + 1)) }
+}
+
+export type ParsedPathArgument =
+  | (Extract<ParsedPath, { ok: true }> & { readonly parameters: Parameters })
+  | { readonly ok: false; readonly reason: string; readonly part: 'command' | 'address' | 'parameters' }
+
+/** Keyword in upper case → value; `true`: none given. */
+export type Parameters = ReadonlyMap<string, string | true>
+
+/** Reads `FROM:<path> parameters` or `TO:<path> parameters`. A space after the colon is tolerated: many clients send one. */
+export function parsePathArgument(argument: string, keyword: 'FROM' | 'TO'): ParsedPathArgument {
+  const colon = keyword.length
+  if (argument.charCodeAt(colon) !== 58 || argument.slice(0, colon).toUpperCase() !== keyword) {
+    return { ok: false, part: 'command', reason: `${keyword}: expected` }
+  }
+  const path = parsePath(trimSpaces(argument.slice(colon + 1)))
+  if (!path.ok) return { ok: false, part: 'address', reason: path.reason }
+  const parameters = path.rest === '' ? noParameters : parseParameters(path.rest)
+  if (parameters === undefined) return { ok: false, part: 'parameters', reason: 'malformed parameters' }
+  return { ...path, parameters }
+}
+
+const noParameters: Parameters = new Map()
+const parameter = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\u{10ffff}]+))?$/u
+/** More than any client has use for; each costs a look. */
+const maxParameters = 30
+
+/** Undefined: malformed, or a keyword was given twice. */
+export function parseParameters(text: string): Parameters | undefined {
+  const parameters = new Map<string, string | true>()
+  for (const word of text.split(' ')) {
+    if (word === '') continue
+    const match = parameter.exec(word)
+    if (match === null) return undefined
+    const keyword = match[1]!.toUpperCase()
+    if (parameters.has(keyword) || parameters.size === maxParameters) return undefined
+    parameters.set(keyword, match[2] ?? true)
+  }
+  return parameters
+}
+
+/** Not `trim`: only the space is white in this grammar. */
+function trimSpaces(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && text.charCodeAt(start) === 32) start += 1
+  while (end > start && text.charCodeAt(end - 1) === 32) end -= 1
+  return start === 0 && end === text.length ? text : text.slice(start, end)
+}

@@ -1,0 +1,111 @@
+/**
+ * What an SMTP or LMTP session knows, and what a command does to it. The functions of `greeting.ts`, `mail.ts`,
+ * `authentication.ts` and `other-commands.ts` take a state and give a {@link Transition}; they touch no socket,
+ * no disk and no clock. The session actor writes the reply and carries out the effect.
+ */
+import type { Account } from '../../../auth/contract.ts'
+import type { EnvelopeRecipient } from '../../../queue/contract.ts'
+import type { ServerPolicy } from './policy.ts'
+
+export type Service = 'smtp' | 'submission' | 'lmtp'
+
+/** The other end, as far as it is known before it says anything. */
+export interface Peer {
+  readonly service: Service
+  /** IP address without a mapped-IPv4 prefix; `unix` for a unix socket. */
+  readonly address: string
+  readonly port: number
+  /** Our address of this connection; address literals of it are local. */
+  readonly localAddress: string
+  /** A loopback address or a unix socket: passwords cannot be overheard. */
+  readonly isLoopback: boolean
+  /** In `smtpd.mynetworks`: may send to any destination. */
+  readonly isTrusted: boolean
+}
+
+/** What does not change during a session. */
+export interface Environment {
+  readonly peer: Peer
+  readonly policy: ServerPolicy
+  /** Whether STARTTLS is offered while the session is not encrypted. */
+  readonly offersTls: boolean
+}
+
+/** A recipient that was accepted: with an account a local one, without it one for the queue. */
+export interface AcceptedRecipient {
+  readonly envelope: EnvelopeRecipient
+  readonly account: Account | undefined
+}
+
+/** A mail transaction, RFC 5321 section 3.3: from MAIL to the end of the content, RSET or a new greeting. */
+export interface MailTransaction {
+  /** Canonical reverse-path; empty: the null reverse-path. */
+  readonly sender: string
+  readonly envid: string | undefined
+  readonly ret: 'FULL' | 'HDRS' | undefined
+  readonly body: '7BIT' | '8BITMIME' | undefined
+  readonly smtputf8: boolean
+  /** Grows in place: a copy per RCPT would be quadratic. It has no other owner than this transaction. */
+  readonly recipients: AcceptedRecipient[]
+  /** RCPTs refused because there were too many, for `recipient_overshoot_limit`. */
+  readonly overshoot: number
+}
+
+/** An AUTH exchange that waits for the client's next line. */
+export type AuthDialogue =
+  | { readonly step: 'plain' }
+  | { readonly step: 'login-user' }
+  | { readonly step: 'login-password'; readonly user: string }
+
+export interface SessionState {
+  /** Undefined: no greeting yet. */
+  readonly greeting: 'HELO' | 'EHLO' | 'LHLO' | undefined
+  /** What the client called itself; empty without a greeting. */
+  readonly helo: string
+  readonly isSecured: boolean
+  /** Login name after a successful AUTH. */
+  readonly user: string | undefined
+  readonly mail: MailTransaction | undefined
+  readonly auth: AuthDialogue | undefined
+  /** Errors, and commands without effect, since the last accepted mail. */
+  readonly errors: number
+  readonly junk: number
+}
+
+/** What the session actor has to do before the next command is looked at. */
+export type Effect =
+  /** Ask for the account of a recipient, then `recipientLookedUp`. */
+  | { readonly kind: 'account'; readonly key: string; readonly recipient: EnvelopeRecipient }
+  /** Check a password, then `passwordVerified`. */
+  | { readonly kind: 'verify'; readonly user: string; readonly password: string }
+  /** Receive content, store the mail, then `mailFinished`. */
+  | { readonly kind: 'content' }
+  /** Begin TLS, with everything the client sent before it forgotten. */
+  | { readonly kind: 'starttls' }
+  /** Write the reply and hang up. */
+  | { readonly kind: 'close'; readonly reason: string }
+
+export interface Transition {
+  readonly state: SessionState
+  /** Whole reply lines with their CRLF; empty: none yet. */
+  readonly reply: string
+  readonly effect?: Effect
+  /** A 4xx or 5xx that is not the client's fault. */
+  readonly isForgiven?: boolean
+  /** Wait so long before the reply goes out. */
+  readonly delayMs?: number
+}
+
+export const initialState: SessionState = {
+  greeting: undefined,
+  helo: '',
+  isSecured: false,
+  user: undefined,
+  mail: undefined,
+  auth: undefined,
+  errors: 0,
+  junk: 0,
+}
+
+/** A reply that changes nothing. */
+export const answer = (state: SessionState, reply: string): Transition => ({ state, reply })
