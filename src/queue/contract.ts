@@ -161,6 +161,8 @@ export type QueueContract = Contract<{
   /** Removes mail without notice; returns the ids that were there. An empty list removes nothing. */
   remove(queueIds: readonly string[]): readonly string[]
   counts(): QueueCounts
+  /** Starts no more deliveries; answers when those that run have reported. Mail is still accepted and kept. */
+  drain(): void
 }>
 
 export interface QueueCounts {
