@@ -393,7 +393,10 @@ class SupervisorBehaviour {
       if (restart === 'temporary' || this.#isSimple) this.#forget(child)
       for (const waiter of child.waiters.splice(0)) waiter()
     }
-    if (ref === undefined) return finish()
+    if (ref === undefined) {
+      finish()
+      return
+    }
     child.state = 'stopping'
     this.#byRef.delete(ref.id)
     this.#context.runtime.stopChild(ref, shutdown, (reason) => {

@@ -44,7 +44,10 @@ export class PendingAsk extends Timer implements Asker {
   watch(options: AskOptions): void {
     const signal = options.signal
     if (signal === undefined) return
-    if (signal.aborted) return this.#aborted()
+    if (signal.aborted) {
+      this.#aborted()
+      return
+    }
     this.#abort = signal
     signal.addEventListener('abort', this.#aborted)
   }

@@ -200,7 +200,10 @@ export class ActorCell {
     const context = new CellContext(this)
     try {
       const handlers = this.definition.init(context, this.#args)
-      if (!isThenable(handlers)) return this.#initialised(handlers)
+      if (!isThenable(handlers)) {
+        this.#initialised(handlers)
+        return
+      }
       handlers.then(
         (value: unknown) => this.#initialised(value),
         (error: unknown) => this.#failed(error),
@@ -309,7 +312,10 @@ export class ActorCell {
     this.#promised.add(asker)
     deferred.connect((error, value, failed) => {
       if (this.#promised?.delete(asker) !== true) return
-      if (!failed) return asker.answer(value)
+      if (!failed) {
+        asker.answer(value)
+        return
+      }
       const reason = errorReason(error)
       asker.refuse('down', reason.message ?? 'it failed', reason)
     })
@@ -420,14 +426,21 @@ export class ActorCell {
     this.state = 'stopping'
     this.currentType = 'terminate'
     const handlers = this.#handlers as { terminate?(reason: ExitReason): unknown } | undefined
-    if (handlers?.terminate === undefined) return this.#end(reason)
+    if (handlers?.terminate === undefined) {
+      this.#end(reason)
+      return
+    }
     let result: unknown
     try {
       result = handlers.terminate(reason)
     } catch (error) {
-      return this.#end(errorReason(error))
+      this.#end(errorReason(error))
+      return
     }
-    if (!isThenable(result)) return this.#end(reason)
+    if (!isThenable(result)) {
+      this.#end(reason)
+      return
+    }
     result.then(
       () => this.#end(reason),
       (error: unknown) => this.#end(errorReason(error)),

@@ -4,8 +4,10 @@ import {
   type ActorDefinition,
   type ActorRef,
   type AnyContract,
+  type AnyRef,
   type ChildSpec,
   type ExitReason,
+  killed,
   type Logger,
   MailactorsError,
   type SpawnOptions,
@@ -159,6 +161,11 @@ export class ActorSystem {
     return this.#root!.askWith({ timeoutMs: Infinity }, 'startChild', spec)
   }
 
+  /** Ends an actor at once, without asking it. For tests and operators; supervisors do it by themselves. */
+  kill(ref: AnyRef): void {
+    this.#runtime.exit(this.#root ?? (ref as Ref), ref as Ref, killed)
+  }
+
   /** The actor registered under `name`, on whatever thread. */
   whereis<C extends AnyContract = AnyContract>(name: string): ActorRef<C> | undefined {
     return this.#runtime.registry.whereis(name) as ActorRef | undefined as ActorRef<C> | undefined
@@ -167,6 +174,11 @@ export class ActorSystem {
   /** All living actors: the root's tree first, then those started with `spawn`. */
   async inspect(): Promise<ActorInfo[]> {
     return treeOf(this.#runtime.rows())
+  }
+
+  /** @internal Whether no actor of this thread has anything to do. */
+  get isIdle(): boolean {
+    return this.#runtime.scheduler.isIdle
   }
 
   /**

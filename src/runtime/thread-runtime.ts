@@ -303,7 +303,10 @@ export class ThreadRuntime {
     return new Promise((resolve, reject) => {
       const owner = currentActor.getStore()
       const ask = new PendingAsk(to, type, owner, resolve, reject)
-      if (owner?.state === 'ended') return ask.refuse('cancelled', 'the caller ended')
+      if (owner?.state === 'ended') {
+        ask.refuse('cancelled', 'the caller ended')
+        return
+      }
       ask.watch(options)
       if (ask.settled) return
       const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
@@ -525,7 +528,10 @@ export class ThreadRuntime {
       ended(reason)
     })
     if (!expecting) return
-    if (shutdown === 'brutal_kill') return this.exit(parent.ref, child, killed)
+    if (shutdown === 'brutal_kill') {
+      this.exit(parent.ref, child, killed)
+      return
+    }
     this.exit(parent.ref, child, { kind: 'shutdown' })
     if (shutdown === 'infinity' || !parent.expectsEnd(child.id)) return
     timer = new ShutdownTimer(() => this.exit(parent.ref, child, killed))
