@@ -6,7 +6,7 @@ import { close, open, read } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import type { Content } from '../../../queue/contract.ts'
 import { ContentEncoder } from './content.ts'
-import type { Session } from './session.ts'
+import type { Bind, Session } from './session.ts'
 
 /** `damaged`: the file is not what it was when it was queued. `unreadable`: it could not be read now. */
 export interface ContentError {
@@ -29,7 +29,7 @@ export interface ContentJob {
   readonly dotDelayMs: number
   /** What goes out with the final dot: QUIT, or nothing. */
   readonly tail: string
-  bind<F extends (...args: never[]) => void>(callback: F): F
+  readonly bind: Bind
   /** The final dot is handed to the socket. */
   dotSent(): void
   /** The system took everything, or nothing more will be sent. */

@@ -29,6 +29,8 @@ export interface LookupOptions {
   readonly protocol: 'smtp' | 'lmtp'
   readonly settings: ClientSettings
   readonly resolver: DnsResolver
+  /** Our own name: that of a server behind a unix socket. */
+  readonly hostname: string
   /** Families that may be used, `inet_protocols`. */
   readonly families: readonly Family[]
   /** `dns.disable_dns_lookups`. */
@@ -50,7 +52,7 @@ interface Found {
 /** Looks up the servers of a destination; never rejects. */
 export async function findServers(destination: Destination, options: LookupOptions): Promise<ServerList> {
   if (destination.kind === 'unix') {
-    const server = { host: 'localhost', address: destination.path, port: 0, preference: 0, best: true }
+    const server = { host: options.hostname, address: destination.path, port: 0, preference: 0, best: true }
     return { ok: true, servers: [server], weAreMx: false }
   }
   if (options.families.length === 0) {

@@ -34,6 +34,10 @@ export interface SessionListener {
 /** Runs a task on behalf of an actor: `context.bind`, or plainly in tests. */
 export type Run = (task: (argument: never) => void, argument: unknown) => void
 
+/** Wraps a callback so that it runs on behalf of an actor: `context.bind`, or nothing in tests. */
+// biome-ignore lint/suspicious/noExplicitAny: any callback
+export type Bind = <F extends (...args: any[]) => void>(callback: F) => (...args: Parameters<F>) => void
+
 /** Replies that nobody waits for, kept for the next listener; more than that is flooding. */
 const maxUnclaimed = 64
 
@@ -287,7 +291,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal
 }
 
-/** Connects; resolves with the session, or with the 4.4.1 failure that names server and reason. Never rejects. */
+/** Connects; resolves with the session, or with the 4.4.1 failure that names server and reason (4.4.0: the
+ * local address cannot be used). Never rejects. */
 export function openSession(target: SessionTarget, options: ConnectOptions): Promise<Session | Failure> {
   return new Promise((resolve) => {
     const socket =
@@ -305,18 +310,21 @@ export function openSession(target: SessionTarget, options: ConnectOptions): Pro
       options.signal?.removeEventListener('abort', onAbort)
       resolve(result)
     }
-    const fail = (why: string) => {
+    const fail = (why: string, dsn = '4.4.1') => {
       socket.removeListener('connect', onConnect)
       socket.removeListener('error', onError)
       socket.on('error', ignore)
       socket.destroy()
-      settle(localFailure('lookup', '4.4.1', `connect to ${relayName(target)}: ${why}`))
+      settle(localFailure('lookup', dsn, `connect to ${relayName(target)}: ${why}`))
     }
     const onConnect = () => {
       socket.removeListener('error', onError)
       settle(new Session(socket, target, options.run))
     }
-    const onError = (error: NodeJS.ErrnoException) => fail(connectError(error))
+    const onError = (error: NodeJS.ErrnoException) => {
+      const bind = target.localAddress !== undefined && error.code === 'EADDRNOTAVAIL'
+      fail(connectError(error), bind || error.code === 'EINVAL' ? '4.4.0' : '4.4.1')
+    }
     const onAbort = () => fail('shutting down')
     socket.once('connect', onConnect)
     socket.once('error', onError)

@@ -17,7 +17,7 @@ import type { ClientSettings } from './config.ts'
 import { type ContentResult, sendContent } from './content-sender.ts'
 import { type Failure, localFailure, replyFailure } from './failure.ts'
 import { enhancedCode, oneLine, type Reply } from './reply-parser.ts'
-import type { EndCause, Session, SessionListener } from './session.ts'
+import type { Bind, EndCause, Session, SessionListener } from './session.ts'
 
 /** What became of one recipient. */
 export type Mark =
@@ -38,7 +38,7 @@ export interface TransactionOptions {
   /** Folder of content files. */
   readonly contentDir: string
   /** Runs callbacks of files on behalf of the delivery. */
-  bind<F extends (...args: never[]) => void>(callback: F): F
+  readonly bind: Bind
 }
 
 export interface TransactionResult {

@@ -1,0 +1,170 @@
+/**
+ * The connection cache, registered as `cache`: which idle connection is lent next. It owns the knowledge, not the
+ * bytes: those are with the keeper of the thread that made the connection. It lives on the thread of the queue
+ * manager, whose lookups are on the way of every delivery.
+ */
+import { type ActorContext, type ActorRef, type AnyRef, actor, type Down } from '../actors/index.ts'
+import type { Config } from '../config/settings.ts'
+import type { CacheContract, CacheStatistics, IdleConnection, KeeperContract, Lease } from './contract.ts'
+import { CacheTable, type Entry } from './table.ts'
+
+/** What the cache tells itself. */
+type OwnContract = CacheContract & {
+  readonly expire: () => void
+  readonly report: () => void
+}
+
+interface Held {
+  readonly keeper: ActorRef<KeeperContract>
+  readonly connection: number
+}
+
+interface KeeperWatch {
+  readonly ref: ActorRef<KeeperContract>
+  readonly monitor: number
+}
+
+class ConnectionCache {
+  readonly #context: ActorContext<OwnContract>
+  readonly #ttlLimit: number
+  readonly #reportEvery: number
+  readonly #table: CacheTable<Held>
+  readonly #keepers = new Map<number, KeeperWatch>()
+  /** One timer for all: when it rings, and its id. */
+  #timerAt = Number.POSITIVE_INFINITY
+  #timer = 0
+
+  constructor(context: ActorContext<OwnContract>) {
+    const config = context.setting<Config>('config')
+    this.#context = context
+    this.#ttlLimit = config?.cache.ttl_limit ?? 2_000
+    this.#reportEvery = config?.cache.status_update_time ?? 600_000
+    this.#table = new CacheTable(context.clock.now())
+    context.sendAfter(this.#reportEvery, 'report')
+  }
+
+  save(idle: IdleConnection): void {
+    const ttlMs = Math.min(idle.ttlMs, this.#ttlLimit)
+    if (!(ttlMs > 0)) {
+      idle.keeper.tell('close', idle.connection)
+      return
+    }
+    const { keeper, connection, destination, endpoint } = idle
+    this.#watch(keeper)
+    const expiresAt = this.#context.clock.monotonic() + ttlMs
+    const key = keyOf(keeper, connection)
+    this.#table.save({ handle: { keeper, connection }, key, destination, endpoint, expiresAt })
+    if (expiresAt < this.#timerAt) this.#arm()
+  }
+
+  findDestination(destination: string): Lease | null {
+    return lease(this.#table.findDestination(destination, this.#context.clock.monotonic()))
+  }
+
+  findEndpoint(endpoint: string): Lease | null {
+    return lease(this.#table.findEndpoint(endpoint, this.#context.clock.monotonic()))
+  }
+
+  gone(connections: readonly number[], keeper: ActorRef<KeeperContract>): void {
+    for (const connection of connections) this.#table.remove(keyOf(keeper, connection))
+  }
+
+  list(): readonly { destination: string; endpoint: string; connection: number; expiresInMs: number }[] {
+    const now = this.#context.clock.monotonic()
+    return [...this.#table.entries()].map(({ destination, endpoint, expiresAt, handle }) => ({
+      destination,
+      endpoint,
+      connection: handle.connection,
+      expiresInMs: Math.max(0, Math.round(expiresAt - now)),
+    }))
+  }
+
+  stats(): CacheStatistics {
+    return this.#table.statistics()
+  }
+
+  flush(): number {
+    const all = this.#table.clear()
+    for (const entry of all) close(entry)
+    return all.length
+  }
+
+  expire(): void {
+    this.#timerAt = Number.POSITIVE_INFINITY
+    for (const entry of this.#table.expire(this.#context.clock.monotonic())) close(entry)
+    this.#arm()
+  }
+
+  report(): void {
+    this.#logStatistics()
+    this.#context.sendAfter(this.#reportEvery, 'report')
+  }
+
+  handleDown({ ref }: Down): void {
+    // Its thread is gone or it crashed: the sockets are closed already.
+    this.#keepers.delete(ref.id)
+    for (const entry of this.#table.entries()) {
+      if (entry.handle.keeper.id === ref.id) this.#table.remove(entry.key)
+    }
+  }
+
+  terminate(): void {
+    this.flush()
+    this.#logStatistics()
+  }
+
+  #watch(keeper: ActorRef<KeeperContract>): void {
+    if (this.#keepers.has(keeper.id)) return
+    this.#keepers.set(keeper.id, { ref: keeper, monitor: this.#context.monitor(keeper as AnyRef) })
+  }
+
+  #arm(): void {
+    const next = this.#table.nextExpiry()
+    if (next === undefined || next >= this.#timerAt) return
+    if (this.#timerAt !== Number.POSITIVE_INFINITY) this.#context.cancelTimer(this.#timer)
+    this.#timerAt = next
+    const delayMs = Math.max(0, Math.ceil(next - this.#context.clock.monotonic()))
+    this.#timer = this.#context.sendAfter(delayMs, 'expire')
+  }
+
+  #logStatistics(): void {
+    const statistics = this.#table.statistics()
+    const { since, ...counters } = statistics
+    this.#table.resetStatistics(this.#context.clock.now())
+    if (Object.values(counters).every((counter) => counter === 0)) return
+    this.#context.log.info(
+      {
+        event: 'cache.statistics',
+        since,
+        ...counters,
+        ...rate('destinationHitPercent', counters.destinationHits, counters.destinationMisses),
+        ...rate('endpointHitPercent', counters.endpointHits, counters.endpointMisses),
+      },
+      'connection cache statistics',
+    )
+  }
+}
+
+function rate(name: string, hits: number, misses: number): object {
+  return hits + misses === 0 ? {} : { [name]: Math.floor((100 * hits) / (hits + misses)) }
+}
+
+function keyOf(keeper: AnyRef, connection: number): string {
+  return `${keeper.id}/${connection}`
+}
+
+function lease(entry: Entry<Held> | undefined): Lease | null {
+  if (entry === undefined) return null
+  const { keeper, connection } = entry.handle
+  return { keeper, connection, endpoint: entry.endpoint }
+}
+
+function close(entry: Entry<Held>): void {
+  entry.handle.keeper.tell('close', entry.handle.connection)
+}
+
+export const cache = actor<OwnContract, undefined>({
+  name: 'cache',
+  module: import.meta.url,
+  init: (context) => new ConnectionCache(context),
+})

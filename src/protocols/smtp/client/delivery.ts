@@ -1,0 +1,146 @@
+/**
+ * The delivery actor: one per delivery request. It performs the request, tells the queue one result per recipient,
+ * and ends. The queue manager starts it, next to the connection it lends if there is one.
+ */
+import { networkInterfaces } from 'node:os'
+import { join } from 'node:path'
+import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
+import type { Config } from '../../../config/settings.ts'
+import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
+import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
+import { type Attempt, type AttemptEnvironment, attempt } from './attempt.ts'
+import { clientSettings } from './config.ts'
+import { keeperOf, startKeeper } from './keeper.ts'
+import type { Run } from './session.ts'
+
+/** A delivery is started and reports; nobody tells it anything. */
+export type DeliveryContract = Contract<Record<never, never>>
+
+/** Wait before a report that was refused is offered again, and the longest such wait. */
+const firstRetryMs = 10
+const lastRetryMs = 1_000
+
+export const delivery = actor<DeliveryContract, DeliveryRequest>({
+  name: 'delivery',
+  module: import.meta.url,
+  init: (context, request) => new Delivery(context as unknown as ActorContext, request).start(),
+})
+
+class Delivery {
+  readonly #context: ActorContext
+  readonly #attempt: Attempt
+  readonly #ended = Promise.withResolvers<void>()
+  #retryMs = firstRetryMs
+
+  constructor(context: ActorContext, request: DeliveryRequest) {
+    this.#context = context
+    if (request.cacheConnection) startKeeper(context)
+    this.#attempt = attempt(request, environmentFor(context, request.transport))
+  }
+
+  start(): this {
+    this.#attempt.run().then(
+      this.#context.bind((report: DeliveryReport) => this.#report(report)),
+      this.#context.bind((error: unknown) => {
+        throw error
+      }),
+    )
+    return this
+  }
+
+  /** On shutdown a delivery that is under way comes to its end: the supervisor says how long it may take. */
+  async terminate(reason: ExitReason): Promise<void> {
+    if (reason.kind === 'shutdown') await this.#ended.promise
+    this.#attempt.abort()
+  }
+
+  /** Until it is taken: a result that gets lost is a mail delivered twice. */
+  #report(report: DeliveryReport): void {
+    const queue = this.#context.whereis<QueueContract>('queue')
+    if (queue?.tell('delivered', report) === true) {
+      this.#ended.resolve()
+      this.#context.stop()
+      return
+    }
+    setTimeout(
+      this.#context.bind(() => this.#report(report)),
+      this.#retryMs,
+    )
+    this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
+  }
+}
+
+/** What does not change between the deliveries of a thread. */
+interface Shared {
+  readonly resolver: DnsResolver
+  readonly families: readonly Family[]
+  readonly isOwnAddress: (address: string) => boolean
+}
+
+function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
+  const config = context.setting<Config>('config')!
+  const shared = context.local<Shared>('smtp.delivery', () => ({
+    resolver: createResolver(config.dns),
+    families: familiesOf(config.net.inet_protocols),
+    isOwnAddress: ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
+  }))
+  const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
+    task(argument as never),
+  )
+  return {
+    ...shared,
+    settings: clientSettings(config.smtp, config.lmtp, transport),
+    hostname: config.hostname,
+    softBounce: (config.dsn as { soft_bounce?: boolean }).soft_bounce === true,
+    dnsDisabled: config.dns.disable_dns_lookups,
+    contentDir: join(config.data_dir, 'queue', 'content'),
+    keeper: () => keeperOf(context),
+    run,
+    bind: (callback) => context.bind(callback),
+    now: () => context.clock.now(),
+    random: Math.random,
+    log: (level, event, facts) => context.log[level]({ event, ...facts }, logText[event] ?? event),
+  }
+}
+
+function familiesOf(protocols: readonly string[]): readonly Family[] {
+  const all = protocols.includes('all')
+  const families: Family[] = []
+  if (all || protocols.includes('ipv4')) families.push(4)
+  if (all || protocols.includes('ipv6')) families.push(6)
+  return families
+}
+
+/** Our own addresses, for the detection of loops. Those of the machine are read once per thread. */
+function ownAddresses(
+  interfaces: readonly string[],
+  proxies: readonly string[],
+): (address: string) => boolean {
+  const own = new Set<string>(proxies)
+  const machine = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
+  for (const word of interfaces) {
+    if (word === 'all') for (const { address } of machine) own.add(address)
+    else if (word === 'loopback-only')
+      for (const { address, internal } of machine) internal && own.add(address)
+    else own.add(word.replace(/^\[(.*)\]$/, '$1'))
+  }
+  return (address) => own.has(address)
+}
+
+const logText: Readonly<Record<string, string>> = {
+  'delivery.bad-destination': 'the destination cannot be understood',
+  'delivery.bind-failed': 'the bind address cannot be used',
+  'delivery.connect-failed': 'a server could not be reached',
+  'delivery.ehlo-discarded': 'extensions of the server are ignored by configuration',
+  'delivery.ehlo-odd': 'the EHLO reply is odd',
+  'delivery.fallback-ignored': 'fallback_relay does not apply to a unix socket',
+  'delivery.garbage-replies': 'the server sent lines that are no replies',
+  'delivery.in-doubt': 'the reply to the end of the mail did not come: it may arrive twice',
+  'delivery.lines-folded': 'lines were too long and were folded',
+  'delivery.lookup-failed': 'the destination could not be looked up',
+  'delivery.no-mx-address': 'no mail exchanger has an address',
+  'delivery.pix-workarounds': 'the greeting looks masked by a firewall',
+  'delivery.relay-unusable': 'a relay of the configuration cannot be used',
+  'delivery.same-name-greeting': 'the server greets with our own name',
+  'delivery.skipped': 'a server did not take the mail for now',
+}

@@ -1,0 +1,135 @@
+/**
+ * The keeper of a delivery thread holds its idle connections and watches them: a server that hangs up, says 421 or
+ * anything else retires the connection at once. Which one is used again is the cache's to decide; deliveries of this
+ * thread take it from here by its number.
+ *
+ * It outlives the deliveries: the first one that may keep a connection has it started next to itself by a
+ * supervisor (`keepers`, else `deliveries`).
+ */
+import { type ActorContext, type ActorRef, actor, type SupervisorContract } from '../../../actors/index.ts'
+import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
+import type { KeepLabels, SessionKeeper } from './attempt.ts'
+import type { Run, Session, SessionListener } from './session.ts'
+
+/** The cache says when an idle connection ends; should it have forgotten, this much later it ends anyway. */
+const graceMs = 30_000
+/** Limit for what QUIT of an idle connection may take. */
+const quitMs = 10_000
+
+class Keeper implements SessionKeeper {
+  readonly #context: ActorContext<KeeperContract>
+  readonly #run: Run
+  readonly #idle = new Map<number, Session>()
+  #lastNumber = 0
+
+  constructor(context: ActorContext<KeeperContract>) {
+    this.#context = context
+    this.#run = context.bind((task: (argument: never) => void, argument: unknown) => task(argument as never))
+  }
+
+  put(session: Session, labels: KeepLabels): boolean {
+    const cache = this.#context.whereis<CacheContract>('cache')
+    if (cache === undefined || !session.alive || session.hasStrayInput) return false
+    const connection = ++this.#lastNumber
+    const known = cache.tell('save', { keeper: this.#context.self, connection, ...labels })
+    if (!known) return false
+    this.#idle.set(connection, session)
+    session.attach(this.#watcher(connection), this.#run)
+    session.expect(labels.ttlMs + graceMs)
+    return true
+  }
+
+  take(connection: number): Session | undefined {
+    const session = this.#idle.get(connection)
+    if (session === undefined) return undefined
+    this.#idle.delete(connection)
+    session.detach()
+    if (session.alive && !session.hasStrayInput && !session.damaged) return session
+    session.destroy()
+    return undefined
+  }
+
+  close(connection: number): void {
+    const session = this.#idle.get(connection)
+    this.#idle.delete(connection)
+    session?.part({ waitMs: quitMs, waitForReply: false })
+  }
+
+  closeAll(): void {
+    for (const connection of this.#idle.keys()) this.close(connection)
+  }
+
+  #watcher(connection: number): SessionListener {
+    const gone = () => {
+      const session = this.#idle.get(connection)
+      if (session === undefined) return
+      this.#idle.delete(connection)
+      session.destroy()
+      // If this gets lost, the next one who wants the connection will find out.
+      this.#context.whereis<CacheContract>('cache')?.tell('gone', [connection], this.#context.self)
+    }
+    return { onReply: gone, onEnd: gone }
+  }
+}
+
+/** What the deliveries of one thread know of its keeper. */
+interface KeeperPlace {
+  keeper: Keeper | undefined
+  /** When the start of one was asked for. */
+  startedAt: number
+}
+
+/** Should a start get lost, it is asked for again after this long. */
+const startRetryMs = 5_000
+
+const placeOf = (context: ActorContext): KeeperPlace =>
+  context.local<KeeperPlace>('smtp.keeper', () => ({
+    keeper: undefined,
+    startedAt: Number.NEGATIVE_INFINITY,
+  }))
+
+/** The keeper of this thread, if there is one. */
+export function keeperOf(context: ActorContext): SessionKeeper | undefined {
+  return placeOf(context).keeper
+}
+
+/** Has the keeper of this thread started if there is none. Does not wait: until it is there, nothing is kept. */
+export function startKeeper(context: ActorContext): void {
+  const place = placeOf(context)
+  const now = performance.now()
+  if (place.keeper !== undefined || now - place.startedAt < startRetryMs) return
+  const supervisor =
+    context.whereis<SupervisorContract>('keepers') ?? context.whereis<SupervisorContract>('deliveries')
+  if (supervisor === undefined) return
+  place.startedAt = now
+  supervisor.tell('startChild', {
+    id: `keeper-${context.self.thread}`,
+    actor: keeper,
+    placement: { nextTo: context.self },
+    restart: 'temporary',
+  })
+}
+
+export const keeper = actor<KeeperContract, undefined>({
+  name: 'keeper',
+  module: import.meta.url,
+  init(context) {
+    const place = placeOf(context as unknown as ActorContext)
+    if (place.keeper !== undefined) {
+      // Two deliveries asked at the same time: one keeper is enough.
+      context.stop()
+      return { close() {} }
+    }
+    const held = new Keeper(context)
+    place.keeper = held
+    return {
+      close: (connection) => held.close(connection),
+      terminate() {
+        place.keeper = undefined
+        held.closeAll()
+      },
+    }
+  },
+})
+
+export type KeeperRef = ActorRef<KeeperContract>
