@@ -14,6 +14,9 @@ import { until, within } from './until.ts'
 export const projectRoot = fileURLToPath(new URL('../../', import.meta.url))
 export const binary = join(projectRoot, 'bin', 'mailactors.js')
 
+/** The source as it is now, whatever was built last. */
+const fromSource: Readonly<Record<string, string>> = { MAILACTORS_FROM_SOURCE: '1' }
+
 export type ListenerName = 'smtp' | 'pop3' | 'lmtp' | 'submission' | 'admin'
 
 export interface ServiceOptions {
@@ -116,7 +119,7 @@ export class Service {
     const { nodeArgs = [], args = [], env = {} } = this.#options
     const child = spawn(process.execPath, [...nodeArgs, binary, 'serve', '-c', this.configFile, ...args], {
       cwd: this.dir,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...fromSource, ...env },
       stdio: ['ignore', stdout, stderr],
     })
     closeSync(stdout)
@@ -238,7 +241,7 @@ export interface RunOptions {
 
 /** Runs `mailactors` with these arguments to its end. */
 export const runCommand = (args: readonly string[], options: RunOptions = {}): Promise<CommandResult> =>
-  runProgram(process.execPath, [binary, ...args], options)
+  runProgram(process.execPath, [binary, ...args], { ...options, env: { ...fromSource, ...options.env } })
 
 /** Runs any program to its end; kills it and throws when that takes longer than the deadline. */
 export async function runProgram(

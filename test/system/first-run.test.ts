@@ -37,6 +37,7 @@ async function serve(dir: string, name: string): Promise<FirstRun> {
     PATH: `${join(dir, 'node_modules', '.bin')}:${dirname(process.execPath)}:${process.env.PATH}`,
     HOME: dir,
     XDG_CONFIG_HOME: join(dir, 'none'),
+    MAILACTORS_FROM_SOURCE: '1',
   }
   const script = 'ip link set lo up && exec "$0" "$@"'
   const child = spawn('unshare', ['-n', 'bash', '-c', script, process.execPath, binary, 'serve'], {

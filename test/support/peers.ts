@@ -1,0 +1,59 @@
+/** Other people's servers, private instances on free ports, stopped with the test. */
+import { chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import { tempDir } from './fixtures.ts'
+import { freePorts } from './ports.ts'
+import { projectRoot, runProgram } from './service.ts'
+
+type Environment = Readonly<Record<string, string>>
+
+async function startPeer(script: string, args: readonly string[], env: Environment): Promise<string> {
+  const program = join(projectRoot, 'bench', 'peers', script)
+  const parent = tempDir()
+  // They drop root and must still get in.
+  chmodSync(parent, 0o755)
+  const dir = join(parent, 'p')
+  mkdirSync(dir)
+  onTestFinished(async () => {
+    await runProgram(program, ['stop', dir])
+  })
+  const started = await runServerScript(program, ['start', dir, ...args], env)
+  if (started.code !== 0) throw new Error(`${script}: ${started.stderr}`)
+  return dir
+}
+
+/** The servers it starts inherit pipes and would hold them open: their output goes nowhere. */
+async function runServerScript(program: string, args: readonly string[], env: Environment) {
+  return runProgram(
+    'bash',
+    ['-c', '"$0" "$@" >/dev/null 2>"$LOG"; code=$?; cat "$LOG" >&2; exit $code', program, ...args],
+    {
+      env: { ...env, LOG: join(tempDir(), 'log') },
+    },
+  )
+}
+
+export interface Peer {
+  readonly dir: string
+  readonly port: number
+}
+
+/** A Postfix that takes mail and discards it; reject@ gets 550, tempfail@ 450. */
+export async function startReceivingPostfix(env: Environment = {}): Promise<Peer> {
+  const [port = 0] = await freePorts(1)
+  return { port, dir: await startPeer('postfix-smtpd.sh', [`${port}`], env) }
+}
+
+/** A Postfix that relays everything to 127.0.0.1:`nexthop`. */
+export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
+  const [port = 0] = await freePorts(1)
+  return { port, dir: await startPeer('postfix-relay.sh', [`${port}`, `127.0.0.1:${nexthop}`], {}) }
+}
+
+/** A Dovecot with POP3 on `port` and LMTP on `lmtpPort`; any user, any password. */
+export async function startDovecot(): Promise<Peer & { readonly lmtpPort: number }> {
+  const [port = 0, lmtpPort = 0] = await freePorts(2)
+  const dir = await startPeer('dovecot-pop3.sh', [`${port}`], { LMTP_PORT: `${lmtpPort}` })
+  return { port, lmtpPort, dir }
+}
