@@ -19,17 +19,11 @@ interface Held {
   readonly connection: number
 }
 
-interface KeeperWatch {
-  readonly ref: ActorRef<KeeperContract>
-  readonly monitor: number
-}
-
 class ConnectionCache {
   readonly #context: ActorContext<OwnContract>
   readonly #ttlLimit: number
   readonly #reportEvery: number
   readonly #table: CacheTable<Held>
-  readonly #keepers = new Map<number, KeeperWatch>()
   /** One timer for all: when it rings, and its id. */
   #timerAt = Number.POSITIVE_INFINITY
   #timer = 0
@@ -40,7 +34,13 @@ class ConnectionCache {
     this.#ttlLimit = config?.cache.ttl_limit ?? 2_000
     this.#reportEvery = config?.cache.status_update_time ?? 600_000
     this.#table = new CacheTable(context.clock.now())
+    // Keepers are linked: they end with the cache, and their end is heard of.
+    context.trapExit()
     context.sendAfter(this.#reportEvery, 'report')
+  }
+
+  startKeeper(keeper: AnyActorDefinition, nextTo: AnyRef): void {
+    this.#context.spawnLink(keeper as never, undefined, { placement: { nextTo } })
   }
 
   save(idle: IdleConnection): void {
@@ -50,7 +50,6 @@ class ConnectionCache {
       return
     }
     const { keeper, connection, destination, endpoint } = idle
-    this.#watch(keeper)
     const expiresAt = this.#context.clock.monotonic() + ttlMs
     const key = keyOf(keeper, connection)
     this.#table.save({ handle: { keeper, connection }, key, destination, endpoint, expiresAt })
@@ -100,10 +99,9 @@ class ConnectionCache {
     this.#context.sendAfter(this.#reportEvery, 'report')
   }
 
-  handleDown({ ref }: Down): void {
-    // Its thread is gone or it crashed: the sockets are closed already.
-    this.#keepers.delete(ref.id)
-    for (const entry of this.#table.entries()) {
+  handleExit(ref: AnyRef): void {
+    // A keeper crashed, or its thread is gone: the sockets are closed already.
+    for (const entry of [...this.#table.entries()]) {
       if (entry.handle.keeper.id === ref.id) this.#table.remove(entry.key)
     }
   }
@@ -111,11 +109,6 @@ class ConnectionCache {
   terminate(): void {
     this.flush()
     this.#logStatistics()
-  }
-
-  #watch(keeper: ActorRef<KeeperContract>): void {
-    if (this.#keepers.has(keeper.id)) return
-    this.#keepers.set(keeper.id, { ref: keeper, monitor: this.#context.monitor(keeper as AnyRef) })
   }
 
   #arm(): void {
@@ -163,7 +156,7 @@ function close(entry: Entry<Held>): void {
   entry.handle.keeper.tell('close', entry.handle.connection)
 }
 
-export const cache = actor<OwnContract, undefined>({
+export const cacheActor = actor<OwnContract, undefined>({
   name: 'cache',
   module: import.meta.url,
   init: (context) => new ConnectionCache(context),

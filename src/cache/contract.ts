@@ -2,7 +2,7 @@
  * The connection cache: one actor, registered as `cache`, owns every idle connection. The bytes stay in the
  * thread that made the connection, with that thread's keeper; the cache knows where, and lends.
  */
-import type { ActorRef, Contract } from '../actors/index.ts'
+import type { ActorRef, AnyActorDefinition, AnyRef, Contract } from '../actors/index.ts'
 
 /** What a delivery asks its keeper to hold; `connection` is the keeper's number for it. */
 export interface IdleConnection {
@@ -23,6 +23,8 @@ export interface Lease {
 }
 
 export type CacheContract = Contract<{
+  /** Starts `keeper` (an actor of KeeperContract) on the thread of `nextTo`. It lives no longer than the cache. */
+  startKeeper(keeper: AnyActorDefinition, nextTo: AnyRef): void
   /** Adds an idle connection: at the tail, never deduplicated. */
   save(idle: IdleConnection): void
   /** Takes the oldest connection for a destination. */

@@ -3,8 +3,7 @@
  * anything else retires the connection at once. Which one is used again is the cache's to decide; deliveries of this
  * thread take it from here by its number.
  *
- * It outlives the deliveries: the first one that may keep a connection has it started next to itself by a
- * supervisor (`keepers`, else `deliveries`).
+ * It outlives the deliveries: the first one that may keep a connection asks the cache to start it on its thread.
  */
 import { type ActorContext, type ActorRef, actor, type SupervisorContract } from '../../../actors/index.ts'
 import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
@@ -98,16 +97,10 @@ export function startKeeper(context: ActorContext): void {
   const place = placeOf(context)
   const now = performance.now()
   if (place.keeper !== undefined || now - place.startedAt < startRetryMs) return
-  const supervisor =
-    context.whereis<SupervisorContract>('keepers') ?? context.whereis<SupervisorContract>('deliveries')
-  if (supervisor === undefined) return
+  const cache = context.whereis<CacheContract>('cache')
+  if (cache === undefined) return
   place.startedAt = now
-  supervisor.tell('startChild', {
-    id: `keeper-${context.self.thread}`,
-    actor: keeper,
-    placement: { nextTo: context.self },
-    restart: 'temporary',
-  })
+  cache.tell('startKeeper', keeper, context.self)
 }
 
 export const keeper = actor<KeeperContract, undefined>({
@@ -131,5 +124,3 @@ export const keeper = actor<KeeperContract, undefined>({
     }
   },
 })
-
-export type KeeperRef = ActorRef<KeeperContract>
