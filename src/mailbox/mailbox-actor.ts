@@ -1,0 +1,157 @@
+/** The actor of one mailbox: one request at a time, and it leaves when nobody has asked for a while. */
+import { type ActorContext, type ActorRef, actor, MailactorsError, normal } from '../actors/index.ts'
+import type { MailSettings } from './config.ts'
+import type { LocateResult, MailboxContract, OpenResult, UpdateRequest, UpdateResult } from './contract.ts'
+import { MailboxError } from './errors.ts'
+import type { MailboxIndexContract } from './index-actor.ts'
+import type { IndexWrite } from './index-store.ts'
+import { Mailbox } from './mailbox.ts'
+import type { MailboxIndex } from './register.ts'
+
+/** The parts of the configuration a mailbox needs. */
+export interface MailboxConfig {
+  readonly hostname: string
+  readonly data_dir: string
+  readonly mail: MailSettings
+}
+
+/** The index did not take a write; the mailbox goes on without. */
+class IndexError extends MailactorsError {
+  readonly code = 'MA_MAILBOX_INDEX'
+}
+
+/** What can wait for the index waits so long, so that a busy mailbox is not written for every session. */
+const saveDelayMs = 1_000
+
+/** Room for a slow disk with a long queue. */
+const indexTimeoutMs = 30_000
+
+class MailboxKeeper {
+  readonly #context: ActorContext<MailboxContract>
+  readonly #mailbox: Mailbox
+  readonly #idleMs: number
+  #usedAt: number
+  #timer = 0
+  #tickAt = Number.POSITIVE_INFINITY
+
+  constructor(context: ActorContext<MailboxContract>, maildir: string) {
+    const { hostname, mail } = context.setting<MailboxConfig>('config')!
+    this.#context = context
+    this.#idleMs = mail.idle_close
+    this.#usedAt = context.clock.monotonic()
+    const now = () => context.clock.now()
+    this.#mailbox = new Mailbox({
+      maildir,
+      hostname,
+      index: indexOf(context),
+      settings: mail,
+      log: context.log,
+      now,
+    })
+    this.#tickIn(this.#idleMs)
+  }
+
+  async open(user: string, keepNew: boolean): Promise<OpenResult> {
+    this.#used()
+    try {
+      const snapshot = await this.#mailbox.open(keepNew)
+      return { ok: true, snapshot }
+    } catch (error) {
+      return this.#refusal(error, user)
+    } finally {
+      this.#saveLater()
+    }
+  }
+
+  async update(request: UpdateRequest): Promise<UpdateResult> {
+    this.#used()
+    try {
+      return { ok: true, failed: await this.#mailbox.update(request) }
+    } catch (error) {
+      return this.#refusal(error, '')
+    } finally {
+      this.#saveLater()
+    }
+  }
+
+  async locate(uid: number): Promise<LocateResult> {
+    this.#used()
+    return this.#mailbox.locate(uid)
+  }
+
+  arrived(): void {
+    this.#mailbox.arrived()
+  }
+
+  count(): number {
+    return this.#mailbox.count
+  }
+
+  async tick(): Promise<void> {
+    this.#tickAt = Number.POSITIVE_INFINITY
+    if (this.#mailbox.unsaved) await this.#mailbox.save()
+    const idle = this.#context.clock.monotonic() - this.#usedAt
+    if (idle >= this.#idleMs) this.#context.stop(normal)
+    else this.#tickIn(this.#idleMs - idle)
+  }
+
+  async terminate(): Promise<void> {
+    await this.#mailbox.close()
+  }
+
+  #used(): void {
+    this.#usedAt = this.#context.clock.monotonic()
+  }
+
+  #saveLater(): void {
+    if (this.#mailbox.unsaved) this.#tickIn(saveDelayMs)
+  }
+
+  /** One timer serves both purposes; the earlier time wins. */
+  #tickIn(delayMs: number): void {
+    const at = this.#context.clock.monotonic() + delayMs
+    if (at >= this.#tickAt) return
+    if (this.#tickAt !== Number.POSITIVE_INFINITY) this.#context.cancelTimer(this.#timer)
+    this.#tickAt = at
+    this.#timer = this.#context.sendAfter(delayMs, 'tick')
+  }
+
+  /** Expected failures are answers; what is not of the file system is a fault of ours and ends the actor. */
+  #refusal(error: unknown, user: string): { ok: false; temporary: boolean; reason: string } {
+    if (!(error instanceof MailboxError)) throw error
+    const facts = { event: 'mailbox.failed', user, code: error.code, error: error.message, ...error.details }
+    this.#context.log.error(facts, 'mailbox operation failed')
+    return { ok: false, temporary: error.temporary, reason: error.message }
+  }
+}
+
+/** The index by way of its owner. Found anew at each use: it may have been restarted. */
+function indexOf(context: ActorContext<MailboxContract>): MailboxIndex {
+  const owner = (): ActorRef<MailboxIndexContract> => {
+    const ref = context.whereis<MailboxIndexContract>('mailbox-index')
+    if (ref === undefined) throw new IndexError('the mailbox index is not running')
+    return ref
+  }
+  return {
+    async load(maildir) {
+      try {
+        return await owner().askWith({ timeoutMs: indexTimeoutMs }, 'load', maildir)
+      } catch (error) {
+        if (!(error instanceof MailactorsError)) throw error
+        // Without the index everything is read from the Maildir.
+        context.log.warn({ event: 'mailbox.index', path: maildir, error: error.message }, 'index not read')
+        return null
+      }
+    },
+    async save(write: IndexWrite) {
+      const failure = await owner().askWith({ timeoutMs: indexTimeoutMs }, 'save', write)
+      if (failure !== '') throw new IndexError(failure, { path: write.maildir })
+    },
+  }
+}
+
+export const mailboxActor = actor<MailboxContract, string>({
+  name: 'mailbox',
+  module: import.meta.url,
+  init: (context, maildir) => new MailboxKeeper(context, maildir),
+})

@@ -1,0 +1,107 @@
+/** The folders of a Maildir: what is in them, and the few changes that are made there. */
+import {
+  accessSync,
+  constants,
+  readdir,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { errnoOf } from './errors.ts'
+import { isMailName, mailPath } from './maildir-name.ts'
+
+const readdirAsync = promisify(readdir)
+
+/** Folders this large are read in the background: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
+const largeFolderOctets = 256 * 1024
+
+/** When a folder was last changed, in nanoseconds, as a string so that it can be stored; `octets` its own size. */
+export interface FolderTime {
+  readonly mtime: string
+  readonly mtimeMs: number
+  readonly octets: number
+}
+
+export function folderTime(folder: string): FolderTime {
+  const stat = statSync(folder, { bigint: true })
+  return {
+    mtime: String(stat.mtimeNs),
+    mtimeMs: Number(stat.mtimeNs / 1_000_000n),
+    octets: Number(stat.size),
+  }
+}
+
+/** Names of the mails in a folder, latin1. */
+export async function mailNames(folder: string, octets: number): Promise<string[]> {
+  const names =
+    octets > largeFolderOctets
+      ? await readdirAsync(folder, { encoding: 'latin1' })
+      : readdirSync(folder, { encoding: 'latin1' })
+  return names.filter(isMailName)
+}
+
+/** The file operations of an update, replaceable to show what a crash between any two of them leaves. */
+export interface MaildirFiles {
+  /** `false`: the file was not there. Other failures are thrown. */
+  rename(fromFolder: string, from: string, toFolder: string, to: string): boolean
+  unlink(folder: string, name: string): boolean
+}
+
+export const maildirFiles: MaildirFiles = {
+  rename: (fromFolder, from, toFolder, to) =>
+    unlessMissing(() => renameSync(mailPath(fromFolder, from), mailPath(toFolder, to))),
+  unlink: (folder, name) => unlessMissing(() => unlinkSync(mailPath(folder, name))),
+}
+
+function unlessMissing(action: () => void): boolean {
+  try {
+    action()
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
+  }
+}
+
+/** Whether mail can be moved and removed there, and the uid list written. */
+export function isWritable(maildir: string): boolean {
+  try {
+    accessSync(maildir, constants.W_OK | constants.X_OK)
+    accessSync(join(maildir, 'cur'), constants.W_OK | constants.X_OK)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
+}
+
+/** Files of deliveries that never ended. A delivery that takes a day and a half is dead. */
+const leftoverMs = 36 * 3_600_000
+
+/**
+ * Removes what crashes left in `tmp/`, at most once in `intervalMs`; a file beside it keeps the time. Whatever
+ * fails is left for the next time.
+ */
+export function cleanTmp(maildir: string, nowMs: number, intervalMs: number): void {
+  const stamp = join(maildir, 'mailactors-tmp-scan')
+  try {
+    const last = statSync(stamp, { throwIfNoEntry: false })
+    if (last !== undefined && Math.abs(nowMs - last.mtimeMs) < intervalMs) return
+    if (last === undefined) writeFileSync(stamp, '', { mode: 0o600 })
+    else utimesSync(stamp, nowMs / 1000, nowMs / 1000)
+    const tmp = join(maildir, 'tmp')
+    for (const name of readdirSync(tmp)) {
+      const path = join(tmp, name)
+      const stat = statSync(path, { throwIfNoEntry: false })
+      // The change time: unlike the modification time nobody can have set it to something old.
+      if (stat?.isFile() && nowMs - stat.ctimeMs > leftoverMs) unlinkSync(path)
+    }
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+  }
+}
