@@ -111,7 +111,7 @@ export const commands: Readonly<Record<string, Command>> = {
       throw new CommandError(usage, 'submit: the envelope needs a sender and recipients')
     }
     if (envelope.recipients.length === 0) throw new CommandError(usage, 'submit: no recipients')
-    const result = await service.submit(envelope, { bytes: content }, submitter(args.client))
+    const result = await service.submit(envelope, content, submitter(args.client))
     if (result.ok) return { queueId: result.queueId }
     throw new CommandError(result.temporary ? temporary : badData, `${result.reason} (${result.dsn})`)
   },

@@ -4,7 +4,7 @@ import type { AccountingContract } from '../accounting/contract.ts'
 import type { ActorRef } from '../actors/index.ts'
 import type { CacheContract } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
-import type { ClientInfo, Content, Envelope, QueueContract } from '../queue/contract.ts'
+import type { ClientInfo, Envelope, QueueContract } from '../queue/contract.ts'
 
 /** One actor of the live tree. */
 export interface TreeNode {
@@ -43,7 +43,7 @@ export interface Administered {
   readonly cache: () => ActorRef<CacheContract>
   readonly accounting: () => ActorRef<AccountingContract>
   /** Takes a mail from a local user; answers when it is on stable storage. */
-  submit(envelope: Envelope, content: Content, client: ClientInfo): Promise<SubmitResult>
+  submit(envelope: Envelope, content: Uint8Array, client: ClientInfo): Promise<SubmitResult>
   /** Names what could not change in the running service. */
   reload(): Promise<readonly string[]>
   /** Returns at once; the service ends afterwards. */

@@ -4,7 +4,8 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ActorContext, actor, type Contract } from '../actors/index.ts'
-import { hostAndPort, ListenError } from '../listeners/listener.ts'
+import type { ListenerInfo } from '../listeners/contract.ts'
+import { boundAddress, hostAndPort, ListenError } from '../listeners/listener.ts'
 import type { Administered, TreeNode } from './contract.ts'
 import { metricsText } from './metrics.ts'
 import { readStatus } from './status.ts'
@@ -17,13 +18,13 @@ export interface AdminPageArgs {
   readonly service: Administered
 }
 
-/** The only message: where the page really listens, for `status` when the configured port is 0. */
-export type AdminPageContract = Contract<{ address(): string }>
+export type AdminPageContract = Contract<{ info(): ListenerInfo }>
 
 class AdminPage {
   readonly #context: ActorContext<AdminPageContract>
   readonly #args: AdminPageArgs
   readonly #server: Server
+  #accepted = 0
 
   constructor(context: ActorContext<AdminPageContract>, args: AdminPageArgs) {
     this.#context = context
@@ -32,6 +33,9 @@ class AdminPage {
       void this.#serve(request, response)
     })
     this.#server.maxConnections = 100
+    this.#server.on('connection', () => {
+      this.#accepted++
+    })
   }
 
   async listen(): Promise<this> {
@@ -46,10 +50,9 @@ class AdminPage {
     return this
   }
 
-  address(): string {
-    const bound = this.#server.address()
-    if (bound === null || typeof bound === 'string') return this.#args.address
-    return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`
+  info(): ListenerInfo {
+    const address = boundAddress(this.#server.address(), this.#args.address)
+    return { service: 'admin', address, tls: 'off', accepted: this.#accepted, refused: 0 }
   }
 
   terminate(): void {

@@ -4,7 +4,7 @@
  * their sessions run beside the listener.
  */
 import { chmodSync, rmSync, statSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import {
   type ActorContext,
   type ActorRef,
@@ -88,7 +88,13 @@ class Listener {
 
   info(): ListenerInfo {
     const { service, tls } = this.#args.listener
-    return { service, address: this.#boundAddress(), tls, accepted: this.#accepted, refused: this.#refused }
+    return {
+      service,
+      address: boundAddress(this.#server.address(), this.#args.listener.address),
+      tls,
+      accepted: this.#accepted,
+      refused: this.#refused,
+    }
   }
 
   async terminate(): Promise<void> {
@@ -141,16 +147,16 @@ class Listener {
       socket.destroySoon()
     }
   }
-
-  #boundAddress(): string {
-    const bound = this.#server.address()
-    if (bound === null) return this.#args.listener.address
-    if (typeof bound === 'string') return `unix:${bound}`
-    return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`
-  }
 }
 
 function ignore(): void {}
+
+/** Where a server really listens, which differs from `configured` when that says port 0 or no host. */
+export function boundAddress(bound: string | AddressInfo | null, configured: string): string {
+  if (bound === null) return configured
+  if (typeof bound === 'string') return `unix:${bound}`
+  return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`
+}
 
 /** Splits `host:port`, `[v6]:port` or `:port`; the configuration has checked the form. */
 export function hostAndPort(address: string): { host?: string; port: number } {

@@ -1,0 +1,47 @@
+/** What a reload can change in a running service, and what it cannot. */
+import { isDeepStrictEqual } from 'node:util'
+import type { Table } from './schema.ts'
+import { type Config, generalSettings, tables } from './settings.ts'
+
+/** Keys of the top level that are fixed while the service runs, whatever is in them. */
+const fixedTables = ['listener', 'pools'] as const
+
+/** The configuration to use after a reload: `next`, with what cannot change live kept as in `current`. */
+export interface Reloaded {
+  readonly config: Config
+  /** Keys that differ in `next` and need a restart, such as `data_dir` and `log.format`. */
+  readonly unchanged: readonly string[]
+}
+
+export function reloaded(current: Config, next: Config): Reloaded {
+  const config: Record<string, unknown> = { ...next }
+  const unchanged: string[] = []
+  const before = current as unknown as Readonly<Record<string, unknown>>
+
+  for (const key of fixedTables) {
+    if (!isDeepStrictEqual(current[key], next[key])) unchanged.push(key)
+    config[key] = current[key]
+  }
+  for (const key of fixedKeys(generalSettings, current, next)) {
+    unchanged.push(key)
+    config[key] = before[key]
+  }
+  for (const [name, table] of Object.entries(tables)) {
+    const kept = before[name] as Readonly<Record<string, unknown>>
+    const changed = config[name] as Readonly<Record<string, unknown>>
+    const fixed = fixedKeys(table, kept, changed)
+    if (fixed.length === 0) continue
+    unchanged.push(...fixed.map((key) => `${name}.${key}`))
+    config[name] = { ...changed, ...Object.fromEntries(fixed.map((key) => [key, kept[key]])) }
+  }
+  return { config: config as unknown as Config, unchanged }
+}
+
+/** Keys of `table` that differ and that a running service cannot change. */
+function fixedKeys(table: Table, current: object, next: object): string[] {
+  const before = current as Readonly<Record<string, unknown>>
+  const after = next as Readonly<Record<string, unknown>>
+  return Object.keys(table).filter(
+    (key) => table[key]?.live === false && !isDeepStrictEqual(before[key], after[key]),
+  )
+}

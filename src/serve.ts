@@ -1,0 +1,242 @@
+/**
+ * The composition root: configuration → actor system → supervision tree. `tree.ts` says what runs; this file
+ * joins it with the runtime and gives the whole a handle.
+ */
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import type { AccountingContract } from './accounting/contract.ts'
+import {
+  type ActorRef,
+  type AnyContract,
+  AskError,
+  type ExitReason,
+  type Logger,
+  MailactorsError,
+  type SupervisorContract,
+} from './actors/index.ts'
+import type { Administered, ThreadRow, TreeNode } from './admin/contract.ts'
+import type { AdminPageContract } from './admin/http.ts'
+import { Submission } from './admin/submit.ts'
+import type { AuthContract } from './auth/contract.ts'
+import type { CacheContract } from './cache/contract.ts'
+import { reloaded } from './config/live.ts'
+import type { Config } from './config/settings.ts'
+import type { ListenerContract, ListenerInfo } from './listeners/contract.ts'
+import type { QueueContract } from './queue/contract.ts'
+import { type ActorInfo, ActorSystem } from './runtime/system.ts'
+import { adminPageName, mailTree } from './tree.ts'
+
+/** A part of the running service is not there just now: its supervisor is restarting it. */
+export class UnavailableError extends MailactorsError {
+  readonly code = 'MA_UNAVAILABLE'
+}
+
+export interface ServeOptions {
+  readonly log: Logger
+  /** Somebody asked over the control socket that the service end. */
+  readonly onStopRequest?: (now: boolean) => void
+  /** Somebody asked over the control socket for a reload. Answers with the new configuration. */
+  readonly readConfig?: () => Promise<Config>
+}
+
+/** A running mail system. */
+export interface Service {
+  readonly listeners: readonly ListenerInfo[]
+  /** Resolves when the service has ended by itself: a part of it failed more often than its supervisors allow. */
+  readonly failed: Promise<ExitReason>
+  /** Drains and stops; `now` does not wait for running deliveries. Settles when all is closed. */
+  stop(options?: { readonly now?: boolean }): Promise<void>
+  /** Takes a new configuration; returns the keys that cannot change while the service runs. */
+  reload(config: Config): Promise<readonly string[]>
+}
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+/**
+ * Starts the mail system and waits until every listener listens.
+ * @throws StartError, its cause naming what could not start.
+ */
+export async function serve(config: Config, options: ServeOptions): Promise<Service> {
+  const mail = new MailSystem(config, options)
+  await mail.start()
+  const listeners = await mail.listeners()
+  options.log.info({ event: 'ready', listeners, durationMs: Date.now() - mail.startedAt }, 'ready')
+  return {
+    listeners,
+    failed: mail.failed,
+    stop: ({ now = false } = {}) => mail.stopNow(now),
+    reload: (next) => mail.adopt(next),
+  }
+}
+
+class MailSystem implements Administered {
+  readonly hostname: string
+  readonly version = version
+  readonly startedAt = Date.now()
+  readonly #options: ServeOptions
+  readonly #submission: Submission
+  #config: Config
+  #system: ActorSystem | undefined
+  #stopping: Promise<void> | undefined
+  /** Ends the wait for running deliveries. */
+  #hurry: () => void = () => {}
+
+  constructor(config: Config, options: ServeOptions) {
+    this.hostname = config.hostname
+    this.#config = config
+    this.#options = options
+    this.#submission = new Submission(config, () => this.queue())
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config
+    this.#system = await ActorSystem.start({
+      name: 'mailactors',
+      settings: { config },
+      log: this.#options.log,
+      pools: poolOptions(config),
+      children: mailTree(config, this),
+    })
+  }
+
+  get #running(): ActorSystem {
+    if (this.#system === undefined) throw new UnavailableError('the service has not started yet')
+    return this.#system
+  }
+
+  /** Only when nobody asked for the end. */
+  get failed(): Promise<ExitReason> {
+    return this.#running.ended.then((reason) =>
+      this.#stopping === undefined ? reason : new Promise<never>(() => {}),
+    )
+  }
+
+  readonly queue = () => this.#part<QueueContract>('queue')
+  readonly cache = () => this.#part<CacheContract>('cache')
+  readonly accounting = () => this.#part<AccountingContract>('accounting')
+
+  #part<C extends AnyContract>(name: string): ActorRef<C> {
+    const ref = this.#running.whereis<C>(name)
+    if (ref === undefined) throw new UnavailableError(`${name} is not running just now`)
+    return ref
+  }
+
+  async listeners(): Promise<readonly ListenerInfo[]> {
+    const children = await this.#part<SupervisorContract>('listeners').ask('whichChildren')
+    const listeners = children.flatMap((child) =>
+      child.ref === null ? [] : [child.ref as ActorRef as ActorRef<ListenerContract>],
+    )
+    const pages = this.#config.listener
+      .filter((listener) => listener.service === 'admin')
+      .map((listener) => this.#part<AdminPageContract>(adminPageName(listener.address)))
+    return await Promise.all([...listeners, ...pages].map((listener) => listener.ask('info')))
+  }
+
+  async tree(): Promise<TreeNode> {
+    const roots = await this.#running.inspect()
+    const [first, ...loose] = roots.map(treeNode)
+    if (first === undefined) throw new UnavailableError('the supervision tree is not running')
+    // Keepers and the like, which belong to a thread and not to a supervisor, stand last.
+    return { ...first, children: [...first.children, ...loose] }
+  }
+
+  async threads(): Promise<readonly ThreadRow[]> {
+    return await this.#running.threads()
+  }
+
+  submit(...mail: Parameters<Submission['submit']>): ReturnType<Submission['submit']> {
+    return this.#submission.submit(...mail)
+  }
+
+  async reload(): Promise<readonly string[]> {
+    const { readConfig } = this.#options
+    if (readConfig === undefined)
+      throw new UnavailableError('this service was started without a configuration file')
+    return await this.adopt(await readConfig())
+  }
+
+  async adopt(next: Config): Promise<readonly string[]> {
+    const { config, unchanged } = reloaded(this.#config, next)
+    this.#config = config
+    await this.#running.configure({ config })
+    this.#running.whereis<AuthContract>('auth')?.tell('reload')
+    this.#options.log.info({ event: 'reloaded', unchanged }, 'configuration reloaded')
+    return unchanged
+  }
+
+  stop(now: boolean): void {
+    const { onStopRequest } = this.#options
+    if (onStopRequest === undefined) void this.stopNow(now)
+    else onStopRequest(now)
+  }
+
+  /** The first call drains; another one with `now` ends the wait. */
+  stopNow(now: boolean): Promise<void> {
+    if (now) this.#hurry()
+    this.#stopping ??= this.#stopInOrder(now)
+    return this.#stopping
+  }
+
+  async #stopInOrder(now: boolean): Promise<void> {
+    const { log } = this.#options
+    const { shutdown_timeout: timeoutMs } = this.#config
+    log.info({ event: 'stopping', now }, 'stopping')
+    if (!now && timeoutMs > 0) await this.#drain(timeoutMs)
+    await this.#running.stop({ timeoutMs: stopMs })
+    log.info({ event: 'stopped' }, 'stopped')
+  }
+
+  /** Nobody new comes in; what is being delivered may finish. */
+  async #drain(timeoutMs: number): Promise<void> {
+    const hurry = new AbortController()
+    this.#hurry = () => hurry.abort()
+    try {
+      // Its children go first, and in this order: no new connection while the old ones are being finished.
+      const supervisor = this.#part<SupervisorContract>('listeners')
+      for (const child of await supervisor.ask('whichChildren'))
+        await supervisor.ask('terminateChild', child.id)
+      await this.queue().askWith({ timeoutMs, signal: hurry.signal }, 'drain')
+    } catch (error) {
+      // Not drained in time, or told to hurry: what is left stays in the queue and is tried at the next start.
+      if (!(error instanceof AskError) && !(error instanceof UnavailableError)) throw error
+      this.#options.log.warn(
+        { event: 'drain.cut', reason: error.message },
+        'stopping with deliveries under way',
+      )
+    }
+  }
+}
+
+/** For the ordered stop of all actors after the drain. Each has its own shorter time. */
+const stopMs = 20_000
+
+function poolOptions(config: Config) {
+  return Object.fromEntries(
+    Object.entries(config.pools).map(([name, pool]) => [
+      name,
+      {
+        minThreads: pool.min_threads,
+        maxThreads: pool.max_threads === 'auto' ? availableParallelism() : pool.max_threads,
+        actorsPerThread: pool.actors_per_thread,
+        maxUse: pool.max_use,
+        maxIdleMs: pool.max_idle,
+      },
+    ]),
+  )
+}
+
+function treeNode(info: ActorInfo): TreeNode {
+  const { name, id, thread, state, restarts, queueLength, handled } = info
+  return {
+    name: info.registeredAs[0] ?? info.childId ?? name,
+    id,
+    thread,
+    state,
+    restarts,
+    queueLength,
+    handled,
+    children: info.children.map(treeNode),
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * The supervision tree of the mail system, as data:
+ *
+ *     root                     one_for_one, main
+ *     ├─ accounting            sessions per user and address
+ *     ├─ auth                  the passwd-file
+ *     ├─ stores                rest_for_one, storage
+ *     │   ├─ mailboxes         the mailbox index, one actor per open mailbox
+ *     │   ├─ cache             idle connections
+ *     │   └─ outbound          rest_for_one: deliveries, queue
+ *     ├─ sessions              dynamic, temporary children in `connections`
+ *     ├─ listeners             one per [[listener]]
+ *     └─ admin                 control socket, admin page
+ *
+ * Stopped in reverse: first nobody new comes in, then sessions say goodbye, and the stores close last.
+ */
+import { join } from 'node:path'
+import { accountingActor } from './accounting/accounting.ts'
+import { type AnyActorDefinition, type ChildSpec, supervisor } from './actors/index.ts'
+import type { Administered } from './admin/contract.ts'
+import { controlActor } from './admin/control.ts'
+import { adminPageActor } from './admin/http.ts'
+import { authActor } from './auth/auth.ts'
+import { cacheActor } from './cache/cache.ts'
+import type { Config, ListenerConfig } from './config/settings.ts'
+import { listenerActor } from './listeners/listener.ts'
+import { mailboxesActor } from './mailbox/mailboxes.ts'
+import { pop3Session } from './protocols/pop3/session.ts'
+import { smtpSession } from './protocols/smtp/server/session.ts'
+import { queueManager } from './queue/manager.ts'
+
+/** A dynamic supervisor: it starts with no children, and they are all temporary. */
+export const dynamic = supervisor<undefined>({
+  name: 'dynamic',
+  module: import.meta.url,
+  init: () => ({ strategy: 'one_for_one', children: [] }),
+})
+
+/**
+ * The queue manager starts delivery actors and counts on them: without their supervisor it cannot work, so it
+ * restarts with it.
+ */
+export const outbound = supervisor<undefined>({
+  name: 'outbound',
+  module: import.meta.url,
+  init: () => ({
+    strategy: 'rest_for_one',
+    intensity: 3,
+    periodMs: 10_000,
+    children: [
+      { id: 'deliveries', actor: dynamic, args: undefined, registerAs: 'deliveries' },
+      // Room for the last commit on a slow disk.
+      { id: 'queue', actor: queueManager, args: undefined, registerAs: 'queue', shutdown: 10_000 },
+    ],
+  }),
+})
+
+/** What owns files: it lives on the one storage thread. */
+export const stores = supervisor<undefined>({
+  name: 'stores',
+  module: import.meta.url,
+  init: () => ({
+    strategy: 'rest_for_one',
+    // More than a second crash in ten seconds is a store that cannot be opened; the root decides then.
+    intensity: 3,
+    periodMs: 10_000,
+    children: [
+      { id: 'mailboxes', actor: mailboxesActor, args: undefined, registerAs: 'mailboxes', shutdown: 10_000 },
+      { id: 'cache', actor: cacheActor, args: undefined, registerAs: 'cache' },
+      { id: 'outbound', actor: outbound, args: undefined, shutdown: 'infinity' },
+    ],
+  }),
+})
+
+const sessionActors: Readonly<Record<string, { actor: AnyActorDefinition; busy: string }>> = {
+  pop3: { actor: pop3Session, busy: '-ERR [SYS/TEMP] Too many connections, try again later.' },
+  smtp: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
+  submission: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
+  lmtp: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
+}
+
+export const listeners = supervisor<readonly ListenerConfig[]>({
+  name: 'listeners',
+  module: import.meta.url,
+  init: (_context, wanted) => ({
+    strategy: 'one_for_one',
+    intensity: 5,
+    periodMs: 10_000,
+    children: wanted.map((listener) => {
+      const session = sessionActors[listener.service]!
+      return {
+        id: `${listener.service} ${listener.address}`,
+        actor: listenerActor,
+        args: { listener, session: session.actor, busy: session.busy },
+      }
+    }),
+  }),
+})
+
+/** Registered name of the admin page at `address`. */
+export const adminPageName = (address: string): string => `admin-page ${address}`
+
+export interface AdminArgs {
+  readonly config: Config
+  readonly service: Administered
+}
+
+export const admin = supervisor<AdminArgs>({
+  name: 'admin',
+  module: import.meta.url,
+  init: (_context, { config, service }) => ({
+    strategy: 'one_for_one',
+    intensity: 5,
+    periodMs: 10_000,
+    children: [
+      { id: 'control', actor: controlActor, args: { path: join(config.data_dir, 'control.sock'), service } },
+      ...config.listener
+        .filter((listener) => listener.service === 'admin')
+        .map((listener) => ({
+          id: `page ${listener.address}`,
+          actor: adminPageActor,
+          args: { address: listener.address, metrics: config.admin.metrics, service },
+          registerAs: adminPageName(listener.address),
+        })),
+    ],
+  }),
+})
+
+/** The children of the root supervisor, in the order they start. */
+export function mailTree(config: Config, service: Administered): readonly ChildSpec[] {
+  return [
+    { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
+    { id: 'auth', actor: authActor, args: undefined, registerAs: 'auth' },
+    { id: 'stores', actor: stores, args: undefined, placement: { pool: 'storage' }, shutdown: 'infinity' },
+    // The sessions' goodbye takes a few seconds at most; a client that does not read does not hold up the stop.
+    { id: 'sessions', actor: dynamic, args: undefined, registerAs: 'sessions', shutdown: 5_000 },
+    {
+      id: 'listeners',
+      actor: listeners,
+      args: config.listener.filter((listener) => listener.service !== 'admin'),
+      registerAs: 'listeners',
+      shutdown: 'infinity',
+    },
+    { id: 'admin', actor: admin, args: { config, service }, registerAs: 'admin', shutdown: 'infinity' },
+  ]
+}
