@@ -3,7 +3,13 @@
  * bytes: those are with the keeper of the thread that made the connection. It lives on the thread of the queue
  * manager, whose lookups are on the way of every delivery.
  */
-import { type ActorContext, type ActorRef, type AnyRef, actor, type Down } from '../actors/index.ts'
+import {
+  type ActorContext,
+  type ActorRef,
+  type AnyActorDefinition,
+  type AnyRef,
+  actor,
+} from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import type { CacheContract, CacheStatistics, IdleConnection, KeeperContract, Lease } from './contract.ts'
 import { CacheTable, type Entry } from './table.ts'

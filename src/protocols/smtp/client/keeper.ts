@@ -5,7 +5,7 @@
  *
  * It outlives the deliveries: the first one that may keep a connection asks the cache to start it on its thread.
  */
-import { type ActorContext, type ActorRef, actor, type SupervisorContract } from '../../../actors/index.ts'
+import { type ActorContext, actor } from '../../../actors/index.ts'
 import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
 import type { KeepLabels, SessionKeeper } from './attempt.ts'
 import type { Run, Session, SessionListener } from './session.ts'
