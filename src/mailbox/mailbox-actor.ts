@@ -39,14 +39,12 @@ class MailboxKeeper {
     this.#context = context
     this.#idleMs = mail.idle_close
     this.#usedAt = context.clock.monotonic()
-    const now = () => context.clock.now()
     this.#mailbox = new Mailbox({
       maildir,
       hostname,
       index: indexOf(context),
       settings: mail,
       log: context.log,
-      now,
     })
     this.#tickIn(this.#idleMs)
   }
