@@ -3,8 +3,9 @@
  * thousands of recipients costs others one delivery each. Knows nothing of actors, disk or clock.
  */
 
+import type { ActiveMail, ActiveRecipient } from './active.ts'
 import type { Route } from './routing.ts'
-import { type ActiveMail, type ActiveRecipient, Site } from './site.ts'
+import { Site } from './site.ts'
 import type { WindowSettings } from './window.ts'
 
 export interface SchedulerSettings {
@@ -13,8 +14,8 @@ export interface SchedulerSettings {
   readonly processLimit: number
   /** Recipients of one delivery; 0: no limit. */
   readonly recipientLimit: number
-  /** Next hops whose connections are always cached, in lower case. */
-  readonly cacheDestinations: ReadonlySet<string>
+  /** Whether connections to a site are cached whatever its traffic. */
+  alwaysCaches(route: Route): boolean
 }
 
 /** A delivery that may start now. Its site counts it as busy. */
@@ -57,8 +58,7 @@ export class Scheduler {
     }
     let site = this.#sites.get(key)
     if (site === undefined) {
-      const always = this.#settings.cacheDestinations.has(route.nexthop)
-      site = new Site(key, route, this.#settings.window, always)
+      site = new Site(key, route, this.#settings.window, this.#settings.alwaysCaches(route))
       this.#sites.set(key, site)
     }
     return site

@@ -1,27 +1,6 @@
 /** A site: one transport and next hop, with its window, its waiting recipients and its use of the cache. */
-import type { DeliveryRecipient } from './contract.ts'
-import type { StoredMail } from './store.ts'
+import type { ActiveMail, ActiveRecipient } from './active.ts'
 import { Window, type WindowSettings } from './window.ts'
-
-/** A mail with recipients in memory. */
-export interface ActiveMail {
-  readonly stored: StoredMail
-  /** When it was picked up for this pass, milliseconds since the epoch. */
-  readonly activeAt: number
-  /** Recipients in memory without a committed result. */
-  outstanding: number
-  /** Content in memory; undefined: read it from the store. */
-  bytes: Uint8Array | undefined
-  /** Not all of its due recipients fitted into memory. */
-  partial: boolean
-  /** Removed or put on hold: nothing more of it is started. */
-  withdrawn: boolean
-}
-
-/** A recipient in memory. */
-export interface ActiveRecipient extends DeliveryRecipient {
-  readonly attempts: number
-}
 
 /** Waiting recipients of one mail at one site. */
 interface Peer {

@@ -167,8 +167,13 @@ export class QueueStore {
 
   /** The recipient is done; `outcome` waits for the notice at the end of the pass. */
   recordOutcome(id: number, outcome: Outcome): void {
-    // Due at once: after a crash the mail is loaded again and the notice is sent.
-    this.#run('UPDATE recipient SET outcome = ?, next_attempt = 1 WHERE id = ?', JSON.stringify(outcome), id)
+    // Due at once: after a crash the mail is loaded again and the notice is sent. Unless it is on hold.
+    this.#run(
+      `UPDATE recipient SET outcome = ?,
+              next_attempt = CASE WHEN next_attempt = ${parked} THEN ${parked} ELSE 1 END WHERE id = ?`,
+      JSON.stringify(outcome),
+      id,
+    )
   }
 
   defer(id: number, nextAttempt: number, site: string, reason: string): void {
@@ -183,12 +188,12 @@ export class QueueStore {
     )
   }
 
-  /** Removes a mail, its content and what is left of its recipients. */
-  removeMail(mail: Pick<StoredMail, 'id' | 'recipients' | 'file'>): void {
+  /** Removes a mail, its content and what is left of its recipients. False: it was gone already. */
+  removeMail(mail: Pick<StoredMail, 'id' | 'recipients' | 'file'>): boolean {
     if (mail.recipients === 1) this.#deleteRecipient.run(mail.id)
     else this.#run('DELETE FROM recipient WHERE id >= ? AND id < ?', mail.id, mail.id + mail.recipients)
-    this.#deleteMail.run(mail.id)
     if (mail.file === undefined) this.#deleteContent.run(mail.id)
+    return Number(this.#deleteMail.run(mail.id).changes) > 0
   }
 
   /** Where the mail stands, for listings and counts; for `hold` and `corrupt` its recipients are parked. */
@@ -253,11 +258,11 @@ export class QueueStore {
     ).map(toRecipient)
   }
 
-  /** Whether a recipient of the mail waits for its first attempt, or is due, or is done but not told. */
+  /** Whether a recipient of the mail waits for its first attempt or is due. */
   hasDue(mail: Pick<StoredMail, 'id' | 'recipients'>, now: number): boolean {
     return (
       this.#get(
-        'SELECT 1 AS found FROM recipient WHERE id >= ? AND id < ? AND next_attempt BETWEEN 0 AND ? LIMIT 1',
+        'SELECT 1 AS found FROM recipient WHERE id >= ? AND id < ? AND next_attempt BETWEEN 0 AND ? AND outcome IS NULL LIMIT 1',
         mail.id,
         mail.id + mail.recipients,
         now,

@@ -1,0 +1,148 @@
+/** The mails in memory: those that are being delivered or wait for their turn. Everything else is on disk alone. */
+import type { ContentFolder } from './content.ts'
+import type { Content, DeliveryRecipient } from './contract.ts'
+import type { Outcome, QueueStore, StoredMail } from './store.ts'
+
+/** A recipient in memory. */
+export interface ActiveRecipient extends DeliveryRecipient {
+  readonly attempts: number
+}
+
+/** How a recipient ended, or why it waits, for the notice at the end of the pass. */
+export interface Ended<O = Outcome> {
+  readonly recipient: ActiveRecipient
+  readonly outcome: O
+}
+
+/** A mail with recipients in memory. One pass: from when it is picked up until all of them were tried. */
+export interface ActiveMail {
+  readonly stored: StoredMail
+  /** When it was picked up for this pass, milliseconds since the epoch. */
+  readonly activeAt: number
+  /** Recipients in memory without a committed result. */
+  outstanding: number
+  /** Content in memory; undefined: read it from the store. */
+  bytes: Uint8Array | undefined
+  /** Removed or put on hold: nothing more of it is started. */
+  withdrawn: boolean
+  /** Recipients of this pass whose sender is to be told at its end; they are recorded in the store. */
+  readonly ended: Ended[]
+  /** Recipients of this pass that wait; kept only while a delay warning may be due. */
+  readonly delayed: Ended<Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay'>>[]
+}
+
+export interface ActiveLimits {
+  readonly mails: number
+  readonly recipients: number
+  /** Octets of content. */
+  readonly content: number
+}
+
+export class ActiveSet {
+  readonly #mails = new Map<number, ActiveMail>()
+  readonly #recipients = new Set<number>()
+  readonly #store: QueueStore
+  readonly #folder: ContentFolder
+  #limits: ActiveLimits
+  #octets = 0
+  #deferred = 0
+
+  constructor(store: QueueStore, folder: ContentFolder, limits: ActiveLimits) {
+    this.#store = store
+    this.#folder = folder
+    this.#limits = limits
+  }
+
+  configure(limits: ActiveLimits): void {
+    this.#limits = limits
+  }
+
+  get size(): number {
+    return this.#mails.size
+  }
+
+  /** Mails in memory that were deferred before. */
+  get deferred(): number {
+    return this.#deferred
+  }
+
+  /** How many recipients more may come in, if each were a mail of its own. */
+  get room(): number {
+    return Math.max(
+      0,
+      Math.min(this.#limits.mails - this.#mails.size, this.#limits.recipients - this.#recipients.size),
+    )
+  }
+
+  mail(id: number): ActiveMail | undefined {
+    return this.#mails.get(id)
+  }
+
+  hasRecipient(id: number): boolean {
+    return this.#recipients.has(id)
+  }
+
+  addMail(stored: StoredMail, activeAt: number, bytes?: Uint8Array): ActiveMail {
+    const mail: ActiveMail = {
+      stored,
+      activeAt,
+      outstanding: 0,
+      bytes: undefined,
+      withdrawn: false,
+      ended: [],
+      delayed: [],
+    }
+    if (bytes !== undefined && this.#octets + bytes.length <= this.#limits.content) {
+      mail.bytes = bytes
+      this.#octets += bytes.length
+    }
+    if (stored.state === 'deferred') this.#deferred += 1
+    this.#mails.set(stored.id, mail)
+    return mail
+  }
+
+  addRecipient(mail: ActiveMail, id: number): void {
+    mail.outstanding += 1
+    this.#recipients.add(id)
+  }
+
+  /** The result of a recipient is committed. */
+  removeRecipient(mail: ActiveMail, id: number): void {
+    if (this.#recipients.delete(id)) mail.outstanding -= 1
+  }
+
+  /** The pass of a mail is over, or it was withdrawn. */
+  removeMail(mail: ActiveMail): void {
+    if (this.#mails.get(mail.stored.id) !== mail) return
+    this.#mails.delete(mail.stored.id)
+    if (mail.stored.state === 'deferred') this.#deferred -= 1
+    if (mail.bytes !== undefined) this.#octets -= mail.bytes.length
+    mail.bytes = undefined
+  }
+
+  /** A mail was withdrawn: all of its recipients leave, but those that are being delivered now. */
+  forget(mail: ActiveMail, running: ReadonlySet<number>): void {
+    const { id, recipients } = mail.stored
+    for (let recipient = id; recipient < id + recipients; recipient++) {
+      if (!running.has(recipient)) this.removeRecipient(mail, recipient)
+    }
+    this.removeMail(mail)
+  }
+
+  /** What a delivery sends; undefined when it is missing. */
+  content(mail: ActiveMail): Content | undefined {
+    const { stored } = mail
+    if (stored.file !== undefined) {
+      const accepted = this.#folder.accept(stored.file, stored.size)
+      return accepted === undefined ? undefined : { file: this.#folder.path(accepted), size: stored.size }
+    }
+    const bytes = mail.bytes ?? this.#store.content(stored.id)
+    return bytes === undefined ? undefined : { bytes }
+  }
+
+  /** The first `limit` octets of the content, undefined when it is missing. */
+  beginning(stored: StoredMail, limit: number): Uint8Array | undefined {
+    if (stored.file !== undefined) return this.#folder.read(stored.file, Math.min(limit, stored.size))
+    return (this.#mails.get(stored.id)?.bytes ?? this.#store.content(stored.id))?.subarray(0, limit)
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The supervisor of deliveries: a dynamic supervisor with temporary children, cut down to what the path of every
+ * mail needs. One message starts a child, one says that it ended; nothing is asked and waited for. Registered as
+ * `deliveries`, started before the queue and on its thread.
+ */
+import {
+  type ActorContext,
+  type ActorRef,
+  type AnyActorDefinition,
+  type AnyRef,
+  actor,
+  type ChildInfo,
+  type Contract,
+  type ExitReason,
+  killed,
+} from '../actors/index.ts'
+import type { DeliveryRequest } from './contract.ts'
+
+export type DeliveriesContract = Contract<{
+  /** From now on `owner` starts deliveries and hears of their ends. Those of an owner before are ended. */
+  attach(owner: ActorRef<DeliveryOwnerContract>): void
+  /** Starts a delivery, next to an actor or in the pool `deliveries`. `key` is the owner's name for it. */
+  start(key: number, definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): void
+  /** Ends a delivery without asking it. */
+  kill(key: number): void
+  whichChildren(): readonly ChildInfo[]
+}>
+
+/** What the owner takes. */
+export type DeliveryOwnerContract = Contract<{
+  /** A delivery is no more, for whatever reason; its report, if it made one, came before. */
+  deliveryEnded(key: number, reason: ExitReason): void
+}>
+
+interface Child {
+  readonly key: number
+  readonly ref: ActorRef
+  readonly name: string
+  readonly queueId: string
+}
+
+class Deliveries {
+  readonly #context: ActorContext<DeliveriesContract>
+  readonly #byKey = new Map<number, Child>()
+  readonly #byRef = new Map<number, Child>()
+  #owner: ActorRef<DeliveryOwnerContract> | undefined
+  #monitor: number | undefined
+
+  constructor(context: ActorContext<DeliveriesContract>) {
+    this.#context = context
+    context.trapExit()
+  }
+
+  attach(owner: ActorRef<DeliveryOwnerContract>): void {
+    if (this.#monitor !== undefined) this.#context.demonitor(this.#monitor)
+    // What they report nobody understands any more; their mail is due again.
+    this.#endAll()
+    this.#owner = owner
+    this.#monitor = this.#context.monitor(owner)
+  }
+
+  start(key: number, definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): void {
+    const ref = this.#context.spawnLink(definition, request, {
+      placement: nextTo === null ? { pool: 'deliveries' } : { nextTo },
+    })
+    const child = { key, ref, name: definition.name, queueId: request.queueId }
+    this.#byKey.set(key, child)
+    this.#byRef.set(ref.id, child)
+  }
+
+  kill(key: number): void {
+    const child = this.#byKey.get(key)
+    if (child !== undefined) this.#context.exit(child.ref, killed)
+  }
+
+  whichChildren(): readonly ChildInfo[] {
+    return Array.from(this.#byKey.values(), ({ ref, name, queueId }) => ({
+      id: queueId,
+      ref,
+      state: 'running',
+      type: 'worker',
+      name,
+      restarts: 0,
+      lastExit: null,
+    }))
+  }
+
+  handleExit(ref: AnyRef, reason: ExitReason): void {
+    const child = this.#byRef.get(ref.id)
+    if (child === undefined) return
+    this.#byRef.delete(ref.id)
+    this.#byKey.delete(child.key)
+    this.#owner?.tell('deliveryEnded', child.key, reason)
+  }
+
+  handleDown(): void {
+    this.#owner = undefined
+    this.#monitor = undefined
+    this.#endAll()
+  }
+
+  #endAll(): void {
+    for (const { ref } of this.#byKey.values()) this.#context.exit(ref, killed)
+    this.#byKey.clear()
+    this.#byRef.clear()
+  }
+}
+
+export const deliveries = actor<DeliveriesContract>({
+  name: 'deliveries',
+  module: import.meta.url,
+  // The owner alone fills it: a message for each start, one for each end.
+  maxQueue: 1_000_000,
+  init: (context) => new Deliveries(context),
+})

@@ -1,0 +1,147 @@
+/** Deliveries that run: starts them, with an idle connection where there is one, and knows whose report is whose. */
+import type { ActorContext, ActorRef, AnyActorDefinition, AnyRef } from '../actors/index.ts'
+import type { CacheContract, Lease } from '../cache/contract.ts'
+import { destinationLabel } from '../cache/labels.ts'
+import type { ActiveMail } from './active.ts'
+import type { Content, DeliveryReport, DeliveryRequest } from './contract.ts'
+import type { DeliveriesContract } from './deliveries.ts'
+import type { Selection } from './scheduler.ts'
+
+/** A delivery from its selection to its report. */
+export interface Running extends Selection {
+  readonly key: number
+  readonly content: Content
+  /** On the clock that never jumps, milliseconds. */
+  readonly since: number
+  readonly cacheConnection: boolean
+}
+
+export class Dispatcher {
+  readonly #context: ActorContext
+  readonly #definitions: ReadonlyMap<string, AnyActorDefinition>
+  readonly #running = new Map<number, Running>()
+  readonly #byRecipient = new Map<number, Running>()
+  #deliveries: ActorRef<DeliveriesContract> | undefined
+  #nextKey = 1
+
+  /** @param definitions The delivery actor of each transport. */
+  constructor(context: ActorContext, definitions: ReadonlyMap<string, AnyActorDefinition>) {
+    this.#context = context
+    this.#definitions = definitions
+  }
+
+  get size(): number {
+    return this.#running.size
+  }
+
+  has(transport: string): boolean {
+    return this.#definitions.has(transport)
+  }
+
+  start(selection: Selection, content: Content, use: { load: boolean; store: boolean }): void {
+    const key = this.#nextKey++
+    const running: Running = {
+      ...selection,
+      key,
+      content,
+      since: this.#context.clock.monotonic(),
+      cacheConnection: use.store,
+    }
+    this.#running.set(key, running)
+    // A report is recognised by any of its recipients: the first will do.
+    this.#byRecipient.set(selection.recipients[0]!.id, running)
+    const cache = use.load ? this.#context.whereis<CacheContract>('cache') : undefined
+    if (cache === undefined) {
+      this.#spawn(running, null)
+      return
+    }
+    const { transport, nexthop } = selection.site
+    const { smtputf8 } = selection.mail.stored
+    const label = destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
+    cache.ask('findDestination', label).then(
+      this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
+      // Without the cache the delivery makes its own connection.
+      this.#context.bind(() => this.#spawn(running, null)),
+    )
+  }
+
+  /** Takes the delivery that made a report out of the books; undefined: it is not one of ours any more. */
+  reported(report: DeliveryReport): Running | undefined {
+    for (const { id } of report.results) {
+      const running = this.#byRecipient.get(id)
+      if (running !== undefined) return this.#take(running)
+    }
+    return undefined
+  }
+
+  /** Takes a delivery that ended out of the books; undefined: it had reported before, as it should. */
+  ended(key: number): Running | undefined {
+    const running = this.#running.get(key)
+    return running === undefined ? undefined : this.#take(running)
+  }
+
+  /** Recipients of a mail that are being delivered. */
+  recipientsOf(mail: ActiveMail): ReadonlySet<number> {
+    const ids = new Set<number>()
+    for (const running of this.#running.values()) {
+      if (running.mail === mail) for (const { id } of running.recipients) ids.add(id)
+    }
+    return ids
+  }
+
+  /** Ends deliveries that run since before `since`; returns how many. They are heard of by `ended`. */
+  killOlder(since: number): number {
+    let count = 0
+    for (const running of this.#running.values()) {
+      if (running.since >= since) continue
+      this.#findDeliveries()?.tell('kill', running.key)
+      count += 1
+    }
+    return count
+  }
+
+  #take(running: Running): Running {
+    this.#running.delete(running.key)
+    this.#byRecipient.delete(running.recipients[0]!.id)
+    return running
+  }
+
+  #spawn(running: Running, lease: Lease | null): void {
+    const definition = this.#definitions.get(running.site.transport)!
+    const request = toRequest(running, lease)
+    const nextTo: AnyRef | null = lease === null ? null : lease.keeper
+    const deliveries = this.#findDeliveries()
+    if (deliveries?.tell('start', running.key, definition, request, nextTo) !== true) {
+      // The supervisor restarts, and this actor with it: see the tree.
+      this.#context.self.tell('deliveryEnded', running.key, { kind: 'no_actor' })
+    }
+  }
+
+  #findDeliveries(): ActorRef<DeliveriesContract> | undefined {
+    this.#deliveries ??= this.#context.whereis<DeliveriesContract>('deliveries')
+    return this.#deliveries
+  }
+}
+
+function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
+  const { mail, site, recipients, content, cacheConnection } = running
+  const { stored } = mail
+  return {
+    queueId: stored.queueId,
+    transport: site.transport,
+    nexthop: site.nexthop,
+    sender: stored.sender,
+    ...(stored.envid === undefined ? {} : { envid: stored.envid }),
+    ...(stored.ret === undefined ? {} : { ret: stored.ret }),
+    ...(stored.body === undefined ? {} : { body: stored.body }),
+    ...(stored.smtputf8 === undefined ? {} : { smtputf8: stored.smtputf8 }),
+    size: stored.size,
+    content,
+    arrivedAt: stored.arrivedAt,
+    activeAt: mail.activeAt,
+    client: stored.client,
+    recipients: recipients.map(({ attempts: _, ...recipient }) => recipient),
+    ...(lease === null ? {} : { lease: { connection: lease.connection, endpoint: lease.endpoint } }),
+    cacheConnection,
+  }
+}

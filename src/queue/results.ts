@@ -1,0 +1,168 @@
+/**
+ * Writes what became of recipients, inside one transaction: a recipient leaves the queue in the same commit in
+ * which the notice about it enters. Changes nothing in memory: if the commit fails the same attempts are written
+ * again later.
+ */
+import type { ActiveMail, Ended } from './active.ts'
+import type { Attempt } from './attempt.ts'
+import { expiresAt, nextAttempt } from './backoff.ts'
+import type { RecipientResult } from './contract.ts'
+import { delayNotice, endNotices, mayWarn, type Notice, type NoticeSettings } from './notices/compose.ts'
+import { wantsSuccess } from './notices/policy.ts'
+import type { MailState, Outcome, QueueStore, StoredMail } from './store.ts'
+
+/** What the log says of a recipient. */
+export type Status = 'sent' | 'deferred' | 'bounced' | 'expired'
+
+/** Changes of one mail in this commit. */
+export interface MailChange {
+  readonly mail: ActiveMail
+  /** Recipients with results in this commit. */
+  readonly done: number[]
+  /** Recorded in the store, to be told at the end of the pass. */
+  readonly ended: Ended[]
+  readonly delayed: ActiveMail['delayed']
+  /** Recipients that wait for another attempt. */
+  deferred: number
+  /** `more`: recipients are left in memory. `removed`, `deferred`, `reload`: the pass is over. */
+  end: 'more' | 'removed' | 'deferred' | 'reload'
+  /** State of the mail in the store before it was removed. */
+  state: MailState
+  notices: readonly { readonly notice: Notice; readonly id: number }[]
+}
+
+export interface WriteContext {
+  readonly store: QueueStore
+  readonly settings: NoticeSettings
+  readonly now: number
+  original(stored: StoredMail, limit: number): Uint8Array | undefined
+  newQueueId(): string
+}
+
+/** What is logged: the result as it was judged. */
+export interface JudgedAttempt {
+  readonly attempt: Attempt
+  readonly statuses: readonly Status[]
+}
+
+export interface Written {
+  readonly changes: readonly MailChange[]
+  readonly judged: readonly JudgedAttempt[]
+}
+
+/** To be called within a transaction of `context.store`. */
+export function writeAttempts(attempts: readonly Attempt[], context: WriteContext): Written {
+  const changes = new Map<ActiveMail, MailChange>()
+  const judged: JudgedAttempt[] = []
+  for (const attempt of attempts) {
+    let change = changes.get(attempt.mail)
+    if (change === undefined) {
+      change = {
+        mail: attempt.mail,
+        done: [],
+        ended: [],
+        delayed: [],
+        deferred: 0,
+        end: 'more',
+        notices: [],
+        state: attempt.mail.stored.state,
+      }
+      changes.set(attempt.mail, change)
+    }
+    judged.push({ attempt, statuses: writeAttempt(attempt, change, context) })
+  }
+  for (const change of changes.values()) {
+    if (change.mail.withdrawn) endWithdrawn(change, context.store)
+    else if (change.mail.outstanding === change.done.length) endPass(change, context)
+  }
+  return { changes: [...changes.values()], judged }
+}
+
+function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContext): Status[] {
+  const { mail, recipients, results } = attempt
+  const { store, settings, now } = context
+  // The end of its pass removes the rows of a mail with one recipient together.
+  const isOnly = mail.stored.recipients === 1 && !mail.withdrawn
+  return recipients.map((recipient, index) => {
+    const result = results[index]!
+    change.done.push(recipient.id)
+    const status = judge(result, mail, context)
+    if (status === 'deferred') {
+      const next = nextAttempt(now, mail.stored.arrivedAt, settings.queue)
+      change.deferred += 1
+      store.defer(recipient.id, next, attempt.site, `${result.dsn} ${result.reply}`)
+      if (settings.queue.delay_warning_time > 0) change.delayed.push({ recipient, outcome: result })
+    } else if (status !== 'sent' || owesSuccess(mail, recipient.notify, result)) {
+      const outcome = toOutcome(result, status)
+      change.ended.push({ recipient, outcome })
+      if (!isOnly) store.recordOutcome(recipient.id, outcome)
+    } else if (!isOnly) store.removeRecipient(recipient.id)
+    return status
+  })
+}
+
+function judge(result: RecipientResult, mail: ActiveMail, { settings, now }: WriteContext): Status {
+  if (result.status !== 'deferred') return result.status
+  const { sender, arrivedAt } = mail.stored
+  // Mail that was put on hold does not expire while its last delivery ends.
+  if (mail.withdrawn) return 'deferred'
+  return now >= expiresAt(sender, arrivedAt, settings.queue) ? 'expired' : 'deferred'
+}
+
+const owesSuccess = (
+  mail: ActiveMail,
+  notify: Parameters<typeof wantsSuccess>[0],
+  result: RecipientResult,
+): boolean => mail.stored.sender !== '' && wantsSuccess(notify) && result.dsnRelayed !== true
+
+function toOutcome(result: RecipientResult, status: Outcome['status']): Outcome {
+  const { id: _, ...rest } = result
+  return { ...rest, status }
+}
+
+/** All recipients in memory were tried. */
+function endPass(change: MailChange, context: WriteContext): void {
+  const { mail } = change
+  const { stored } = mail
+  const { store, settings, now } = context
+  const isOnly = stored.recipients === 1
+  // Too many for memory at once: the rest is read when there is room, and notices wait for it.
+  if (!isOnly && store.hasDue(stored, now)) {
+    change.end = 'reload'
+    return
+  }
+  const ended = [...mail.ended, ...change.ended]
+  const end = {
+    mail,
+    now,
+    ended,
+    original: (limit: number) => context.original(stored, limit),
+    newQueueId: () => context.newQueueId(),
+  }
+  const notices: Notice[] = [...endNotices(end, settings)]
+  const delayed = [...mail.delayed, ...change.delayed]
+  if (delayed.length > 0 && mayWarn(mail, now, settings.queue)) {
+    const warning = delayNotice(end, delayed, settings)
+    if (warning !== undefined) notices.push(warning)
+    store.setWarned(stored.id)
+  }
+  change.notices = notices.map((notice) => ({ notice, id: store.insert(notice.mail) }))
+  if (!isOnly) for (const { recipient } of ended) store.removeRecipient(recipient.id)
+  const isWaiting = isOnly ? change.deferred > 0 : store.hasRecipients(stored)
+  if (isWaiting) {
+    change.end = 'deferred'
+    if (stored.state !== 'deferred') store.setState(stored, 'deferred')
+  } else {
+    change.end = 'removed'
+    store.removeMail(stored)
+  }
+}
+
+/** A mail that was put on hold or removed while it was delivered. */
+function endWithdrawn(change: MailChange, store: QueueStore): void {
+  const { stored } = change.mail
+  if (store.hasRecipients(stored)) return
+  // It may have been released meanwhile.
+  change.state = store.mail(stored.id)?.state ?? change.state
+  if (store.removeMail(stored)) change.end = 'removed'
+}
