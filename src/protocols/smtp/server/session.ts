@@ -85,6 +85,8 @@ class SmtpSession {
   #output = ''
   /** An effect runs: nothing is executed until it is done. */
   #isBusy = false
+  /** A recipient is looked up, which is quick: replies wait for it, to leave together. */
+  #isLookingUp = false
   /** The socket has more to send than it took: nothing is executed until it has. */
   #isBlocked = false
   #isPaused = false
@@ -228,7 +230,7 @@ class SmtpSession {
       )
     }
     if (this.#isClosing) return
-    this.#flush()
+    if (!this.#isLookingUp) this.#flush()
     if (this.#hasEnded && !this.#isBusy && !this.#isBlocked) {
       this.#close('connection closed by client')
       return
@@ -316,6 +318,7 @@ class SmtpSession {
   /** An effect is done. */
   #continue(transition: Transition): void {
     this.#isBusy = false
+    this.#isLookingUp = false
     // The socket may be gone meanwhile; then there is nobody to tell.
     if (this.#isClosing) return
     this.#touch()
@@ -325,6 +328,7 @@ class SmtpSession {
 
   #lookUp(key: string, recipient: EnvelopeRecipient): void {
     this.#isBusy = true
+    this.#isLookingUp = true
     const done = this.#context.bind((account: Account | null) =>
       this.#continue(recipientLookedUp(this.#state, recipient, account)),
     )

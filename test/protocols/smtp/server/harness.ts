@@ -207,7 +207,7 @@ export class TestServer {
   }
 
   events(event: string): LogLine[] {
-    return this.log.filter((line) => line['event'] === event)
+    return this.log.filter((line) => line.event === event)
   }
 
   /** Contents of the mails in a user's `new/`. */
