@@ -33,8 +33,8 @@ import {
 import { parseText, parseValue } from './values.ts'
 
 export interface LoadOptions {
-  /** Configuration file; unset: the first of the search path, else the defaults alone. */
-  readonly file?: string
+  /** Configuration file; unset: the first of the search path, else the defaults alone; `false`: no file at all. */
+  readonly file?: string | false
   /** `key=value`, as `--set` takes them. They win over everything. */
   readonly set?: readonly string[]
   /** Environment for `MAILACTORS_*`, `XDG_CONFIG_HOME` and `HOME`. Default: none. */
@@ -84,7 +84,7 @@ class Loader {
   constructor({ file, set = [], env = {}, cwd = resolve('.') }: LoadOptions) {
     this.#cwd = cwd
     this.#overrides = [...environmentOverrides(env), ...setOverrides(set)]
-    this.#file = readConfigFile(file, cwd, env)
+    this.#file = file === false ? undefined : readConfigFile(file, cwd, env)
   }
 
   load(): LoadedConfig {

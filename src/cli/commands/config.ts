@@ -1,0 +1,88 @@
+import type { Command } from 'commander'
+import { documented, documentedKeys } from '../../config/keys.ts'
+import { type LoadedConfig, loadSettings } from '../../config/loader.ts'
+import { nearestSetting } from '../../config/nearest.ts'
+import {
+  configData,
+  configToml,
+  documentation,
+  referenceMarkdown,
+  type Selection,
+  settingOf,
+} from '../../config/reference.ts'
+import { tomlValue } from '../../config/values.ts'
+import { CommandFailure, exitCodes } from '../exit.ts'
+import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
+import { printJson, type Terminal } from '../terminal.ts'
+
+interface Options extends ConfigOptions {
+  readonly defaults?: boolean
+  readonly changed?: boolean
+  readonly doc?: string
+  readonly markdown?: boolean
+  readonly json?: boolean
+}
+
+/** `mailactors config`: what the settings are, and what they mean. */
+export function addConfigCommand(program: Command, terminal: Terminal): void {
+  const command = program
+    .command('config')
+    .description('effective settings, as postconf and doveconf print them')
+    .argument('[key...]', 'print only these settings')
+    .option('--defaults', 'the defaults, whatever the configuration says')
+    .option('--changed', 'only what differs from the defaults')
+    .option('--doc <key>', 'documentation of one setting')
+    .option('--markdown', 'the whole reference')
+  withJson(withConfigOptions(command)).action((keys: string[], options: Options) => {
+    const modes = (['defaults', 'changed', 'doc', 'markdown'] as const).filter(
+      (mode) => options[mode] !== undefined,
+    )
+    if (modes.length > 1) {
+      throw new CommandFailure(
+        exitCodes.usage,
+        `config: --${modes.join(' and --')} exclude each other (give one)`,
+      )
+    }
+    if (options.markdown) terminal.print(referenceMarkdown())
+    else if (options.doc !== undefined) printDocumentation(terminal, options.doc, options)
+    else printSettings(terminal, keys, options)
+  })
+}
+
+function printDocumentation(terminal: Terminal, key: string, options: Options): void {
+  known(key)
+  const loaded = loadOrFail(terminal, options)
+  const origin = loaded.origins.get(key) ?? 'default'
+  const { text, data } = documentation(key, { value: settingOf(loaded.config, key), origin })
+  if (options.json) printJson(terminal, data)
+  else terminal.print(text)
+}
+
+function printSettings(terminal: Terminal, keys: readonly string[], options: Options): void {
+  for (const key of keys) known(key)
+  const loaded: LoadedConfig = options.defaults
+    ? loadSettings({ cwd: terminal.cwd, file: false })
+    : loadOrFail(terminal, options)
+  const isWanted = selection(keys, options, loaded)
+  if (options.json) printJson(terminal, configData(loaded, isWanted))
+  else if (keys.length > 0) {
+    for (const key of keys) terminal.print(`${key} = ${settingText(loaded, key)}\n`)
+  } else terminal.print(configToml(loaded, isWanted))
+}
+
+function selection(keys: readonly string[], options: Options, { origins }: LoadedConfig): Selection {
+  const isNamed: Selection = keys.length === 0 ? () => true : (key) => keys.includes(key)
+  return options.changed ? (key) => isNamed(key) && origins.has(key) : isNamed
+}
+
+function settingText({ config }: LoadedConfig, key: string): string {
+  const entry = documented(key)
+  return entry === undefined ? '' : tomlValue(entry, settingOf(config, key))
+}
+
+function known(key: string): void {
+  if (documented(key) !== undefined) return
+  const guess = nearestSetting(key, documentedKeys)
+  const hint = guess === undefined ? 'see mailactors config --defaults' : `did you mean ${guess}?`
+  throw new CommandFailure(exitCodes.usage, `config: there is no setting ${key} (${hint})`)
+}

@@ -1,0 +1,187 @@
+import type { Command } from 'commander'
+import { type LoadedConfig, loadSettings } from '../../config/loader.ts'
+import type { Config } from '../../config/settings.ts'
+import type { Service } from '../../serve.ts'
+import { claimDataDir } from '../data-dir.ts'
+import { CommandFailure, exitCodes } from '../exit.ts'
+import { FirstRun, isFirstRun } from '../first-run.ts'
+import { tableText } from '../format.ts'
+import { openLog, type ServiceLog } from '../log.ts'
+import {
+  type ConfigOptions,
+  configFailure,
+  loadOptions,
+  loadOrFail,
+  withConfigOptions,
+  withJson,
+} from '../options.ts'
+import { startFailure } from '../start-failure.ts'
+import { printJson, type Terminal } from '../terminal.ts'
+
+interface Options extends ConfigOptions {
+  readonly check?: boolean
+  readonly json?: boolean
+}
+
+/** `mailactors serve`: the whole mail system in this process, until a signal ends it. */
+export function addServeCommand(program: Command, terminal: Terminal): void {
+  const serve = program
+    .command('serve')
+    .description('run everything; TERM or INT drains and stops, again stops at once, HUP reloads')
+    .option('--check', 'only check the configuration, and say what would listen where')
+  withJson(withConfigOptions(serve)).action(async (options: Options) => {
+    const loaded = loadOrFail(terminal, options)
+    if (options.check) printCheck(terminal, loaded, options.json === true)
+    else process.exitCode = await run(terminal, loaded, () => reread(terminal, options))
+  })
+}
+
+function printCheck(terminal: Terminal, { config, file }: LoadedConfig, asJson: boolean): void {
+  if (asJson) {
+    printJson(terminal, {
+      ok: true,
+      file: file ?? null,
+      dataDir: config.data_dir,
+      listeners: config.listener,
+    })
+    return
+  }
+  const rows = config.listener.map(({ service, address, tls }) => [service, address, tls])
+  terminal.print(
+    `Configuration is valid (${file ?? 'defaults, no file'}).\nData directory: ${config.data_dir}\nWould listen:\n` +
+      tableText([{ title: 'SERVICE' }, { title: 'ADDRESS' }, { title: 'TLS' }], rows),
+  )
+}
+
+function reread(terminal: Terminal, options: ConfigOptions): Config {
+  try {
+    return loadSettings(loadOptions(terminal, options)).config
+  } catch (error) {
+    throw configFailure(error)
+  }
+}
+
+async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => Config): Promise<number> {
+  const { config } = loaded
+  // Loaded here: the other commands need none of it, and start ten times faster without.
+  const { serve } = await import('../../serve.ts')
+  const lock = claimDataDir(config.data_dir)
+  const isFirst = isFirstRun(loaded)
+  const log = await openLog(config, terminal.isTerminal)
+  const running = new RunningService(log, readConfig)
+  let firstRun: FirstRun | undefined
+  try {
+    firstRun = isFirst ? await FirstRun.begin(config) : undefined
+    const service = await serve(config, {
+      log: log.log,
+      onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
+      readConfig: async () => readConfig(),
+    })
+    if (firstRun !== undefined) {
+      await firstRun.welcome(new Date())
+      log.write(firstRun.text(service.listeners))
+      firstRun = undefined
+    }
+    return await running.untilEnd(service)
+  } catch (error) {
+    firstRun?.undo()
+    throw startFailure(error)
+  } finally {
+    running.ignoreSignals()
+    log.flush()
+    lock.release()
+  }
+}
+
+/** A terminal and npm each send the same keypress on: two signals this close together are one. */
+const sameSignalMs = 300
+/** After a stop "at once" the process ends in this time, whatever still hangs. */
+const lastResortMs = 10_000
+
+type StopMode = 'drain' | 'now'
+
+/** A service between its start and its end: what signals and the control socket want of it. */
+class RunningService {
+  readonly #log: ServiceLog
+  readonly #readConfig: () => Config
+  #service: Service | undefined
+  #mode: StopMode | undefined
+  #askedAt = Number.NEGATIVE_INFINITY
+  #ended: (exitCode: number) => void = () => {}
+  readonly #handlers: ReadonlyMap<NodeJS.Signals, () => void>
+
+  constructor(log: ServiceLog, readConfig: () => Config) {
+    this.#log = log
+    this.#readConfig = readConfig
+    this.#handlers = new Map([
+      ['SIGTERM', () => this.#signal('SIGTERM')],
+      ['SIGINT', () => this.#signal('SIGINT')],
+      ['SIGHUP', () => void this.#reload()],
+    ])
+    for (const [signal, handler] of this.#handlers) process.on(signal, handler)
+  }
+
+  /** Waits for the end of the service; returns the exit code. */
+  untilEnd(service: Service): Promise<number> {
+    this.#service = service
+    const ended = new Promise<number>((resolve) => {
+      this.#ended = resolve
+    })
+    void service.failed.then((reason) => {
+      if (this.#mode !== undefined) return
+      this.#log.log.fatal({ event: 'failed', reason: reason.message ?? reason.kind }, 'the service gave up')
+      this.#ended(exitCodes.internal)
+    })
+    // Asked to stop while it was starting.
+    if (this.#mode !== undefined) this.#stop(this.#mode)
+    return ended
+  }
+
+  ignoreSignals(): void {
+    for (const [signal, handler] of this.#handlers) process.off(signal, handler)
+  }
+
+  /** Stops the service: draining at the first request, at once at the second. */
+  requestStop(mode: StopMode, by: string): void {
+    const isUrgent = mode === 'now' || this.#mode !== undefined
+    if (this.#mode === 'now') return
+    this.#mode = isUrgent ? 'now' : 'drain'
+    this.#askedAt = performance.now()
+    this.#log.log.info({ event: 'stopping', by, now: isUrgent }, 'stopping')
+    this.#stop(this.#mode)
+  }
+
+  #signal(signal: string): void {
+    if (performance.now() - this.#askedAt < sameSignalMs) return
+    this.requestStop('drain', signal)
+  }
+
+  #stop(mode: StopMode): void {
+    if (this.#service === undefined) return
+    if (mode === 'now') {
+      setTimeout(() => {
+        this.#log.log.error({ event: 'stopped' }, 'parts of the service did not stop')
+        this.#ended(exitCodes.internal)
+      }, lastResortMs).unref()
+    }
+    this.#service.stop({ now: mode === 'now' }).then(
+      () => this.#ended(exitCodes.ok),
+      (error: Error) => {
+        this.#log.log.error({ event: 'stopped', error: error.message }, 'the service did not stop cleanly')
+        this.#ended(exitCodes.internal)
+      },
+    )
+  }
+
+  /** HUP. A configuration that is wrong changes nothing. */
+  async #reload(): Promise<void> {
+    if (this.#service === undefined || this.#mode !== undefined) return
+    try {
+      const unchanged = await this.#service.reload(this.#readConfig())
+      this.#log.log.info({ event: 'reloaded', unchanged }, 'configuration reloaded')
+    } catch (error) {
+      const problems = error instanceof CommandFailure ? error.lines : [(error as Error).message]
+      this.#log.log.error({ event: 'reload.failed', problems }, 'configuration not reloaded')
+    }
+  }
+}

@@ -1,0 +1,109 @@
+/** The very first start without any configuration: a user to try things with, and mail for it. */
+import { randomInt } from 'node:crypto'
+import { existsSync, rmSync } from 'node:fs'
+import { userPaths } from '../auth/user-name.ts'
+import type { LoadedConfig } from '../config/loader.ts'
+import type { Config } from '../config/settings.ts'
+import type { ListenerInfo } from '../listeners/contract.ts'
+import { deliver } from '../mailbox/deliver.ts'
+import { addUser } from './commands/user.ts'
+
+const user = 'demo'
+/** Without the letters and digits that are mistaken for each other: it is read from one screen and typed into another. */
+const letters = 'abcdefghijkmnpqrstuvwxyz23456789'
+const passwordLength = 16
+
+/** Nobody configured anything, and no service ever ran here. */
+export function isFirstRun({ config, file }: LoadedConfig): boolean {
+  return file === undefined && !existsSync(config.auth.passwd_file)
+}
+
+export class FirstRun {
+  readonly #config: Config
+  readonly #password: string
+
+  private constructor(config: Config, password: string) {
+    this.#config = config
+    this.#password = password
+  }
+
+  /** Makes the user `demo`. */
+  static async begin(config: Config): Promise<FirstRun> {
+    const password = Array.from({ length: passwordLength }, () => letters[randomInt(letters.length)]).join('')
+    await addUser(config, user, { scheme: 'ARGON2ID', password: () => password })
+    return new FirstRun(config, password)
+  }
+
+  /** The service could not start and the password was never shown: the next start is the first one again. */
+  undo(): void {
+    rmSync(this.#config.auth.passwd_file, { force: true })
+  }
+
+  /** Puts the welcome message into the mailbox of `demo`. */
+  async welcome(now: Date): Promise<void> {
+    const { hostname, data_dir: dataDir, mail } = this.#config
+    const { maildir } = userPaths(user, '', { dataDir, mailPath: mail.path })
+    await deliver(
+      maildir,
+      { bytes: Buffer.from(welcomeMail(hostname, now)) },
+      { hostname, saveCrlf: mail.save_crlf, fsync: mail.fsync !== 'never' },
+    )
+  }
+
+  /** What is printed once: the password, and three lines to copy. */
+  text(listeners: readonly ListenerInfo[]): string {
+    const smtp = reachable(listeners, 'smtp')
+    const pop3 = reachable(listeners, 'pop3')
+    const to = `${user}@${this.#config.mail.local_domains[0] ?? this.#config.hostname}`
+    const lines = [
+      '',
+      `User "${user}" with the password ${this.#password} was made (shown only now; change it with`,
+      `npx mailactors user passwd ${user}). Send a message and fetch one:`,
+      '',
+      ...(smtp === undefined
+        ? []
+        : [
+            `  printf 'Subject: Hello\\r\\n\\r\\nHello, actors.\\r\\n' | curl -s smtp://${smtp} --mail-from ${to} --mail-rcpt ${to} -T -`,
+          ]),
+      ...(pop3 === undefined ? [] : [`  curl -s pop3://${pop3}/1 -u ${user}:${this.#password}`]),
+      `  echo 'Hello from the command line' | npx mailactors send -F Demo ${to}`,
+      '',
+      '',
+    ]
+    return lines.join('\n')
+  }
+}
+
+/** `host:port` of the first listener of a service, as a client on this machine writes it. */
+function reachable(listeners: readonly ListenerInfo[], service: string): string | undefined {
+  const address = listeners.find(
+    (one) => one.service === service && !one.address.startsWith('unix:'),
+  )?.address
+  if (address === undefined) return undefined
+  const colon = address.lastIndexOf(':')
+  const host = address.slice(0, colon)
+  const isAny = host === '' || host === '*' || host === '0.0.0.0' || host === '[::]'
+  return `${isAny ? '127.0.0.1' : host}:${address.slice(colon + 1)}`
+}
+
+function welcomeMail(hostname: string, now: Date): string {
+  const date = now.toUTCString().replace('GMT', '+0000')
+  return [
+    `Return-Path: <postmaster@${hostname}>`,
+    `From: mailactors <postmaster@${hostname}>`,
+    `To: ${user}@${hostname}`,
+    'Subject: Welcome to mailactors',
+    `Date: ${date}`,
+    `Message-Id: <welcome.${now.getTime()}@${hostname}>`,
+    'MIME-Version: 1.0',
+    'Content-Type: text/plain; charset=utf-8',
+    '',
+    'It works: this message came out of a Maildir through a POP3 session actor.',
+    '',
+    'See what is running:      npx mailactors status',
+    'See the supervision tree: npx mailactors tree',
+    'Add a user of your own:   npx mailactors user add NAME',
+    'All settings:             npx mailactors config --defaults',
+    '',
+  ].join('\r\n')
+}
