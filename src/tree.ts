@@ -24,9 +24,11 @@ import { authActor } from './auth/auth.ts'
 import { cacheActor } from './cache/cache.ts'
 import type { Config, ListenerConfig } from './config/settings.ts'
 import { listenerActor } from './listeners/listener.ts'
-import { mailboxesActor } from './mailbox/mailboxes.ts'
+import { mailboxStores } from './mailbox/supervisor.ts'
 import { pop3Session } from './protocols/pop3/session.ts'
+import { delivery } from './protocols/smtp/client/delivery.ts'
 import { smtpSession } from './protocols/smtp/server/session.ts'
+import { deliveries } from './queue/deliveries.ts'
 import { queueManager } from './queue/manager.ts'
 
 /** A dynamic supervisor: it starts with no children, and they are all temporary. */
@@ -48,9 +50,9 @@ export const outbound = supervisor<undefined>({
     intensity: 3,
     periodMs: 10_000,
     children: [
-      { id: 'deliveries', actor: dynamic, args: undefined, registerAs: 'deliveries' },
+      { id: 'deliveries', actor: deliveries, args: undefined, registerAs: 'deliveries' },
       // Room for the last commit on a slow disk.
-      { id: 'queue', actor: queueManager, args: undefined, registerAs: 'queue', shutdown: 10_000 },
+      { id: 'queue', actor: queueManager, args: { delivery }, registerAs: 'queue', shutdown: 10_000 },
     ],
   }),
 })
@@ -65,7 +67,8 @@ export const stores = supervisor<undefined>({
     intensity: 3,
     periodMs: 10_000,
     children: [
-      { id: 'mailboxes', actor: mailboxesActor, args: undefined, registerAs: 'mailboxes', shutdown: 10_000 },
+      // Registers `mailboxes`, `mailbox-index` and `mailbox-supervisor`.
+      { id: 'mailboxes', actor: mailboxStores, args: undefined, shutdown: 'infinity' },
       { id: 'cache', actor: cacheActor, args: undefined, registerAs: 'cache' },
       { id: 'outbound', actor: outbound, args: undefined, shutdown: 'infinity' },
     ],
