@@ -24,16 +24,19 @@ export const noActor: ExitReason = { kind: 'no_actor' }
 
 /** Turns what was thrown into a reason. Anything can be thrown, so nothing is assumed of `thrown`. */
 export function errorReason(thrown: unknown): ExitReason {
-  if (thrown instanceof Error) {
-    const code = (thrown as { code?: unknown }).code
+  try {
+    if (!(thrown instanceof Error)) return { kind: 'error', message: String(thrown) }
+    const { message, stack, code } = thrown as { message: unknown; stack: unknown; code?: unknown }
     return {
       kind: 'error',
-      message: thrown.message,
-      ...(thrown.stack === undefined ? {} : { stack: thrown.stack }),
+      message: String(message),
+      ...(typeof stack === 'string' ? { stack } : {}),
       ...(typeof code === 'string' ? { code } : {}),
     }
+  } catch {
+    // An object without a prototype has no text, and a getter may throw: that must not end others too.
+    return { kind: 'error', message: 'what was thrown has no text' }
   }
-  return { kind: 'error', message: String(thrown) }
 }
 
 /** OTP's rule for `transient` children: these endings are no reason to restart. */
