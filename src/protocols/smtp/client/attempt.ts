@@ -393,13 +393,19 @@ export class Attempt {
     this.#dispositions.allFailed(failure, originOf(session), final)
   }
 
+  /** What the queue looks up. Not the whole request: the sender is part of a label only when credentials depend on it. */
+  #destinationLabel(): string {
+    const { transport, nexthop, smtputf8 } = this.#request
+    return destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
+  }
+
   #leave(session: Session, how: { keep: boolean; farewell: TransactionResult['farewell'] }): void {
     const { settings } = this.#env
     this.#current = undefined
     const keeper = how.keep && session.alive && !session.damaged ? this.#env.keeper() : undefined
     if (keeper !== undefined && this.#wantsKeeping() && !this.#isExpired(session)) {
       const kept = keeper.put(session, {
-        destination: this.#destinationSaved ? '' : destinationLabel(this.#request),
+        destination: this.#destinationSaved ? '' : this.#destinationLabel(),
         endpoint: endpointLabel({
           transport: this.#request.transport,
           address: session.target.address,
