@@ -12,6 +12,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
   readonly auth: Pick<Config['auth'], 'allow_cleartext'>
   readonly tls: Pick<Config['tls'], 'cert' | 'key'>
+  readonly transport: Config['transport']
 }
 
 /** Made once per thread and configuration; immutable. */
@@ -20,6 +21,7 @@ export class ServerPolicy {
   readonly smtpd: SmtpdSettings
   readonly hostname: string
   readonly #localDomains: ReadonlySet<string>
+  readonly #routedDomains: ReadonlySet<string>
   readonly #trusted: Networks
   readonly #bareNewlineExclusions: Networks
   readonly #forbidden: ReadonlySet<string>
@@ -29,6 +31,7 @@ export class ServerPolicy {
     this.smtpd = config.smtpd
     this.hostname = config.hostname
     this.#localDomains = new Set([config.hostname, ...config.mail.local_domains].map(normalDomain))
+    this.#routedDomains = new Set(Object.keys(config.transport).map(normalDomain))
     this.#trusted = new Networks(config.smtpd.mynetworks)
     this.#bareNewlineExclusions = new Networks(config.smtpd.forbid_bare_newline_exclusions)
     this.#forbidden = new Set(config.smtpd.forbidden_commands.map((word) => word.toUpperCase()))
@@ -47,6 +50,11 @@ export class ServerPolicy {
       return literal !== undefined && (literal === localAddress || isLoopbackAddress(literal))
     }
     return this.#localDomains.has(normalDomain(domain))
+  }
+
+  /** Whether a domain of ours is stored elsewhere: it has an entry of its own in `[transport]`, and the queue takes its mail there. */
+  isRoutedDomain(domain: string): boolean {
+    return this.#routedDomains.has(normalDomain(domain))
   }
 
   /** `smtpd.mynetworks`. */

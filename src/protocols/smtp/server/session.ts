@@ -13,7 +13,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import {
   type ActorContext,
-  type ActorRef,
+  AskError,
   actor,
   type Contract,
   type ExitReason,
@@ -21,8 +21,10 @@ import {
 } from '../../../actors/index.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
+import type { MailboxesContract } from '../../../mailbox/contract.ts'
 import { deliver } from '../../../mailbox/deliver.ts'
 import type { ClientInfo, Content, EnvelopeRecipient, QueueContract } from '../../../queue/contract.ts'
+import { deliveryDelays } from '../../../queue/delays.ts'
 import { newQueueId } from '../../../queue/queue-id.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
 import { passwordVerified } from './authentication.ts'
@@ -442,7 +444,6 @@ class SmtpSession {
 
   #contentEnded(incoming: Incoming): void {
     const { policy, peer } = this.#environment
-    const transaction = this.#state.mail!
     const bareNewlines = incoming.reader.hasBareLineEnd ? policy.bareNewlines(peer.address) : 'normalize'
     if (incoming.spool.isTooLarge || bareNewlines === 'reject') {
       this.#refuse(incoming, incoming.spool.isTooLarge ? replies.tooLarge : replies.bareLineEnd)
@@ -455,8 +456,7 @@ class SmtpSession {
       )
     }
     this.#isBusy = true
-    const hasRemote = transaction.recipients.some((recipient) => recipient.account === undefined)
-    this.#storing = this.#finishMail(incoming, incoming.spool.finish(hasRemote))
+    this.#storing = this.#finishMail(incoming, incoming.spool.finish())
   }
 
   /** Never rejects but for a broken invariant: what fails becomes a reply. */
@@ -549,13 +549,12 @@ class SmtpSession {
       deliver,
       enqueue: async (mail: Parameters<QueueContract['enqueue']>[0]) => {
         const queue = context.whereis<QueueContract>('queue')
-        if (queue === undefined)
-          throw Object.assign(new Error('queue is not running'), { code: 'MA_NO_ACTOR' })
+        if (queue === undefined) throw new AskError('no_actor', 'the queue is not running')
+        if ('file' in mail.content) await incoming.spool.sync()
         return queue.askWith({ timeoutMs: enqueueTimeoutMs }, 'enqueue', mail)
       },
       arrived: (account: Account) => {
-        const mailboxes: ActorRef | undefined = context.whereis('mailboxes')
-        mailboxes?.tell('arrived', account.user)
+        context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', account.maildir)
       },
       delivered: (recipient: EnvelopeRecipient, outcome: LocalOutcome) =>
         this.#logDelivery(incoming, recipient, outcome),
@@ -628,7 +627,15 @@ class SmtpSession {
   }
 
   #logDelivery(incoming: Incoming, recipient: EnvelopeRecipient, outcome: LocalOutcome): void {
-    const delay = Math.max(0, this.#context.clock.now() - incoming.arrivedAt) / 1000
+    const { arrivedAt } = incoming
+    // Nothing came in between: it is transmission from the first octet.
+    const times = deliveryDelays({
+      arrivedAt,
+      activeAt: arrivedAt,
+      startedAt: arrivedAt,
+      setupAt: arrivedAt,
+      doneAt: this.#context.clock.now(),
+    })
     this.#context.log.info(
       {
         event: 'delivery',
@@ -636,13 +643,12 @@ class SmtpSession {
         queueId: incoming.queueId,
         to: recipient.address,
         relay: 'local',
-        delay,
-        delays: `0/0/0/${delay}`,
+        ...times,
         dsn: outcome.status === 'sent' ? '2.0.0' : outcome.dsn,
         status: outcome.status,
-        reply: outcome.status === 'sent' ? 'delivered to maildir' : outcome.reason,
+        reply: outcome.status === 'sent' ? 'delivered to the mailbox' : outcome.reason,
       },
-      outcome.status === 'sent' ? 'delivered' : 'delivery failed',
+      'delivery',
     )
   }
 

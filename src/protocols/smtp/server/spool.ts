@@ -79,18 +79,20 @@ export class Spool {
     }
   }
 
-  /**
-   * All content is there. With `durable` a file is flushed, its folder included, before the promise is fulfilled.
-   * Rejects with the system's error when something could not be written.
-   */
-  finish(durable: boolean): Content | Promise<Content> {
-    if (this.#mode === 'memory') {
-      const head = Buffer.concat(this.#slices, this.#held)
-      const front = this.#options.front(head)
-      this.#slices = []
-      return { bytes: front.length === 0 ? head : Buffer.concat([front, head], front.length + head.length) }
-    }
-    return this.#finishFile(durable)
+  /** All content is there. Rejects with the system's error when something could not be written. */
+  finish(): Content | Promise<Content> {
+    if (this.#mode !== 'memory') return this.#finishFile()
+    const head = Buffer.concat(this.#slices, this.#held)
+    const front = this.#options.front(head)
+    this.#slices = []
+    return { bytes: front.length === 0 ? head : Buffer.concat([front, head], front.length + head.length) }
+  }
+
+  /** Flushes a finished file, its folder included; nothing to do for content in memory. */
+  async sync(): Promise<void> {
+    if (this.#fd === -1) return
+    await fsyncAsync(this.#fd)
+    await syncFolder(dirname(this.#options.file))
   }
 
   /** The file belongs to the queue from now on: `discard` leaves it alone. */
@@ -105,13 +107,9 @@ export class Spool {
     this.#remove()
   }
 
-  async #finishFile(durable: boolean): Promise<Content> {
+  async #finishFile(): Promise<Content> {
     while (this.#writing !== undefined) await this.#writing
     if (this.#failure !== undefined) throw this.#failure
-    if (durable) {
-      await fsyncAsync(this.#fd)
-      await syncFolder(dirname(this.#options.file))
-    }
     return { file: this.#options.file, size: this.#written }
   }
 

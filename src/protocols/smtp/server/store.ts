@@ -3,10 +3,11 @@
  * The reply goes out when everything is on stable storage, and not before (RFC 5321 section 6.1).
  *
  * Order: local mailboxes first, then the queue. The queue may send the mail at once, and what has left this
- * machine cannot be taken back, so it is asked last. When something fails, SMTP has one reply for all recipients,
- * and it is a temporary failure: the client tries again, and recipients whose copy was stored already get a second
- * one. A duplicate is the price; a mail that was acknowledged but lost is not payable. LMTP has a reply for each
- * recipient (RFC 2033 section 4.2) and so no duplicates.
+ * machine cannot be taken back, so it is asked last. SMTP has one reply for all recipients, so when a mailbox
+ * cannot be written but somebody else has the mail already, the queue takes that recipient too, and tries again.
+ * Only when it refuses is the reply a temporary failure: the client sends again, and who was stored gets a second
+ * copy. A duplicate is the price; a mail that was acknowledged but lost is not payable. LMTP has a reply for each
+ * recipient (RFC 2033 section 4.2) and needs none of this.
  */
 import type { Account } from '../../../auth/contract.ts'
 import type { deliver } from '../../../mailbox/deliver.ts'
@@ -35,7 +36,7 @@ export interface StoreServices {
   readonly saveCrlf: boolean
   readonly fsync: boolean
   readonly deliver: typeof deliver
-  /** Rejects with an AskError. */
+  /** Flushes a content file, then asks the queue. Rejects with an AskError, or with the system's error of the flush. */
   enqueue(mail: NewMail): Promise<EnqueueResult>
   /** Told once per mailbox, after the mail is in it. */
   arrived(account: Account): void
@@ -74,7 +75,7 @@ export async function storeMail(
 ): Promise<StoreResult> {
   const { recipients } = mail.transaction
   const queued = `250 2.0.0 Ok: queued as ${mail.queueId}\r\n`
-  const outcomes = await deliverLocally(mail, perRecipient, services)
+  const outcomes = await deliverLocally(mail, services)
   if (perRecipient) {
     const own = recipients.map((recipient) => {
       const outcome = outcomes.get(recipient.account!.user)!
@@ -91,19 +92,31 @@ export async function storeMail(
     wasAccepted: reply === queued,
     isWithQueue,
   })
-  for (const outcome of outcomes.values()) {
-    if (outcome.status === 'deferred') return all(outcome.reply, false)
-  }
-  const remote = remoteRecipients(recipients)
-  if (remote.length === 0) return all(queued, false)
-  const answer = await enqueue(mail, remote, services)
+  const queueable = forQueue(recipients, outcomes)
+  if (queueable.length === 0) return all(queued, false)
+  const failure = failureOfAll(recipients, outcomes)
+  if (failure !== undefined) return all(failure, false)
+  const answer = await enqueue(mail, queueable, services)
   return all(answer.reply ?? queued, answer.isWithQueue)
+}
+
+/** The reply when all recipients are local and none of them has the mail: its sender can keep it as well as our queue. */
+function failureOfAll(
+  recipients: readonly AcceptedRecipient[],
+  outcomes: ReadonlyMap<string, LocalOutcome>,
+): string | undefined {
+  if (recipients.some((recipient) => recipient.account === undefined)) return undefined
+  let reply: string | undefined
+  for (const outcome of outcomes.values()) {
+    if (outcome.status === 'sent') return undefined
+    reply ??= outcome.reply
+  }
+  return reply
 }
 
 /** Outcome by user: who is named twice, or under two addresses, gets one copy. */
 async function deliverLocally(
   mail: ReceivedMail,
-  evenAfterFailure: boolean,
   services: StoreServices,
 ): Promise<ReadonlyMap<string, LocalOutcome>> {
   const outcomes = new Map<string, LocalOutcome>()
@@ -116,14 +129,11 @@ async function deliverLocally(
   }
   if (byUser.size === 0) return outcomes
   const waiting = byUser.values()
-  let hasFailed = false
   const work = async () => {
     for (const group of waiting) {
-      if (hasFailed && !evenAfterFailure) return
       const { account, envelope } = group[0]!
       const outcome = await deliverOne(mail, account!, envelope, services)
       outcomes.set(account!.user, outcome)
-      if (outcome.status === 'deferred') hasFailed = true
       for (const recipient of group) services.delivered(recipient.envelope, outcome)
     }
   }
@@ -158,16 +168,18 @@ async function deliverOne(
   return { status: 'sent' }
 }
 
-/** Those for the queue. Who is named twice in the same way gets one copy. */
-function remoteRecipients(recipients: readonly AcceptedRecipient[]): readonly EnvelopeRecipient[] {
-  if (recipients.length === 1) {
-    const only = recipients[0]!
-    return only.account === undefined ? [only.envelope] : []
-  }
+/** Those for the queue: remote ones, and whose mailbox could not be written. Who is named twice in the same way gets one copy. */
+function forQueue(
+  recipients: readonly AcceptedRecipient[],
+  outcomes: ReadonlyMap<string, LocalOutcome>,
+): readonly EnvelopeRecipient[] {
   const unique = new Map<string, EnvelopeRecipient>()
   for (const { account, envelope } of recipients) {
-    if (account !== undefined) continue
-    const key = `${envelope.address} ${envelope.orcpt ?? ''} ${envelope.notify?.join() ?? ''}`
+    if (account !== undefined && outcomes.get(account.user)?.status !== 'deferred') continue
+    const key =
+      account === undefined
+        ? `${envelope.address} ${envelope.orcpt ?? ''} ${envelope.notify?.join() ?? ''}`
+        : ` ${account.user}`
     if (!unique.has(key)) unique.set(key, envelope)
   }
   return [...unique.values()]

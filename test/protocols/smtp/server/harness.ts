@@ -88,6 +88,7 @@ export interface ServerOptions {
   readonly mail?: Partial<ServerConfig['mail']>
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly listenerTls?: 'off' | 'starttls' | 'implicit'
+  readonly transport?: Readonly<Record<string, string>>
   readonly users?: readonly string[]
   /** Serve a unix socket instead of TCP. */
   readonly unix?: boolean
@@ -103,6 +104,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     mail: { ...defaults(mailSettings), ...options.mail },
     auth: { ...defaults(authSettings), ...options.auth },
     tls: options.tls ?? { cert: '', key: '' },
+    transport: options.transport ?? {},
   }
 }
 

@@ -166,25 +166,56 @@ describe('a mail for a local user', () => {
     expect(server.events('delivery')).toHaveLength(3)
   })
 
-  test('that cannot be stored is not acknowledged, nor sent to others', async () => {
+  /** A file where the Maildir should be. */
+  function breakMaildir(server: TestServer, user: string): void {
+    mkdirSync(join(server.dir, 'mail', user), { recursive: true })
+    writeFileSync(join(server.dir, 'mail', user, 'Maildir'), '')
+  }
+  const toBoth = script(
+    'EHLO c',
+    'MAIL FROM:<>',
+    'RCPT TO:<ann@localhost>',
+    'RCPT TO:<bob@localhost>',
+    'DATA',
+    '',
+    '.',
+    'QUIT',
+  )
+
+  test('that cannot be stored for anyone is not acknowledged', async () => {
     const server = await TestServer.start()
-    // A file where the Maildir should be.
-    mkdirSync(join(server.dir, 'mail', 'ann'), { recursive: true })
-    writeFileSync(join(server.dir, 'mail', 'ann', 'Maildir'), '')
-    const transcript = await server.exchange(
-      script(
-        'EHLO c',
-        'MAIL FROM:<>',
-        'RCPT TO:<ann@localhost>',
-        'RCPT TO:<c@d.test>',
-        'DATA',
-        '',
-        '.',
-        'QUIT',
-      ),
-    )
-    expect(codes(transcript).slice(-2)).toEqual([451, 221])
+    breakMaildir(server, 'ann')
+    breakMaildir(server, 'bob')
+    expect(codes(await server.exchange(toBoth)).slice(-2)).toEqual([451, 221])
     expect(server.queue.mails).toEqual([])
+    expect(server.events('mail.accepted')).toEqual([])
+    expect(server.events('delivery').map((line) => line.status)).toEqual(['deferred', 'deferred'])
+  })
+
+  test('that cannot be stored for one of two is kept for that one by the queue', async () => {
+    const server = await TestServer.start()
+    breakMaildir(server, 'ann')
+    expect(codes(await server.exchange(toBoth)).slice(-2)).toEqual([250, 221])
+    expect(server.maildrop('bob')).toHaveLength(1)
+    expect(server.queue.mails.map((mail) => mail.envelope.recipients)).toEqual([
+      [{ address: 'ann@localhost' }],
+    ])
+  })
+
+  test('that neither the mailbox nor the queue takes is not acknowledged', async () => {
+    const server = await TestServer.start()
+    breakMaildir(server, 'ann')
+    server.queue.answer = () => ({ status: 'refused', temporary: true, dsn: '4.3.1', reason: 'full' })
+    expect(codes(await server.exchange(toBoth)).slice(-2)).toEqual([452, 221])
+  })
+
+  test('of a domain that is routed elsewhere goes to the queue, also from strangers', async () => {
+    const server = await TestServer.start({
+      transport: { localhost: 'lmtp:unix:/run/other.sock' },
+      smtpd: { mynetworks: [] },
+    })
+    expect(codes(await server.exchange(toBoth)).slice(-2)).toEqual([250, 221])
+    expect(server.queue.mails[0]!.envelope.recipients).toHaveLength(2)
   })
 
   test('gets 451 when its account cannot be looked up, and the session goes on', async () => {
