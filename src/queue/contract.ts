@@ -161,6 +161,10 @@ export type QueueContract = Contract<{
   /** Removes mail without notice; returns the ids that were there. An empty list removes nothing. */
   remove(queueIds: readonly string[]): readonly string[]
   counts(): QueueCounts
+  /** Keeps mail from delivery and from expiry until `release`; returns the ids that were there. */
+  hold(queueIds: readonly string[]): readonly string[]
+  /** Takes mail out of hold, or out of corrupt, and tries it now. */
+  release(queueIds: readonly string[]): readonly string[]
   /** Starts no more deliveries; answers when those that run have reported. Mail is still accepted and kept. */
   drain(): void
 }>

@@ -48,8 +48,7 @@ export class Dispatcher {
       cacheConnection: use.store,
     }
     this.#running.set(key, running)
-    // A report is recognised by any of its recipients: the first will do.
-    this.#byRecipient.set(selection.recipients[0]!.id, running)
+    for (const { id } of selection.recipients) this.#byRecipient.set(id, running)
     const cache = use.load ? this.#context.whereis<CacheContract>('cache') : undefined
     if (cache === undefined) {
       this.#spawn(running, null)
@@ -102,7 +101,7 @@ export class Dispatcher {
 
   #take(running: Running): Running {
     this.#running.delete(running.key)
-    this.#byRecipient.delete(running.recipients[0]!.id)
+    for (const { id } of running.recipients) this.#byRecipient.delete(id)
     return running
   }
 

@@ -1,0 +1,234 @@
+/** A queue on the virtual clock, with delivery actors that do what the test says. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  type ActorRef,
+  type AnyActorDefinition,
+  type AnyContract,
+  actor,
+  type Logger,
+} from '../../src/actors/index.ts'
+import { defaults } from '../../src/config/schema.ts'
+import { mailSettings } from '../../src/mailbox/config.ts'
+import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
+import { dsnSettings, notifySettings, queueSettings } from '../../src/queue/config.ts'
+import type {
+  DeliveryReport,
+  DeliveryRequest,
+  EnqueueResult,
+  EnvelopeRecipient,
+  NewMail,
+  QueueContract,
+  RecipientResult,
+} from '../../src/queue/contract.ts'
+import { deliveries } from '../../src/queue/deliveries.ts'
+import { type QueueArgs, queueManager } from '../../src/queue/manager.ts'
+import { QueueIdSource } from '../../src/queue/queue-id.ts'
+import { TestSystem } from '../../src/testing/index.ts'
+
+export type LogLine = { readonly [key: string]: unknown }
+
+/** A delivery that was started and waits for the test. */
+export interface Started {
+  readonly request: DeliveryRequest
+  /** Ends it with one result for all recipients, or one for each. */
+  report(result: Partial<RecipientResult> | Partial<RecipientResult>[], rest?: Partial<DeliveryReport>): void
+  /** Ends it without a report. */
+  crash(): void
+}
+
+export interface HarnessOptions {
+  readonly directory?: string
+  readonly config?: { readonly [table: string]: unknown }
+  readonly args?: Partial<QueueArgs>
+  readonly startTime?: number
+}
+
+export class Harness {
+  readonly directory: string
+  readonly log: LogLine[] = []
+  /** All deliveries ever started, oldest first. */
+  readonly started: Started[] = []
+  /** What deliveries do by themselves; undefined: they wait for the test. */
+  auto: ((request: DeliveryRequest) => Partial<RecipientResult> | undefined) | undefined
+  system!: TestSystem
+  readonly #ids = new QueueIdSource(0)
+  readonly #options: HarnessOptions
+  readonly #owned: boolean
+
+  private constructor(options: HarnessOptions) {
+    this.#options = options
+    this.#owned = options.directory === undefined
+    this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'mailactors-queue-'))
+  }
+
+  static async start(options: HarnessOptions = {}): Promise<Harness> {
+    const harness = new Harness(options)
+    await harness.boot()
+    return harness
+  }
+
+  /** Starts a system on the same directory, at the same virtual time or later. */
+  async boot(startTime = this.#options.startTime): Promise<void> {
+    const { config = {}, args = {} } = this.#options
+    this.system = await TestSystem.start({
+      ...(startTime === undefined ? {} : { startTime }),
+      log: this.#logger(),
+      settings: {
+        config: {
+          hostname: 'queue.test',
+          data_dir: this.directory,
+          mail: { ...defaults(mailSettings) },
+          queue: { ...defaults(queueSettings), minfree: 0, ...(config.queue as object) },
+          dsn: { ...defaults(dsnSettings), ...(config.dsn as object) },
+          notify: { ...defaults(notifySettings), ...(config.notify as object) },
+          smtp: { ...defaults(smtpSettings), ...(config.smtp as object) },
+          lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
+          transport: config.transport ?? {},
+        },
+      },
+      children: [
+        { id: 'deliveries', actor: deliveries, registerAs: 'deliveries' },
+        {
+          id: 'queue',
+          actor: queueManager,
+          args: { delivery: this.#delivery(), local: this.#delivery(), ...args },
+          registerAs: 'queue',
+        },
+      ],
+    })
+    await this.system.settle()
+  }
+
+  get queue(): ActorRef<QueueContract> {
+    return this.system.whereis<QueueContract>('queue')!
+  }
+
+  /** A new mail that arrives now. */
+  mail(
+    recipients: readonly (string | EnvelopeRecipient)[],
+    changes: Partial<NewMail> & { sender?: string } = {},
+  ): NewMail {
+    const { sender = 'sender@client.test', envelope, ...rest } = changes
+    return {
+      queueId: this.#ids.next(this.system.now()),
+      envelope: {
+        sender,
+        recipients: recipients.map((recipient) =>
+          typeof recipient === 'string' ? { address: recipient } : recipient,
+        ),
+        ...envelope,
+      },
+      content: { bytes: Buffer.from('Subject: test\r\nFrom: <s@client.test>\r\n\r\nThe body.\r\n') },
+      client: { address: '192.0.2.9', port: 1025, protocol: 'ESMTP' },
+      arrivedAt: this.system.now(),
+      ...rest,
+    }
+  }
+
+  /** Queues a mail and waits until everything that follows at once is done. Returns its queue id. */
+  async enqueue(...what: Parameters<Harness['mail']>): Promise<string> {
+    const mail = this.mail(...what)
+    const result = await this.result(mail)
+    if (result.status !== 'queued') throw new Error(`refused: ${result.reason}`)
+    return mail.queueId
+  }
+
+  async result(mail: NewMail): Promise<EnqueueResult> {
+    const result = await this.queue.ask('enqueue', mail)
+    await this.system.settle()
+    return result
+  }
+
+  events(event: string): LogLine[] {
+    return this.log.filter((line) => line.event === event)
+  }
+
+  /** Deliveries that wait for the test. */
+  get open(): Started[] {
+    return this.started.filter((started) => !this.#finished.has(started))
+  }
+
+  /** Stops the system, keeps the directory. */
+  async halt(): Promise<void> {
+    await this.system.stop()
+    this.started.length = 0
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.system.stop()
+    if (this.#owned) rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  readonly #finished = new Set<Started>()
+
+  #delivery(): AnyActorDefinition {
+    const harness = this
+    return actor<AnyContract, DeliveryRequest>({
+      name: 'scripted-delivery',
+      module: import.meta.url,
+      init(context, request) {
+        const queue = context.whereis<QueueContract>('queue')!
+        const startedAt = context.clock.now()
+        const started: Started = {
+          request,
+          report: context.bind((result, rest = {}) => {
+            harness.#finished.add(started)
+            const each = Array.isArray(result) ? result : request.recipients.map(() => result)
+            queue.tell('delivered', {
+              queueId: request.queueId,
+              results: request.recipients.map(({ id }, index) => ({
+                id,
+                status: 'sent',
+                dsn: '2.0.0',
+                reply: '250 2.0.0 ok',
+                relay: 'mx.test[192.0.2.1]:25',
+                ...each[index],
+              })),
+              connUse: 1,
+              startedAt,
+              setupAt: startedAt,
+              ...rest,
+            })
+            context.stop()
+          }),
+          crash: context.bind(() => {
+            harness.#finished.add(started)
+            throw new Error('crashed by the test')
+          }),
+        }
+        harness.started.push(started)
+        const result = harness.auto?.(request)
+        if (result !== undefined) started.report(result)
+        return {}
+      },
+    }) as AnyActorDefinition
+  }
+
+  #logger(): Logger {
+    const write =
+      (level: string) =>
+      (facts: object, text?: string): void => {
+        this.log.push({ level, msg: text, ...facts })
+      }
+    return {
+      trace: () => {},
+      debug: () => {},
+      info: write('info'),
+      warn: write('warn'),
+      error: write('error'),
+      fatal: write('fatal'),
+      isLevelEnabled: () => true,
+    }
+  }
+}
+
+export const soft = { status: 'deferred', dsn: '4.2.0', reply: '450 4.2.0 later' } as const
+export const hard = {
+  status: 'bounced',
+  dsn: '5.1.1',
+  reply: '550 5.1.1 no such user',
+  remoteMta: 'mx.test',
+} as const
+export const trouble = { hopStatus: { dsn: '4.4.1', reason: 'connection refused' } } as const
