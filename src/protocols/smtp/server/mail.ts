@@ -84,7 +84,7 @@ export function rcpt(state: SessionState, argument: string, environment: Environ
   // LMTP hands mail to its final place (RFC 2033 section 2), so nothing there goes on to the queue: what comes
   // for a domain we do not know would otherwise run in circles. No domain at all means a user of this machine,
   // as in `RCPT TO:<postmaster>` (RFC 5321 section 4.1.1.3).
-  const isLocal = domain === '' || policy.isLocalDomain(domain, peer.localAddress)
+  const isLocal = domain === '' || policy.isLocalDomain(domain, peer)
   if (peer.service === 'lmtp' || (isLocal && !policy.isRoutedDomain(domain))) {
     const key = domain === '' ? localPart : `${localPart}@${domain}`
     return { state, reply: '', effect: { kind: 'account', key, recipient } }

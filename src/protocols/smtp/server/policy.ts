@@ -4,7 +4,7 @@ import { domainToASCII } from 'node:url'
 import type { Config } from '../../../config/settings.ts'
 import { parseLiteral } from '../address.ts'
 import { parseNetwork, type SmtpdSettings } from './config.ts'
-import type { Service } from './state.ts'
+import type { Peer, Service } from './state.ts'
 
 /** The parts of the configuration that mail coming in depends on. */
 export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
@@ -43,11 +43,11 @@ export class ServerPolicy {
     return `220 ${service === 'lmtp' ? text.replace(/\bESMTP\b/, 'LMTP') : text}\r\n`
   }
 
-  /** Whether mail for `domain` is stored here. `localAddress`: our address on this connection, for address literals. */
-  isLocalDomain(domain: string, localAddress: string): boolean {
+  /** Whether mail for `domain` is stored here. `peer` knows our address on this connection, for address literals. */
+  isLocalDomain(domain: string, peer: Pick<Peer, 'localAddress'>): boolean {
     if (domain.charCodeAt(0) === 91) {
       const literal = parseLiteral(domain)
-      return literal !== undefined && (literal === localAddress || isLoopbackAddress(literal))
+      return literal !== undefined && (literal === peer.localAddress || isLoopbackAddress(literal))
     }
     return this.#localDomains.has(normalDomain(domain))
   }

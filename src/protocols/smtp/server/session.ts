@@ -601,8 +601,13 @@ class SmtpSession {
     this.#dropIncoming()
     const output = this.#output
     this.#output = ''
-    if (this.#socket.writable) this.#socket.end(output)
-    else this.#socket.destroy()
+    const socket = this.#socket
+    if (!socket.writable) socket.destroy()
+    else if (reason === 'quit' && this.#reader.unread === 0) {
+      // Both sides are done. To wait for the client's FIN would cost a wake-up more for every connection, and many
+      // clients reset it without reading the reply.
+      socket.write(output, () => socket.destroy())
+    } else socket.end(output)
     this.#deadline = this.#context.clock.monotonic() + lingerMs
     this.#context.sendAfter(lingerMs, 'tick')
     if (this.#isPaused) {
@@ -689,7 +694,10 @@ function peerOf(socket: Socket, { service, listener }: SmtpSessionArgs, policy: 
     service,
     address,
     port: socket.remotePort ?? 0,
-    localAddress: plainAddress(socket.localAddress ?? ''),
+    // Asked for only where a recipient is an address literal: it costs a system call.
+    get localAddress() {
+      return plainAddress(socket.localAddress ?? '')
+    },
     isLoopback: isLoopbackAddress(address),
     isTrusted: policy.isTrusted(address),
   }
