@@ -92,6 +92,15 @@ export class ScriptedServer {
     }
   }
 
+  /** Ends all connections from our side. */
+  hangUp(): void {
+    for (const socket of this.#sockets) socket.end()
+  }
+
+  sayToAll(text: string): void {
+    for (const socket of this.#sockets) socket.write(text)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#sockets) socket.destroy()
     await new Promise((resolve) => this.#server.close(resolve))
