@@ -11,6 +11,7 @@
  */
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import {
   type ActorContext,
   AskError,
@@ -27,11 +28,13 @@ import type { ClientInfo, Content, EnvelopeRecipient, QueueContract } from '../.
 import { deliveryDelays } from '../../../queue/delays.ts'
 import { newQueueId } from '../../../queue/queue-id.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
+import { serverTls, upgradeToTls } from '../../server-tls.ts'
 import { passwordVerified } from './authentication.ts'
 import { DataReader } from './data-reader.ts'
 import { type HeaderFacts, protocolWord, readHeader, receivedField, submissionFields } from './header.ts'
 import { count, execute, executeTooLong } from './machine.ts'
 import { mailFinished, recipientLookedUp } from './mail.ts'
+import { tlsStarted } from './other-commands.ts'
 import { isLoopbackAddress, plainAddress, ServerPolicy } from './policy.ts'
 import * as replies from './replies.ts'
 import { Spool } from './spool.ts'
@@ -78,9 +81,13 @@ interface Incoming {
 class SmtpSession {
   readonly #context: ActorContext<SmtpSessionContract>
   readonly #args: SmtpSessionArgs
-  readonly #socket: Socket
+  /** What is read from and written to: the accepted socket, or TLS over it. */
+  #socket: Socket
+  readonly #accepted: Socket
+  readonly #listeners: readonly (readonly [string, (...args: never[]) => void])[]
+  readonly #tls: SecureContext | undefined
   readonly #environment: Environment
-  readonly #reader: LineReader
+  #reader: LineReader
   #state: SessionState = initialState
   #incoming: Incoming | undefined
   /** Replies not written yet. */
@@ -111,41 +118,69 @@ class SmtpSession {
     this.#context = context
     this.#args = args
     this.#socket = socket
+    this.#accepted = socket
     const policy = policyOf(context)
+    const { tls } = args.listener
+    this.#tls = tls === 'off' ? undefined : serverTls(context, policy.config.tls)
     this.#environment = {
       peer: peerOf(socket, args, policy),
       policy,
-      offersTls: false,
+      offersTls: tls === 'starttls' && this.#tls !== undefined,
     }
-    this.#reader = new LineReader({ maxOctets: policy.smtpd.line_length_limit })
+    this.#reader = this.#newReader()
     this.#startedAt = context.clock.monotonic()
+    this.#listeners = [
+      ['data', context.bind((chunk: Buffer) => this.#received(chunk))],
+      ['end', context.bind(() => this.#ended())],
+      ['drain', context.bind(() => this.#drained())],
+      ['error', context.bind((error: Error) => this.#failed(error))],
+      ['close', context.bind(() => this.#closed())],
+    ]
     // A last command and its FIN may come together; the reply is still wanted.
     socket.allowHalfOpen = true
-    socket.on(
-      'data',
-      context.bind((chunk: Buffer) => this.#received(chunk)),
-    )
-    socket.on(
-      'end',
-      context.bind(() => this.#ended()),
-    )
-    socket.on(
-      'drain',
-      context.bind(() => this.#drained()),
-    )
-    socket.on(
-      'error',
-      context.bind((error: Error) => this.#failed(error)),
-    )
-    socket.on(
-      'close',
-      context.bind(() => this.#closed()),
-    )
     this.#touch()
     context.sendAfter(policy.smtpd.timeout, 'tick')
+    if (tls !== 'implicit') this.#listen(socket)
+    else if (this.#tls !== undefined) {
+      this.#socket = this.#secure(this.#tls)
+      this.#state = { ...initialState, isSecured: true }
+    } else {
+      this.#listen(socket)
+      // Nothing can be said that this client would understand.
+      socket.destroy()
+      return
+    }
     this.#output = policy.greeting(args.service)
     this.#flush()
-    socket.resume()
+    this.#socket.resume()
+  }
+
+  #listen(socket: Socket): void {
+    for (const [event, listener] of this.#listeners)
+      socket.on(event, listener as (...args: unknown[]) => void)
+  }
+
+  #newReader(): LineReader {
+    return new LineReader({ maxOctets: policyOf(this.#context).smtpd.line_length_limit })
+  }
+
+  /** TLS over the accepted socket, from now on. */
+  #secure(tls: SecureContext): Socket {
+    for (const [event, listener] of this.#listeners) {
+      this.#accepted.off(event, listener as (...args: unknown[]) => void)
+    }
+    // Its errors come out of the TLS socket, too.
+    this.#accepted.on('error', () => {})
+    const secured = upgradeToTls(this.#accepted, tls)
+    this.#endReason = 'TLS handshake failed'
+    secured.once(
+      'secure',
+      this.#context.bind(() => {
+        this.#endReason = 'connection lost'
+      }),
+    )
+    this.#listen(secured)
+    return secured
   }
 
   // --- Messages
@@ -266,7 +301,8 @@ class SmtpSession {
   }
 
   #failed(error: Error): void {
-    if (!this.#isClosing) this.#endReason = (error as NodeJS.ErrnoException).code ?? error.message
+    if (this.#isClosing || this.#endReason !== 'connection lost') return
+    this.#endReason = (error as NodeJS.ErrnoException).code ?? error.message
   }
 
   #closed(): void {
@@ -309,7 +345,12 @@ class SmtpSession {
         this.#beginContent()
         return
       case 'starttls':
-        // TODO(tls): the handshake, in issue 6; STARTTLS is not offered until then, so nobody gets here.
+        this.#flush()
+        // Whatever came behind STARTTLS in clear is forgotten.
+        this.#reader = this.#newReader()
+        this.#isBlocked = false
+        this.#socket = this.#secure(this.#tls!)
+        this.#state = tlsStarted(this.#state)
         return
       case 'close':
         this.#close(effect.reason)
@@ -670,8 +711,11 @@ class SmtpSession {
         recipients: this.#recipients,
         commands: this.#commands,
         errors: this.#state.errors,
-        input: this.#socket.bytesRead,
-        output: this.#socket.bytesWritten,
+        ...(this.#socket === this.#accepted
+          ? {}
+          : { tls: (this.#socket as TLSSocket).getProtocol?.() ?? null }),
+        input: this.#accepted.bytesRead,
+        output: this.#accepted.bytesWritten,
         durationMs: Math.round(this.#context.clock.monotonic() - this.#startedAt),
       },
       'connection ended',
