@@ -1,0 +1,240 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Logger } from '../../src/actors/index.ts'
+import { QueueStore } from '../../src/queue/store.ts'
+import { Harness } from './harness.ts'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'mailactors-durable-'))
+})
+afterEach(({ task }) => {
+  if (task.result?.state === 'pass') rmSync(directory, { recursive: true, force: true })
+})
+
+const silent: Logger = {
+  trace() {},
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  fatal() {},
+  isLevelEnabled: () => false,
+}
+
+/** Runs the victim until it acknowledged `count` mails, and kills it at that moment. */
+async function runAndKill(count: number): Promise<{ queued: string[]; delivered: string[] }> {
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', join(import.meta.dirname, 'victim.ts'), directory],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
+  let text = ''
+  let seen = 0
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString()
+    seen += chunk.toString().split('Q ').length - 1
+    if (seen >= count) child.kill('SIGKILL')
+  })
+  await once(child, 'close')
+  // What was written to the pipe counts, all of it; a line that is cut does not.
+  const lines = text.split('\n').slice(0, -1)
+  const of = (kind: string): string[] =>
+    lines.filter((line) => line.startsWith(`${kind} `)).map((line) => line.slice(2))
+  return { queued: of('Q'), delivered: of('D') }
+}
+
+test('every acknowledged mail is there or was delivered after kill -9, again and again', async () => {
+  const seed = Math.floor(Math.random() * 1e6)
+  console.log(`seed ${seed}`)
+  const queued = new Set<string>()
+  const delivered = new Set<string>()
+  for (let round = 0; round < 4; round++) {
+    const result = await runAndKill(100 + ((seed * (round + 7)) % 900))
+    for (const id of result.queued) queued.add(id)
+    for (const id of result.delivered) delivered.add(id)
+  }
+  const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: Date.now() })
+  const lost: string[] = []
+  let kept = 0
+  for (const id of queued) {
+    const mail = store.mailByQueueId(id)
+    if (mail === undefined) {
+      if (!delivered.has(id)) lost.push(id)
+      continue
+    }
+    kept += 1
+    const content = store.content(mail.id)
+    expect(Buffer.from(content ?? []).toString()).toContain(`X-Id: ${id}\r\n`)
+    expect(store.recipientsOf(mail).map(({ address }) => address[0])).toEqual(['a', 'b'])
+  }
+  store.close()
+  expect(lost).toEqual([])
+  expect(kept).toBeGreaterThan(0)
+  expect(delivered.size).toBeGreaterThan(0)
+}, 60_000)
+
+describe('a full disk', () => {
+  test('refuses new mail for the time being, keeps what is there, and goes on when there is room', async () => {
+    await using harness = await Harness.start({ directory, args: { directory, maxPages: 60 } })
+    const accepted: string[] = []
+    let refused: unknown
+    for (let count = 0; count < 200 && refused === undefined; count++) {
+      const mail = harness.mail(['a@d.test'], { content: { bytes: Buffer.alloc(3000, 'x') } })
+      const result = await harness.result(mail)
+      if (result.status === 'queued') accepted.push(mail.queueId)
+      else refused = result
+    }
+    expect(refused).toMatchObject({ status: 'refused', temporary: true, dsn: '4.3.1' })
+    expect(accepted.length).toBeGreaterThan(10)
+    expect((await harness.queue.ask('list', '', 1000)).map(({ queueId }) => queueId)).toEqual(accepted)
+    expect(harness.events('queue.write-failed').length).toBeGreaterThan(0)
+    // Deliveries make room, and mail is taken again.
+    harness.auto = () => ({})
+    for (const delivery of harness.open) delivery.report({})
+    await harness.system.advance(5_000)
+    expect(await harness.queue.ask('list', '', 10)).toEqual([])
+    expect(await harness.result(harness.mail(['a@d.test']))).toEqual({ status: 'queued' })
+    expect(harness.system.restarted).toEqual([])
+  })
+})
+
+describe('a damaged database', () => {
+  test('is set aside with a name and an error, and an empty queue is started', async () => {
+    mkdirSync(join(directory, 'queue'))
+    writeFileSync(join(directory, 'queue', 'queue.db'), Buffer.alloc(8192, 'no database '))
+    await using harness = await Harness.start({ directory })
+    expect(harness.events('queue.damaged')).toHaveLength(1)
+    const aside = readdirSync(join(directory, 'queue')).filter((file) => file.includes('.damaged-'))
+    expect(aside).toHaveLength(1)
+    expect(
+      readFileSync(join(directory, 'queue', aside[0]!))
+        .subarray(0, 11)
+        .toString(),
+    ).toBe('no database')
+    expect(await harness.result(harness.mail(['a@d.test']))).toEqual({ status: 'queued' })
+  })
+
+  test('with pages overwritten is found out at the start', async () => {
+    const first = await Harness.start({ directory })
+    for (let count = 0; count < 50; count++) await first.enqueue(['a@d.test'])
+    await first.halt()
+    const file = openSync(join(directory, 'queue', 'queue.db'), 'r+')
+    for (let page = 2; page < 8; page++) writeSync(file, Buffer.alloc(2000, 0xa5), 0, 2000, page * 4096)
+    closeSync(file)
+    await using second = await Harness.start({ directory })
+    expect(second.events('queue.damaged')).toHaveLength(1)
+    expect(await second.result(second.mail(['a@d.test']))).toEqual({ status: 'queued' })
+  })
+
+  test('of a later version is left alone', async () => {
+    const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })
+    store.close()
+    const { DatabaseSync } = await import('node:sqlite')
+    const database = new DatabaseSync(join(directory, 'queue', 'queue.db'))
+    database.exec('PRAGMA user_version = 99')
+    database.close()
+    expect(() => QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })).toThrow(
+      expect.objectContaining({ code: 'MA_QUEUE_VERSION' }),
+    )
+  })
+})
+
+describe('content files', () => {
+  const write = (name: string, text: string): string => {
+    const folder = join(directory, 'queue', 'content')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, name), text)
+    return join(folder, name)
+  }
+
+  test('are delivered by name and removed with their mail', async () => {
+    await using harness = await Harness.start({ directory })
+    const mail = harness.mail(['a@d.test'])
+    const file = write(mail.queueId, 'large content')
+    expect(await harness.result({ ...mail, content: { file, size: 13 } })).toEqual({ status: 'queued' })
+    expect(harness.open[0]!.request).toMatchObject({ content: { file, size: 13 }, size: 13 })
+    harness.open[0]!.report({})
+    await harness.system.settle()
+    expect(existsSync(file)).toBe(false)
+  })
+
+  test('that are not there, or not whole, are refused', async () => {
+    await using harness = await Harness.start({ directory })
+    const mail = harness.mail(['a@d.test'])
+    const file = write(mail.queueId, 'large')
+    expect(await harness.result({ ...mail, content: { file, size: 13 } })).toMatchObject({
+      status: 'refused',
+      temporary: true,
+    })
+  })
+
+  test('that no mail refers to are removed at the start, those of a mail stay', async () => {
+    const first = await Harness.start({ directory })
+    const mail = first.mail(['a@d.test'])
+    const file = write(mail.queueId, 'large content')
+    await first.result({ ...mail, content: { file, size: 13 } })
+    await first.halt()
+    const orphan = write('ORPHAN', 'left behind')
+    // Another process: the same one leaves young files alone, because a session may be writing them.
+    const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })
+    store.exchangeWriter('pid 0')
+    store.close()
+    await using second = await Harness.start({ directory })
+    expect(existsSync(orphan)).toBe(false)
+    expect(existsSync(file)).toBe(true)
+    expect(second.open[0]!.request).toMatchObject({ content: { file, size: 13 } })
+  })
+
+  test('that vanished make their mail corrupt: kept, named in the log, others go on', async () => {
+    await using harness = await Harness.start({
+      directory,
+      config: { queue: { initial_destination_concurrency: 1 } },
+    })
+    await harness.enqueue(['first@d.test'])
+    const mail = harness.mail(['a@d.test'])
+    const file = write(mail.queueId, 'large content')
+    await harness.result({ ...mail, content: { file, size: 13 } })
+    rmSync(file)
+    await harness.enqueue(['last@d.test'])
+    harness.auto = () => ({})
+    harness.open[0]!.report({})
+    await harness.system.settle()
+    expect(harness.events('mail.corrupt')).toEqual([expect.objectContaining({ queueId: mail.queueId })])
+    expect(await harness.queue.ask('counts')).toEqual({
+      incoming: 0,
+      active: 0,
+      deferred: 0,
+      hold: 0,
+      corrupt: 1,
+    })
+    expect(harness.events('delivery').map(({ to }) => to)).toEqual(['first@d.test', 'last@d.test'])
+  })
+})
+
+test('mail that was active when the process died is delivered again, in order', async () => {
+  const first = await Harness.start({ directory })
+  const ids: string[] = []
+  for (let count = 0; count < 3; count++) ids.push(await first.enqueue(['a@d.test']))
+  await first.halt()
+  await using second = await Harness.start({ directory })
+  expect(second.open.map(({ request }) => request.queueId)).toEqual(ids)
+  expect(await second.queue.ask('counts')).toMatchObject({ active: 3, incoming: 0, deferred: 0 })
+})

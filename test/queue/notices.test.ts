@@ -1,0 +1,233 @@
+import { describe, expect, test } from 'vitest'
+import { failureAddressee } from '../../src/queue/notices/policy.ts'
+import { buildReport, type ReportFacts, type ReportKind } from '../../src/queue/notices/report.ts'
+import { maskText, wrapText } from '../../src/queue/notices/text.ts'
+
+/** A small reader of mail, written from RFC 5322 and RFC 2046 without a look at the writer. */
+interface Entity {
+  readonly header: ReadonlyMap<string, string>
+  readonly body: string
+}
+
+function readEntity(text: string): Entity {
+  const lines = text.split('\r\n')
+  const header = new Map<string, string>()
+  let last = ''
+  let at = 0
+  for (; at < lines.length && lines[at] !== ''; at++) {
+    const line = lines[at]!
+    if (/^[ \t]/.test(line)) header.set(last, `${header.get(last)} ${line.trim()}`)
+    else {
+      const match = /^([!-9;-~]+):\s*(.*)$/.exec(line)
+      if (match === null) throw new Error(`not a header line: ${line}`)
+      last = match[1]!.toLowerCase()
+      header.set(last, match[2]!)
+    }
+  }
+  return { header, body: lines.slice(at + 1).join('\r\n') }
+}
+
+function readMultipart(bytes: Uint8Array): { readonly top: Entity; readonly parts: readonly Entity[] } {
+  const text = Buffer.from(bytes).toString()
+  expect(text.replaceAll('\r\n', '')).not.toMatch(/[\r\n]/)
+  for (const line of text.split('\r\n')) expect(line.length).toBeLessThanOrEqual(998)
+  const top = readEntity(text)
+  const boundary = /boundary="([^"]+)"/.exec(top.header.get('content-type') ?? '')?.[1]
+  const pieces = `\r\n${top.body}`.split(`\r\n--${boundary}`)
+  expect(pieces.at(-1)).toMatch(/^--\r\n$/)
+  return { top, parts: pieces.slice(1, -1).map((piece) => readEntity(piece.slice(2))) }
+}
+
+/** The groups of fields of a delivery status. */
+const readStatus = (body: string): readonly ReadonlyMap<string, string>[] =>
+  body
+    .trim()
+    .split('\r\n\r\n')
+    .map((group) => readEntity(`${group}\r\n\r\n`).header)
+
+const original = Buffer.from('Received: by x\r\nSubject: hello\r\n\r\nBody line\r\n--=_NOTICEID.0\r\n')
+const facts = (changes: Partial<ReportFacts> = {}): ReportFacts => ({
+  kind: 'failure',
+  hostname: 'queue.test',
+  noticeId: 'NOTICEID',
+  to: 'sender@client.test',
+  now: Date.UTC(2026, 10, 21, 2, 30),
+  recipients: [
+    {
+      address: 'a@d.test',
+      orcpt: 'rfc822;A+2Bx@d.test',
+      action: 'failed',
+      dsn: '5.1.1',
+      reply: '550 5.1.1 <a@d.test>: no such user',
+      remoteMta: 'mx.d.test',
+    },
+    {
+      address: 'b@d.test',
+      origTo: 'alias@d.test',
+      action: 'failed',
+      dsn: '4.4.1',
+      reply: 'connection refused',
+    },
+  ],
+  queueId: 'ORIGINALID',
+  sender: 'sender@client.test',
+  arrivedAt: Date.UTC(2026, 10, 20, 2, 30),
+  envid: 'envelope 1',
+  original,
+  full: true,
+  ...changes,
+})
+
+describe('a failure notice', () => {
+  const { top, parts } = readMultipart(buildReport(facts()).bytes)
+
+  test('is a report with three parts, to the sender, and asks for no answer', () => {
+    expect(top.header.get('content-type')).toMatch(/^multipart\/report; report-type=delivery-status;/)
+    expect(top.header.get('to')).toBe('<sender@client.test>')
+    expect(top.header.get('from')).toContain('<mailer-daemon@queue.test>')
+    expect(top.header.get('auto-submitted')).toBe('auto-replied')
+    expect(top.header.get('mime-version')).toBe('1.0')
+    expect(top.header.get('message-id')).toBe('<NOTICEID@queue.test>')
+    expect(top.header.get('date')).toBe('Sat, 21 Nov 2026 02:30:00 +0000')
+    expect(parts.map(({ header }) => header.get('content-type'))).toEqual([
+      'text/plain; charset=us-ascii',
+      'message/delivery-status',
+      'message/rfc822',
+    ])
+  })
+
+  test('has the fields of RFC 3464 for the mail and for each recipient', () => {
+    const [mail, first, second, ...rest] = readStatus(parts[1]!.body)
+    expect(rest).toEqual([])
+    expect(Object.fromEntries(mail!)).toEqual({
+      'reporting-mta': 'dns; queue.test',
+      'original-envelope-id': 'envelope 1',
+      'x-mailactors-queue-id': 'ORIGINALID',
+      'x-mailactors-sender': 'rfc822; sender@client.test',
+      'arrival-date': 'Fri, 20 Nov 2026 02:30:00 +0000',
+    })
+    expect(Object.fromEntries(first!)).toEqual({
+      'original-recipient': 'rfc822; A+x@d.test',
+      'final-recipient': 'rfc822; a@d.test',
+      action: 'failed',
+      status: '5.1.1',
+      'remote-mta': 'dns; mx.d.test',
+      'diagnostic-code': 'smtp; 550 5.1.1 <a@d.test>: no such user',
+    })
+    expect(Object.fromEntries(second!)).toEqual({
+      'original-recipient': 'rfc822; alias@d.test',
+      'final-recipient': 'rfc822; b@d.test',
+      action: 'failed',
+      status: '4.4.1',
+      'diagnostic-code': 'X-Mailactors; connection refused',
+    })
+  })
+
+  test('tells people each address and reason in lines of 79', () => {
+    const text = parts[0]!.body
+    expect(text).toContain('<a@d.test>: mx.d.test said: 550 5.1.1')
+    expect(text).toContain('<b@d.test> (sent to <alias@d.test>): connection refused')
+    for (const line of text.split('\r\n')) expect(line.length).toBeLessThanOrEqual(79)
+  })
+
+  test('returns the mail below a Return-Path, whatever is in it', () => {
+    expect(parts[2]!.body).toBe(`Return-Path: <sender@client.test>\r\n${original.toString()}`)
+  })
+})
+
+describe('what is returned', () => {
+  const returned = (changes: Partial<ReportFacts>): Entity =>
+    readMultipart(buildReport(facts(changes)).bytes).parts[2]!
+
+  test('is the header alone when asked for', () => {
+    const part = returned({ full: false })
+    expect(part.header.get('content-type')).toBe('text/rfc822-headers')
+    expect(part.body).toContain('Subject: hello')
+    expect(part.body).not.toContain('Body line')
+  })
+
+  test('ends with a whole line when the header is cut', () => {
+    const part = returned({ full: false, original: Buffer.from('Subject: a\r\nX-Long: b\r\n cont') })
+    expect(part.body).toBe('Return-Path: <sender@client.test>\r\nSubject: a\r\nX-Long: b\r\n')
+  })
+
+  test('may be missing', () => {
+    expect(returned({ original: undefined, full: false }).body).toBe('Return-Path: <sender@client.test>\r\n')
+  })
+})
+
+test('8-bit content is declared', () => {
+  const report = buildReport(facts({ original: Buffer.from('Subject: x\r\n\r\nf\u00fcr\r\n') }))
+  expect(report.body).toBe('8BITMIME')
+  const { top, parts } = readMultipart(report.bytes)
+  expect(top.header.get('content-transfer-encoding')).toBe('8bit')
+  expect(parts[2]!.header.get('content-transfer-encoding')).toBe('8bit')
+  expect(buildReport(facts()).body).toBe('7BIT')
+})
+
+test('mail that needs SMTPUTF8 has the types of RFC 6533', () => {
+  const report = buildReport(
+    facts({
+      smtputf8: true,
+      sender: 'm\u00fcller@client.test',
+      recipients: [{ address: 'j\u00f6rg@d.test', action: 'failed', dsn: '5.1.1', reply: 'unknown' }],
+    }),
+  )
+  const { parts } = readMultipart(report.bytes)
+  expect(parts.map(({ header }) => header.get('content-type'))).toEqual([
+    'text/plain; charset=utf-8',
+    'message/global-delivery-status',
+    'message/global',
+  ])
+  expect(readStatus(parts[1]!.body)[1]!.get('final-recipient')).toBe('utf-8; j\u00f6rg@d.test')
+})
+
+test.each([
+  { kind: 'delay' as ReportKind, action: 'delayed' as const, until: true },
+  { kind: 'success' as ReportKind, action: 'relayed' as const, until: false },
+])('a $kind notice says $action', ({ kind, action, until }) => {
+  const recipients = [{ address: 'a@d.test', action, dsn: '4.4.1', reply: 'x' }]
+  const { parts } = readMultipart(
+    buildReport(
+      facts({ kind, recipients, full: false, ...(until ? { retryUntil: Date.UTC(2026, 10, 26) } : {}) }),
+    ).bytes,
+  )
+  const status = readStatus(parts[1]!.body)[1]!
+  expect(status.get('action')).toBe(action)
+  expect(status.get('will-retry-until')).toBe(until ? 'Thu, 26 Nov 2026 00:00:00 +0000' : undefined)
+})
+
+test('a reply of a hostile server cannot add fields or lines', () => {
+  const recipients = [
+    {
+      address: 'a@d.test',
+      action: 'failed' as const,
+      dsn: '5.0.0',
+      reply: `550 x\r\nAction: delivered\r\n\r\n--=_NOTICEID.1--\0${'y'.repeat(5000)}`,
+      remoteMta: 'evil\r\nX: y',
+    },
+  ]
+  const { parts } = readMultipart(buildReport(facts({ recipients })).bytes)
+  expect(parts).toHaveLength(3)
+  const [, status] = readStatus(parts[1]!.body)
+  expect(status!.get('action')).toBe('failed')
+  expect(status!.has('x')).toBe(false)
+})
+
+test('text is masked and wrapped', () => {
+  expect(maskText('a\r\nb\0c\u00fc', false)).toBe('a b?c?')
+  expect(maskText('\u00fc', true)).toBe('\u00fc')
+  expect(wrapText('one two three', 7, '  ')).toEqual(['one two', '  three'])
+})
+
+describe('who hears of a failure', () => {
+  test.each([
+    { sender: 'a@b.test', classes: [], to: 'sender' },
+    { sender: '', classes: ['resource'], to: 'nobody' },
+    { sender: '', classes: ['2bounce'], to: 'postmaster' },
+    { sender: '', classes: ['bounce'], to: 'postmaster' },
+    { sender: 'Double-Bounce@queue.test', classes: ['bounce'], to: 'nobody' },
+  ])('sender $sender with $classes: $to', ({ sender, classes, to }) => {
+    expect(failureAddressee(sender, 'double-bounce@queue.test', classes).to).toBe(to)
+  })
+})
