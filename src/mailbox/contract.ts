@@ -81,3 +81,8 @@ export type MailboxContract = Contract<{
   /** To itself: time to store what can wait, or to end. */
   tick(): void
 }>
+
+// For who reads what the contract speaks of: columns, file names, and the files themselves.
+export { countBareLf, toCrlf } from './line-ends.ts'
+export { baseOf, mailPath } from './maildir-name.ts'
+export { readSizes, readUids, sizeBytes, uidBytes } from './snapshot.ts'
