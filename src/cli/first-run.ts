@@ -20,18 +20,20 @@ export function isFirstRun({ config, file }: LoadedConfig): boolean {
 
 export class FirstRun {
   readonly #config: Config
+  readonly #isElsewhere: boolean
   readonly #password: string
 
-  private constructor(config: Config, password: string) {
+  private constructor({ config, origins }: LoadedConfig, password: string) {
     this.#config = config
+    this.#isElsewhere = origins.has('data_dir')
     this.#password = password
   }
 
   /** Makes the user `demo`. */
-  static async begin(config: Config): Promise<FirstRun> {
+  static async begin(loaded: LoadedConfig): Promise<FirstRun> {
     const password = Array.from({ length: passwordLength }, () => letters[randomInt(letters.length)]).join('')
-    await addUser(config, user, { scheme: 'ARGON2ID', password: () => password })
-    return new FirstRun(config, password)
+    await addUser(loaded.config, user, { scheme: 'ARGON2ID', password: () => password })
+    return new FirstRun(loaded, password)
   }
 
   /** The service could not start and the password was never shown: the next start is the first one again. */
@@ -55,18 +57,20 @@ export class FirstRun {
     const smtp = reachable(listeners, 'smtp')
     const pop3 = reachable(listeners, 'pop3')
     const to = `${user}@${this.#config.mail.local_domains[0] ?? this.#config.hostname}`
+    // The commands have to find the same data directory: by default they do, in this folder.
+    const where = this.#isElsewhere ? ` --set data_dir=${this.#config.data_dir}` : ''
     const lines = [
       '',
-      `User "${user}" with the password ${this.#password} was made (shown only now; change it with`,
-      `npx mailactors user passwd ${user}). Send a message and fetch one:`,
+      `User "${user}" with the password ${this.#password} was made. It is shown only now; change it with`,
+      `npx mailactors user passwd ${user}${where}. Copy these to send a message, fetch one, and send another:`,
       '',
       ...(smtp === undefined
         ? []
         : [
-            `  printf 'Subject: Hello\\r\\n\\r\\nHello, actors.\\r\\n' | curl -s smtp://${smtp} --mail-from ${to} --mail-rcpt ${to} -T -`,
+            `  curl smtp://${smtp} --mail-from ${to} --mail-rcpt ${to} -H 'From: ${to}' -H 'Subject: Hello' -F '=Hello, actors.'`,
           ]),
-      ...(pop3 === undefined ? [] : [`  curl -s pop3://${pop3}/1 -u ${user}:${this.#password}`]),
-      `  echo 'Hello from the command line' | npx mailactors send -F Demo ${to}`,
+      ...(pop3 === undefined ? [] : [`  curl pop3://${pop3}/1 -u ${user}:${this.#password}`]),
+      `  echo 'Hello from the command line.' | npx mailactors send${where} -F Demo ${to}`,
       '',
       '',
     ]

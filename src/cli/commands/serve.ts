@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { Logger } from '../../actors/index.ts'
 import { type LoadedConfig, loadSettings } from '../../config/loader.ts'
 import type { Config } from '../../config/settings.ts'
 import type { Service } from '../../serve.ts'
@@ -6,7 +7,7 @@ import { claimDataDir } from '../data-dir.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { FirstRun, isFirstRun } from '../first-run.ts'
 import { tableText } from '../format.ts'
-import { openLog, type ServiceLog } from '../log.ts'
+import { openLog, writeOut } from '../log.ts'
 import {
   type ConfigOptions,
   configFailure,
@@ -67,19 +68,19 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
   const { serve } = await import('../../serve.ts')
   const lock = claimDataDir(config.data_dir)
   const isFirst = isFirstRun(loaded)
-  const log = await openLog(config, terminal.isTerminal)
+  const log = openLog(config, terminal.isTerminal)
   const running = new RunningService(log, readConfig)
   let firstRun: FirstRun | undefined
   try {
-    firstRun = isFirst ? await FirstRun.begin(config) : undefined
+    firstRun = isFirst ? await FirstRun.begin(loaded) : undefined
     const service = await serve(config, {
-      log: log.log,
+      log,
       onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
       readConfig: async () => readConfig(),
     })
     if (firstRun !== undefined) {
       await firstRun.welcome(new Date())
-      log.write(firstRun.text(service.listeners))
+      writeOut(firstRun.text(service.listeners))
       firstRun = undefined
     }
     return await running.untilEnd(service)
@@ -88,7 +89,6 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
     throw startFailure(error)
   } finally {
     running.ignoreSignals()
-    log.flush()
     lock.release()
   }
 }
@@ -102,7 +102,7 @@ type StopMode = 'drain' | 'now'
 
 /** A service between its start and its end: what signals and the control socket want of it. */
 class RunningService {
-  readonly #log: ServiceLog
+  readonly #log: Logger
   readonly #readConfig: () => Config
   #service: Service | undefined
   #mode: StopMode | undefined
@@ -110,7 +110,7 @@ class RunningService {
   #ended: (exitCode: number) => void = () => {}
   readonly #handlers: ReadonlyMap<NodeJS.Signals, () => void>
 
-  constructor(log: ServiceLog, readConfig: () => Config) {
+  constructor(log: Logger, readConfig: () => Config) {
     this.#log = log
     this.#readConfig = readConfig
     this.#handlers = new Map([
@@ -129,7 +129,7 @@ class RunningService {
     })
     void service.failed.then((reason) => {
       if (this.#mode !== undefined) return
-      this.#log.log.fatal({ event: 'failed', reason: reason.message ?? reason.kind }, 'the service gave up')
+      this.#log.fatal({ event: 'failed', reason: reason.message ?? reason.kind }, 'the service gave up')
       this.#ended(exitCodes.internal)
     })
     // Asked to stop while it was starting.
@@ -147,7 +147,7 @@ class RunningService {
     if (this.#mode === 'now') return
     this.#mode = isUrgent ? 'now' : 'drain'
     this.#askedAt = performance.now()
-    this.#log.log.info({ event: 'stopping', by, now: isUrgent }, 'stopping')
+    this.#log.info({ event: 'stop.asked', by, now: isUrgent }, 'asked to stop')
     this.#stop(this.#mode)
   }
 
@@ -160,14 +160,14 @@ class RunningService {
     if (this.#service === undefined) return
     if (mode === 'now') {
       setTimeout(() => {
-        this.#log.log.error({ event: 'stopped' }, 'parts of the service did not stop')
+        this.#log.error({ event: 'stopped' }, 'parts of the service did not stop')
         this.#ended(exitCodes.internal)
       }, lastResortMs).unref()
     }
     this.#service.stop({ now: mode === 'now' }).then(
       () => this.#ended(exitCodes.ok),
       (error: Error) => {
-        this.#log.log.error({ event: 'stopped', error: error.message }, 'the service did not stop cleanly')
+        this.#log.error({ event: 'stopped', error: error.message }, 'the service did not stop cleanly')
         this.#ended(exitCodes.internal)
       },
     )
@@ -177,11 +177,10 @@ class RunningService {
   async #reload(): Promise<void> {
     if (this.#service === undefined || this.#mode !== undefined) return
     try {
-      const unchanged = await this.#service.reload(this.#readConfig())
-      this.#log.log.info({ event: 'reloaded', unchanged }, 'configuration reloaded')
+      await this.#service.reload(this.#readConfig())
     } catch (error) {
       const problems = error instanceof CommandFailure ? error.lines : [(error as Error).message]
-      this.#log.log.error({ event: 'reload.failed', problems }, 'configuration not reloaded')
+      this.#log.error({ event: 'reload.failed', problems }, 'configuration not reloaded')
     }
   }
 }
