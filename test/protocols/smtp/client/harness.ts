@@ -41,7 +41,7 @@ export type Zone = Readonly<
 export const bodyOf = (octets: number): Buffer => {
   const head = 'Subject: test\r\n\r\n'
   const line = `${'x'.repeat(68)}\r\n`
-  return Buffer.from((head + line.repeat(Math.ceil(octets / 70))).slice(0, octets - 2) + '\r\n')
+  return Buffer.from(`${(head + line.repeat(Math.ceil(octets / 70))).slice(0, octets - 2)}\r\n`)
 }
 
 export const content = bodyOf(1_000)

@@ -1,0 +1,150 @@
+/** The cache actor with virtual time. Keepers are stand-ins that remember what they are told. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type ActorRef, actor, killed, type Logger } from '../../src/actors/index.ts'
+import { cacheActor } from '../../src/cache/cache.ts'
+import { cacheSettings } from '../../src/cache/config.ts'
+import type { CacheContract, KeeperContract } from '../../src/cache/contract.ts'
+import { defaults } from '../../src/config/schema.ts'
+import { TestSystem } from '../../src/testing/test-system.ts'
+
+let system: TestSystem
+let lines: Record<string, unknown>[]
+let closed: number[]
+let started: ActorRef<KeeperContract>[]
+let kill: (() => void)[]
+
+const keeper = actor<KeeperContract>({
+  name: 'keeper',
+  module: import.meta.url,
+  init(context) {
+    started.push(context.self)
+    kill.push(() => context.exit(context.self, killed))
+    return { close: (connection) => void closed.push(connection) }
+  },
+})
+
+const logTo = (facts: object) => void lines.push(facts as Record<string, unknown>)
+const log: Logger = {
+  trace: () => {},
+  debug: () => {},
+  info: logTo,
+  warn: logTo,
+  error: logTo,
+  fatal: logTo,
+  isLevelEnabled: () => true,
+}
+
+beforeEach(async () => {
+  lines = []
+  closed = []
+  started = []
+  kill = []
+  const settings = { config: { cache: defaults(cacheSettings) } }
+  system = await TestSystem.start({
+    settings,
+    log,
+    children: [{ id: 'cache', actor: cacheActor, args: undefined, registerAs: 'cache' }],
+  })
+  cache().tell('startKeeper', keeper, cache())
+  await system.settle()
+})
+afterEach(() => system.stop())
+
+const cache = () => system.whereis<CacheContract>('cache')!
+
+function save(connection: number, destination = 'd', endpoint = 'e', ttlMs = 30_000): void {
+  cache().tell('save', { keeper: started[0]!, connection, destination, endpoint, ttlMs })
+}
+
+describe('the connection cache', () => {
+  test('lends the oldest connection with its keeper', async () => {
+    save(1)
+    save(2)
+    const lease = await cache().ask('findDestination', 'd')
+    expect(lease).toMatchObject({ connection: 1, endpoint: 'e' })
+    expect(lease!.keeper.id).toBe(started[0]!.id)
+    expect(await cache().ask('findEndpoint', 'e')).toMatchObject({ connection: 2 })
+    expect(await cache().ask('findDestination', 'd')).toBeNull()
+  })
+
+  test('L04 the ttl is capped, and expiry has the keeper say QUIT', async () => {
+    save(1)
+    await system.advance(1_900)
+    expect(closed).toEqual([])
+    expect(await cache().ask('list')).toHaveLength(1)
+    await system.advance(250)
+    expect(closed).toEqual([1])
+    expect(await cache().ask('list')).toEqual([])
+  })
+
+  test('a lent connection is not closed', async () => {
+    save(1)
+    await cache().ask('findDestination', 'd')
+    await system.advance(10_000)
+    expect(closed).toEqual([])
+  })
+
+  test('L25 a ttl of zero or worse keeps nothing, and the cache lives', async () => {
+    save(1, 'd', 'e', 0)
+    save(2, 'd', 'e', Number.NaN)
+    await system.settle()
+    expect(closed).toEqual([1, 2])
+    expect(await cache().ask('list')).toEqual([])
+  })
+
+  test('gone connections are forgotten', async () => {
+    save(1)
+    save(2)
+    cache().tell('gone', [1], started[0]!)
+    expect(await cache().ask('findDestination', 'd')).toMatchObject({ connection: 2 })
+  })
+
+  test('flush closes all and says how many', async () => {
+    save(1)
+    save(2, 'x', 'y')
+    expect(await cache().ask('flush')).toBe(2)
+    await system.settle()
+    expect(closed).toEqual([1, 2])
+  })
+
+  test('a keeper that dies takes its connections with it', async () => {
+    cache().tell('startKeeper', keeper, cache())
+    await system.settle()
+    save(1)
+    cache().tell('save', {
+      keeper: started[1]!,
+      connection: 1,
+      destination: 'x',
+      endpoint: 'y',
+      ttlMs: 1_000,
+    })
+    kill[0]!()
+    await system.settle()
+    expect(await cache().ask('findDestination', 'd')).toBeNull()
+    expect(await cache().ask('findDestination', 'x')).not.toBeNull()
+  })
+
+  test('L27 statistics of each interval that had any, and at the end', async () => {
+    for (const connection of [1, 2, 3, 4])
+      save(connection, connection < 3 ? 'd1' : 'd2', `e${Math.min(connection, 3)}`)
+    for (const label of ['d1', 'd1', 'd2', 'none']) await cache().ask('findDestination', label)
+    await system.advance(600_000)
+    const events = () => lines.filter(({ event }) => event === 'cache.statistics')
+    expect(events()).toHaveLength(1)
+    expect(events()[0]).toMatchObject({
+      destinationHits: 3,
+      destinationMisses: 1,
+      destinationHitPercent: 75,
+      maxDestinations: 2,
+      maxEndpoints: 3,
+      maxSessions: 4,
+    })
+    expect(events()[0]).not.toHaveProperty('endpointHitPercent')
+    await system.advance(600_000)
+    expect(events()).toHaveLength(1)
+    await cache().ask('findEndpoint', 'e')
+    await system.stop()
+    expect(events()).toHaveLength(2)
+    expect(events()[1]).toMatchObject({ endpointMisses: 1 })
+  })
+})
