@@ -53,6 +53,8 @@ export {
   UsageError,
 } from './actors/index.ts'
 export type { ActorInfo } from './runtime/inspect.ts'
+export type { LogFormat, LogLevel, LogOptions } from './runtime/log.ts'
 export type { RestartedEvent, TerminatedEvent } from './runtime/observer.ts'
-export type { PoolOptions, SystemEvents, SystemOptions } from './runtime/system.ts'
+export type { SystemEvents, SystemOptions } from './runtime/system.ts'
 export { ActorSystem, StartError } from './runtime/system.ts'
+export type { PoolOptions, ThreadEvent, ThreadExitEvent, ThreadStatistics } from './runtime/threads.ts'

@@ -65,7 +65,7 @@ export class ActorCell {
   socket: Socket | undefined
 
   readonly #scope: AsyncResource
-  readonly #maxQueue: number
+  #maxQueue: number
   #args: unknown
   #started: ((reason: ExitReason | undefined) => void) | undefined
   #handlers: AnyHandlers | undefined = undefined
@@ -141,6 +141,16 @@ export class ActorCell {
     this.#last = message
     this.queueLength++
     if (this.state === 'idle') this.#ready()
+  }
+
+  /** The socket it had to wait for. */
+  giveSocket(socket: Socket): void {
+    if (this.state === 'ended') {
+      socket.destroy()
+      return
+    }
+    this.socket = socket
+    this.#ready()
   }
 
   /** Gets a turn: for a new actor its `init`. */
@@ -222,6 +232,8 @@ export class ActorCell {
     this.#handlers = handlers as AnyHandlers
     // It starts anew from its supervisor's copy; ours would only take up memory.
     this.#args = undefined
+    // A definition that had to be imported first did not know before.
+    this.#maxQueue = this.definition.maxQueue ?? defaultMaxQueue
     this.state = 'idle'
     const started = this.#started
     this.#started = undefined

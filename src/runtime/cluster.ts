@@ -23,14 +23,17 @@ export interface RemoteSpawn {
  */
 export interface Cluster {
   /** Number of the thread to start an actor on. */
-  place(placement: Placement, hasSocket: boolean): number
+  place(placement: Placement, socket: Socket | undefined): number
   /** Whether there is such a thread now. */
   isAlive(thread: number): boolean
   message(to: Ref, type: string, body: readonly unknown[]): boolean
   ask(to: Ref, ask: number, type: string, body: readonly unknown[]): boolean
   answer(thread: number, ask: number, value: unknown): void
   refuse(thread: number, ask: number, failure: AskFailure, why: string, reason: ExitReason | undefined): void
+  /** Also moves the socket. @throws UsageError when the arguments cannot be sent; nothing has happened then. */
   spawn(thread: number, spawn: RemoteSpawn): void
+  /** An actor of this thread started or ended. */
+  count(delta: 1 | -1): void
   started(parent: Ref, child: Ref, reason: ExitReason | undefined): void
   signal(
     to: Ref,

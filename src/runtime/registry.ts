@@ -24,15 +24,18 @@ export class Registry {
 
   /** @throws UsageError when another actor has the name. */
   register(name: string, ref: Ref): void {
-    if (typeof name !== 'string' || name === '') throw new UsageError('registered name is missing')
-    const holder = this.#names.get(name)
-    if (holder !== undefined) {
-      if (holder.id === ref.id) return
-      throw new UsageError(`name '${name}' is taken`, { name, holder: holder.id })
-    }
+    if (this.#names.get(name)?.id === ref.id) return
+    this.mustBeFree(name)
     this.#add(name, ref)
     this.observer?.registered(name, ref, this.#last.get(name) ?? 0)
     this.#remember(name, ref)
+  }
+
+  /** @throws UsageError when an actor has the name, or it is none. */
+  mustBeFree(name: string): void {
+    if (typeof name !== 'string' || name === '') throw new UsageError('registered name is missing')
+    const holder = this.#names.get(name)
+    if (holder !== undefined) throw new UsageError(`name '${name}' is taken`, { name, holder: holder.id })
   }
 
   #remember(name: string, ref: Ref): void {

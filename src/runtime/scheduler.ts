@@ -13,6 +13,7 @@ export class Scheduler {
   #first: ActorCell | undefined
   #last: ActorCell | undefined
   #scheduled = false
+  #running = false
 
   /** Puts an actor at the end of the run queue. The caller sees to it that it is there once. */
   push(cell: ActorCell): void {
@@ -30,16 +31,34 @@ export class Scheduler {
     return this.#first === undefined && !this.#scheduled
   }
 
+  /** Starts a turn now instead of after what the event loop has before it. Not for actors. */
+  runNow(): void {
+    if (this.#first === undefined || this.#running) return
+    this.#run()
+    if (this.#first === undefined || this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#turn)
+  }
+
   readonly #turn = (): void => {
-    let budget = messagesPerTurn
-    while (budget > 0 && this.#first !== undefined) {
-      const cell = this.#first
-      this.#first = cell.nextReady
-      if (this.#first === undefined) this.#last = undefined
-      cell.nextReady = undefined
-      budget -= cell.takeTurn(Math.min(budget, messagesPerActor))
-    }
+    this.#run()
     if (this.#first === undefined) this.#scheduled = false
     else setImmediate(this.#turn)
+  }
+
+  #run(): void {
+    let budget = messagesPerTurn
+    this.#running = true
+    try {
+      while (budget > 0 && this.#first !== undefined) {
+        const cell = this.#first
+        this.#first = cell.nextReady
+        if (this.#first === undefined) this.#last = undefined
+        cell.nextReady = undefined
+        budget -= cell.takeTurn(Math.min(budget, messagesPerActor))
+      }
+    } finally {
+      this.#running = false
+    }
   }
 }

@@ -1,4 +1,4 @@
-import type { ResourceLimits } from 'node:worker_threads'
+import { performance } from 'node:perf_hooks'
 import { EventEmitter } from 'eventemitter3'
 import {
   type ActorDefinition,
@@ -12,55 +12,71 @@ import {
   MailactorsError,
   type SpawnOptions,
   type StartChildResult,
+  shutdown,
   UsageError,
 } from '../actors/index.ts'
 import { silentLog } from './actor-log.ts'
+import type { ThreadTask } from './control.ts'
+import { heapBytes } from './heap.ts'
 import { Ids } from './ids.ts'
 import { type ActorInfo, treeOf } from './inspect.ts'
+import { LoadTable } from './load-table.ts'
+import { createLogger, type LogOptions } from './log.ts'
+import { looseActors } from './loose.ts'
 import type { RestartedEvent, RuntimeObserver, TerminatedEvent } from './observer.ts'
-import type { Ref } from './ref.ts'
+import { Peers } from './peers.ts'
+import { ownRef, type Ref } from './ref.ts'
+import { logLevels } from './remote-log.ts'
 import { root } from './root.ts'
+import { canMoveSockets } from './socket-probe.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
+import {
+  type PoolOptions,
+  type ThreadEvent,
+  type ThreadExitEvent,
+  type ThreadStatistics,
+  Threads,
+} from './threads.ts'
 import { systemTime, type Time } from './time.ts'
+import { Placer } from './topology.ts'
+import { createDoorbell } from './transport/index.ts'
+
+export type { ActorInfo } from './inspect.ts'
+export type { PoolOptions, ThreadStatistics } from './threads.ts'
 
 export interface SystemOptions {
   /** Name in the log. */
   readonly name?: string
   /** Plain data every actor reads with `context.setting(key)`. */
   readonly settings?: Readonly<Record<string, unknown>>
-  readonly log?: Logger
-  /** Children of the root supervisor, started in this order. */
-  readonly children?: readonly ChildSpec[]
+  /** A logger, or what to make one of on each thread. With a logger the lines of other threads are sent to main. */
+  readonly log?: Logger | LogOptions
+  /** What the other threads make a log of, when `log` is a logger: their lines then need not go through main. */
+  readonly threadLog?: LogOptions
   /** Pools of actor threads by name. A placement in a pool that is not there means the spawner's own thread. */
   readonly pools?: Readonly<Record<string, PoolOptions>>
+  /** Children of the root supervisor, started in this order. */
+  readonly children?: readonly ChildSpec[]
   /** Restarts of the root's children, in all, before the system gives up. Default 3 within 5 s. */
   readonly intensity?: number
   readonly periodMs?: number
+  /** Look for values that cannot cross a thread in each message that does, and throw. For development. Default false. */
+  readonly checkMessages?: boolean
+  /** Microseconds a thread looks for messages of others before it sleeps; wakes faster, uses the core. Default 0. */
+  readonly spinUs?: number
   /** @internal Virtual in tests. */
   readonly time?: Time
   /** @internal */
   readonly deadLetter?: (ref: Ref, type: string, body: readonly unknown[]) => void
 }
 
-/** Limits of one pool of actor threads. */
-export interface PoolOptions {
-  /** Threads kept running. Default 1. */
-  readonly minThreads?: number
-  /** Most threads. Default `minThreads`. */
-  readonly maxThreads?: number
-  /** Most actors on one thread; 1 gives each a thread of its own. Default 10 000. */
-  readonly actorsPerThread?: number
-  /** A thread that has started so many actors is drained and replaced; 0: never. Default 0. */
-  readonly maxUse?: number
-  /** Milliseconds without an actor after which a thread beyond `minThreads` ends. Default 100 s. */
-  readonly maxIdle?: number
-  /** Limits of V8 for each thread. */
-  readonly resourceLimits?: ResourceLimits
-}
-
+/** For observers only: nothing depends on anyone listening. */
 export interface SystemEvents {
+  /** On other threads than main only ends that are not `normal` or `shutdown`. */
   'actor.terminated': [TerminatedEvent]
   'actor.restarted': [RestartedEvent]
+  'thread.started': [ThreadEvent]
+  'thread.exit': [ThreadExitEvent]
 }
 
 /** The system could not start; `cause` says why. Everything that had started was stopped again. */
@@ -69,59 +85,126 @@ export class StartError extends MailactorsError {
 }
 
 const defaultStopMs = 30_000
+/** For threads without actors to end by themselves. */
+const threadStopMs = 2_000
+/** Main's slot in the load table. */
+const mainSlot = 0
 
 /** A running system of actors. Several can run in one process and know nothing of each other. */
 export class ActorSystem {
-  /** Lifecycle events, for observers only: nothing depends on anyone listening. */
   readonly events = new EventEmitter<SystemEvents>()
   /** Resolves when the root supervisor has ended: after `stop`, or when it gave up. */
   readonly ended: Promise<ExitReason>
 
   readonly #runtime: ThreadRuntime
   readonly #options: SystemOptions
+  readonly #ids = new Ids()
+  readonly #log: Logger
+  #peers: Peers | undefined
+  #threads: Threads | undefined
   #root: Ref | undefined
   #markEnded: (reason: ExitReason) => void = () => {}
-  #rootReason: ExitReason | undefined
   #stopping: Promise<void> | undefined
-  /** Actors started with `spawn`, in start order. */
-  readonly #loose = new Map<number, Ref>()
+  /** Parent of the actors started with `spawn`. */
+  #loose: Ref | undefined
+  readonly #looseChildren = new Map<number, Ref>()
 
   private constructor(options: SystemOptions) {
     this.#options = options
-    const { events } = this
-    const observer: RuntimeObserver = {
-      terminated: (event) => {
-        this.#loose.delete(event.actorId)
-        if (event.actorId === this.#root?.id) {
-          this.#rootReason = event.reason
-          this.#markEnded(event.reason)
-        }
-        events.emit('actor.terminated', event)
-      },
-      restarted: (event) => events.emit('actor.restarted', event),
-      ...(options.deadLetter === undefined ? {} : { deadLetter: options.deadLetter }),
-    }
+    const { log = silentLog, name } = options
+    this.#log = isLogger(log)
+      ? log
+      : createLogger(log, { thread: 0, ...(name === undefined ? {} : { system: name }) })
     this.ended = new Promise((resolve) => {
       this.#markEnded = resolve
     })
     this.#runtime = new ThreadRuntime({
       thread: 0,
-      ids: new Ids(),
+      ids: this.#ids,
       time: options.time ?? systemTime,
-      log: options.log ?? silentLog,
+      log: this.#log,
       settings: options.settings ?? {},
-      observer,
+      observer: this.#observer(),
     })
   }
 
+  #observer(): RuntimeObserver {
+    const { deadLetter } = this.#options
+    return {
+      terminated: (event) => {
+        if (event.actorId === this.#root?.id) this.#markEnded(event.reason)
+        this.events.emit('actor.terminated', event)
+      },
+      restarted: (event) => this.events.emit('actor.restarted', event),
+      ...(deadLetter === undefined ? {} : { deadLetter }),
+    }
+  }
+
   /**
-   * Starts a system and waits until the `init` of each child is done.
-   * @throws StartError when one of them fails.
+   * Starts a system: its threads, then the root's children, and waits until the `init` of each is done.
+   * @throws StartError when a thread or a child does not start.
    */
   static async start(options: SystemOptions = {}): Promise<ActorSystem> {
     const system = new ActorSystem(options)
-    await system.#startRoot()
+    try {
+      await system.#startThreads()
+      await system.#startRoot()
+    } catch (error) {
+      await system.stop()
+      throw error instanceof StartError
+        ? error
+        : new StartError(`the system did not start: ${messageOf(error)}`, {}, { cause: error })
+    }
     return system
+  }
+
+  async #startThreads(): Promise<void> {
+    const { pools = {}, checkMessages = false, spinUs = 0 } = this.#options
+    if (Object.keys(pools).length === 0) return
+    const runtime = this.#runtime
+    const load = new LoadTable()
+    const placer = new Placer(0, load)
+    const mainDoorbell = createDoorbell()
+    this.#peers = new Peers({
+      runtime,
+      doorbell: mainDoorbell,
+      load,
+      placer,
+      slot: mainSlot,
+      checkMessages,
+      spinUs,
+    })
+    this.#threads = new Threads({
+      pools,
+      peers: this.#peers,
+      placer,
+      load,
+      ids: this.#ids,
+      log: this.#log,
+      threadLog: this.#threadLog(),
+      mainDoorbell,
+      mainControl: {
+        terminated: (event) => void this.events.emit('actor.terminated', event),
+        restarted: (event) => void this.events.emit('actor.restarted', event),
+        log: (level, facts, text) => this.#log[level](facts, text),
+      },
+      settings: () => runtime.settings,
+      checkMessages,
+      spinUs,
+      onStarted: (event) => this.events.emit('thread.started', event),
+      onExit: (event) => this.events.emit('thread.exit', event),
+    })
+    const { makeRoom } = this.#threads
+    placer.makeRoom = makeRoom.bind(this.#threads)
+    const [movesSockets] = await Promise.all([canMoveSockets(), this.#threads.start()])
+    this.#peers.movesSockets = movesSockets
+  }
+
+  #threadLog(): ThreadTask['log'] {
+    const { threadLog, log } = this.#options
+    const options = threadLog ?? (log === undefined || isLogger(log) ? undefined : log)
+    if (options !== undefined) return { options }
+    return { levels: logLevels.filter((level) => this.#log.isLevelEnabled(level)) }
   }
 
   async #startRoot(): Promise<void> {
@@ -135,7 +218,6 @@ export class ActorSystem {
       })
     })
     if (reason === undefined) return
-    await this.stop()
     throw new StartError(
       `the system did not start: ${reason.message ?? reason.kind}`,
       { reason: reason.kind, code: reason.code },
@@ -150,8 +232,11 @@ export class ActorSystem {
     options: SpawnOptions = {},
   ): ActorRef<C> {
     this.#mustRun()
-    const ref = this.#runtime.spawn({ definition, args, options })
-    this.#loose.set(ref.id, ref)
+    const children = this.#looseChildren
+    this.#loose ??= this.#runtime.spawn({ definition: looseActors, args: { children }, options: {} })
+    const parent = this.#loose.cell!
+    const ref = this.#runtime.spawn({ definition, args, options, parent, link: true })
+    children.set(ref.id, ref)
     return ref as ActorRef as ActorRef<C>
   }
 
@@ -163,7 +248,13 @@ export class ActorSystem {
 
   /** Ends an actor at once, without asking it. For tests and operators; supervisors do it by themselves. */
   kill(ref: AnyRef): void {
-    this.#runtime.exit(this.#root ?? (ref as Ref), ref as Ref, killed)
+    const own = ownRef(ref)
+    this.#runtime.exit(this.#root ?? own, own, killed)
+  }
+
+  /** Ends a thread at once, as a crash would. `false`: there is none of that number. */
+  killThread(thread: number): boolean {
+    return this.#threads?.kill(thread) ?? false
   }
 
   /** The actor registered under `name`, on whatever thread. */
@@ -171,9 +262,41 @@ export class ActorSystem {
     return this.#runtime.registry.whereis(name) as ActorRef | undefined as ActorRef<C> | undefined
   }
 
-  /** All living actors: the root's tree first, then those started with `spawn`. */
+  /** All living actors: the root's tree first, then those started with `spawn`. Threads too busy to answer are left out. */
   async inspect(): Promise<ActorInfo[]> {
-    return treeOf(this.#runtime.rows())
+    const rows = this.#runtime.rows()
+    rows.push(...((await this.#threads?.rows()) ?? []))
+    const roots = treeOf(rows)
+    return roots.flatMap((info) => (info.id === this.#loose?.id ? info.children : [info]))
+  }
+
+  /** The threads in numbers, main first. */
+  async threads(): Promise<ThreadStatistics[]> {
+    const main: ThreadStatistics = {
+      pool: 'main',
+      thread: 0,
+      state: 'running',
+      actors: this.#runtime.actorCount,
+      started: this.#runtime.spawned,
+      ...this.#mainLoad(),
+    }
+    return [main, ...((await this.#threads?.statistics()) ?? [])]
+  }
+
+  #before = performance.eventLoopUtilization()
+
+  #mainLoad(): { utilization: number; heapBytes: number } {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, this.#before)
+    this.#before = now
+    return { utilization, heapBytes: heapBytes() }
+  }
+
+  /** Replaces settings, on all threads; actors see them from their next `context.setting` on. Keys not given stay. */
+  async configure(settings: Readonly<Record<string, unknown>>): Promise<void> {
+    const next = { ...this.#runtime.settings, ...settings }
+    this.#runtime.settings = next
+    await this.#threads?.configure(next)
   }
 
   /** @internal Whether no actor of this thread has anything to do. */
@@ -182,8 +305,8 @@ export class ActorSystem {
   }
 
   /**
-   * Ends the actor whose code threw `error`, for the program's handler of uncaught errors. `false`: it was not
-   * the code of an actor, so the program has to decide.
+   * Ends the actor whose code threw `error`, for the program's handler of uncaught errors on the main thread.
+   * `false`: it was not the code of an actor, so the program has to decide.
    */
   attribute(error: unknown): boolean {
     return this.#runtime.attribute(error)
@@ -191,7 +314,7 @@ export class ActorSystem {
 
   /**
    * Stops all actors: those started with `spawn`, latest first, then the root's children in reverse start order, each
-   * within its own shutdown time. What is left after `timeoutMs` (default 30 s) is killed.
+   * within its own shutdown time; then the threads. What is left after `timeoutMs` (default 30 s) is killed.
    */
   stop(options: { timeoutMs?: number } = {}): Promise<void> {
     this.#stopping ??= this.#stop(options.timeoutMs ?? defaultStopMs)
@@ -199,36 +322,37 @@ export class ActorSystem {
   }
 
   async #stop(timeoutMs: number): Promise<void> {
-    const { time } = this.#runtime
-    let alarm: { cancel(): void } | undefined
-    const late = new Promise<'late'>((resolve) => {
-      alarm = time.schedule(() => resolve('late'), timeoutMs)
+    const runtime = this.#runtime
+    let ring = () => {}
+    const late = new Promise<void>((resolve) => {
+      ring = resolve
     })
-    const root = this.#root
-    await Promise.race([this.#stopInOrder(root), late])
-    alarm?.cancel()
-    this.#runtime.close()
-    this.#markEnded({ kind: 'shutdown' })
+    const alarm = runtime.time.schedule(ring, timeoutMs)
+    await Promise.race([this.#stopInOrder(), late])
+    alarm.cancel()
+    await this.#threads?.stop(threadStopMs)
+    runtime.close()
+    this.#peers?.close()
+    this.#markEnded(shutdown)
   }
 
-  async #stopInOrder(root: Ref | undefined): Promise<void> {
-    for (const ref of [...this.#loose.values()].reverse()) {
-      this.#runtime.exit(root ?? ref, ref, { kind: 'shutdown' })
-    }
-    if (this.#loose.size > 0) await this.#until(() => this.#loose.size === 0)
-    if (root === undefined || this.#rootReason !== undefined) return
-    root.cell?.stop({ kind: 'shutdown' }, true)
-    await this.ended
+  async #stopInOrder(): Promise<void> {
+    await this.#stopTop(this.#loose)
+    await this.#stopTop(this.#root)
   }
 
-  #until(condition: () => boolean): Promise<void> {
+  /** Ends an actor of main that has no parent, and waits until it has ended. */
+  #stopTop(ref: Ref | undefined): Promise<void> {
     return new Promise((resolve) => {
-      const look = (): void => {
-        if (!condition()) return
+      const cell = ref?.cell
+      if (cell === undefined || cell.state === 'ended') return resolve()
+      const look = (event: TerminatedEvent): void => {
+        if (event.actorId !== cell.id) return
         this.events.off('actor.terminated', look)
         resolve()
       }
       this.events.on('actor.terminated', look)
+      cell.stop(shutdown, true)
     })
   }
 
@@ -239,4 +363,12 @@ export class ActorSystem {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
+}
+
+function isLogger(log: Logger | LogOptions): log is Logger {
+  return typeof (log as Logger).isLevelEnabled === 'function'
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

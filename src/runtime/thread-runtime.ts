@@ -98,7 +98,8 @@ export class ThreadRuntime {
   readonly thread: number
   readonly time: Time
   readonly log: Logger
-  readonly settings: Readonly<Record<string, unknown>>
+  /** Replaced as a whole when it changes. */
+  settings: Readonly<Record<string, unknown>>
   readonly scheduler = new Scheduler()
   readonly timers: Timers
   readonly registry = new Registry()
@@ -159,13 +160,10 @@ export class ThreadRuntime {
       options.socket?.destroy()
       throw new UsageError('spawn needs an actor definition, as actor() returns it')
     }
-    const placement = options.placement ?? 'here'
-    const thread =
-      placement === 'here' || this.cluster === undefined
-        ? this.thread
-        : this.cluster.place(placement, options.socket !== undefined)
+    const thread = this.#place(options)
     const id = this.#ids.next()
     if (thread !== this.thread) return this.#spawnRemote(thread, id, request)
+    this.cluster?.count(1)
     const started = this.#startedInParent(id, request)
     const child = options as Partial<ChildStart>
     const cell = this.#spawnHere(
@@ -188,20 +186,31 @@ export class ThreadRuntime {
     return cell.ref
   }
 
-  #spawnHere(start: ConstructorParameters<typeof ActorCell>[1], registerAs: string | undefined): ActorCell {
+  /** Decides on the thread; what cannot work fails here, before anything has happened. */
+  #place({ placement = 'here', registerAs, socket }: SpawnOptions): number {
+    try {
+      if (registerAs !== undefined) this.registry.mustBeFree(registerAs)
+      if (placement === 'here' || this.cluster === undefined) return this.thread
+      return this.cluster.place(placement, socket)
+    } catch (error) {
+      socket?.destroy()
+      throw error
+    }
+  }
+
+  #spawnHere(
+    start: ConstructorParameters<typeof ActorCell>[1],
+    registerAs: string | undefined,
+    waitsForSocket = false,
+  ): ActorCell {
     const cell = new ActorCell(this, start)
     if (registerAs !== undefined) {
-      try {
-        this.registry.register(registerAs, cell.ref)
-      } catch (error) {
-        start.socket?.destroy()
-        throw error
-      }
+      this.registry.register(registerAs, cell.ref)
       cell.addName(registerAs)
     }
     this.#cells.set(start.id, cell)
     this.spawned++
-    cell.ready()
+    if (!waitsForSocket) cell.ready()
     return cell
   }
 
@@ -224,21 +233,12 @@ export class ThreadRuntime {
     const child = options as Partial<ChildStart>
     const relations = this.#relations(thread, id)
     const ref = relations.ref
-    if (options.registerAs !== undefined) {
-      try {
-        this.registry.register(options.registerAs, ref)
-      } catch (error) {
-        options.socket?.destroy()
-        this.#forgetIfUnrelated(relations)
-        throw error
-      }
-    }
     if (parent !== undefined && request.link === true) {
       parent.linkTo(ref)
       relations.linked.add(parent)
     }
     relations.started = this.#startedInParent(id, request)
-    this.cluster?.spawn(thread, {
+    const spawn: RemoteSpawn = {
       id,
       definition: request.definition,
       args: request.args,
@@ -249,18 +249,30 @@ export class ThreadRuntime {
       registerAs: options.registerAs,
       socket: options.socket,
       report: request.started !== undefined,
-    })
+    }
+    if (options.registerAs !== undefined) this.registry.register(options.registerAs, ref)
+    try {
+      this.cluster?.spawn(thread, spawn)
+    } catch (error) {
+      // Its arguments cannot be sent.
+      if (options.registerAs !== undefined) this.registry.unregister(options.registerAs, ref)
+      parent?.unlinkFrom(id)
+      this.#remotes.get(thread)?.delete(id)
+      options.socket?.destroy()
+      throw error
+    }
     return ref
   }
 
   /** Starts what another thread asked for. The name was registered by the spawner. */
-  spawnFor(spawn: RemoteSpawn): ActorCell {
+  spawnFor(spawn: RemoteSpawn, waitsForSocket: boolean): ActorCell {
     const { parent } = spawn
     let ref: Ref | undefined
     const report = (reason: ExitReason | undefined): void => {
       if (parent !== undefined && ref !== undefined) this.cluster?.started(parent, ref, reason)
     }
-    const cell = this.#spawnHere({ ...spawn, started: spawn.report ? report : undefined }, undefined)
+    const start = { ...spawn, started: spawn.report ? report : undefined }
+    const cell = this.#spawnHere(start, undefined, waitsForSocket)
     ref = cell.ref
     if (spawn.registerAs !== undefined) cell.addName(spawn.registerAs)
     if (parent !== undefined && spawn.link) {
@@ -268,16 +280,6 @@ export class ThreadRuntime {
       this.#relations(parent.thread, parent.id).linked.add(cell)
     }
     return cell
-  }
-
-  /** A start that failed before there was an actor; whoever is linked to it hears of it. */
-  refuseSpawn(spawn: RemoteSpawn, reason: ExitReason): void {
-    spawn.socket?.destroy()
-    const { parent } = spawn
-    if (parent === undefined) return
-    const ref = this.refOf(spawn.id, this.thread)
-    if (spawn.report) this.cluster?.started(parent, ref, reason)
-    if (spawn.link) this.cluster?.signal(parent, 'link', ref, reason, 0)
   }
 
   // --- Messages
@@ -543,6 +545,7 @@ export class ThreadRuntime {
   /** @internal The cell takes itself out. */
   forget(cell: ActorCell): void {
     this.#cells.delete(cell.id)
+    this.cluster?.count(-1)
     for (const linked of cell.links()) {
       if (linked.thread === this.thread) continue
       const relations = this.#remotes.get(linked.thread)?.get(linked.id)

@@ -1,0 +1,77 @@
+/**
+ * The control plane: how main starts, configures, asks and stops an actor thread, as calls through comlink. Never
+ * actor messages. All methods are synchronous, so calls take effect in the order they were made.
+ */
+import type { MessagePort } from 'node:worker_threads'
+import * as comlink from 'comlink'
+import type { ExitReason } from '../actors/index.ts'
+import type { LogOptions } from './log.ts'
+import type { ActorRow, RestartedEvent, TerminatedEvent } from './observer.ts'
+import type { PeerHalves } from './peers.ts'
+import type { Topology } from './topology.ts'
+
+/** What a thread offers to main. */
+export interface ThreadControl {
+  /** Answers when the thread runs. */
+  ping(): void
+  connect(peer: PeerHalves): void
+  setTopology(topology: Topology): void
+  threadDown(thread: number, reason: ExitReason): void
+  configure(settings: Readonly<Record<string, unknown>>): void
+  rows(): ActorRow[]
+  statistics(): { readonly actors: number; readonly heapBytes: number }
+  /** Kills what is left and ends the thread's task. */
+  stop(): void
+}
+
+/** What main offers to a thread. */
+export interface MainControl {
+  /** Ends that are not expected; the others stay on their thread. */
+  terminated(event: TerminatedEvent): void
+  restarted(event: RestartedEvent): void
+  /** A line of a thread whose log is main's. */
+  log(level: LogLevelName, facts: object, text: string | undefined): void
+}
+
+export type LogLevelName = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+
+/** What a thread is started with; the argument of piscina's task. */
+export interface ThreadTask {
+  readonly thread: number
+  readonly slot: number
+  readonly ids: SharedArrayBuffer
+  readonly load: SharedArrayBuffer
+  readonly doorbell: SharedArrayBuffer
+  readonly settings: Readonly<Record<string, unknown>>
+  /** A log of its own, or the levels that main wants to hear of. */
+  readonly log: { readonly options: LogOptions } | { readonly levels: readonly string[] }
+  readonly checkMessages: boolean
+  readonly spinUs: number
+  readonly control: MessagePort
+  readonly main: MessagePort
+  readonly sockets: MessagePort
+  readonly peers: readonly PeerHalves[]
+  readonly topology: Topology
+}
+
+export type Remote<T> = comlink.Remote<T>
+
+// Node's MessagePort has all that comlink uses of the browser's.
+const endpoint = (port: MessagePort): comlink.Endpoint => port as unknown as comlink.Endpoint
+
+/** Lets the other end of `port` call `surface`. */
+export function offer(surface: object, port: MessagePort): void {
+  comlink.expose(surface, endpoint(port))
+}
+
+/** The surface offered at the other end of `port`. A call never settles when that thread is gone. */
+export function reach<T>(port: MessagePort): Remote<T> {
+  return comlink.wrap<T>(endpoint(port))
+}
+
+/** Marks `value` as an argument whose ports move to the other thread. */
+export function withPorts<T extends object>(value: T, ports: readonly MessagePort[]): T {
+  return comlink.transfer(value, ports as unknown as Transferable[])
+}
+
+type Transferable = Parameters<typeof comlink.transfer>[1][number]

@@ -1,0 +1,429 @@
+/**
+ * The other threads as one thread reaches them: frames out through one ring each, frames in through one inbox.
+ *
+ * Messages and asks are refused when a ring is full. Everything else must not get lost, so it waits here until there
+ * is room, and messages are refused as long as something waits: they must not overtake it. What waits is bounded by what
+ * others wait for: asks, links, monitors and starts.
+ */
+import type { Socket } from 'node:net'
+import type { MessagePort } from 'node:worker_threads'
+import {
+  type AnyActorDefinition,
+  type AskFailure,
+  type ExitReason,
+  errorReason,
+  type Placement,
+  UsageError,
+} from '../actors/index.ts'
+import type { ActorCell } from './cell.ts'
+import type { Cluster, RemoteSpawn } from './cluster.ts'
+import { Definitions } from './definitions.ts'
+import { frame, relationKinds, signalKinds } from './frames.ts'
+import type { LoadTable } from './load-table.ts'
+import type { Ref } from './ref.ts'
+import type { RegistryObserver } from './registry.ts'
+import type { ThreadRuntime } from './thread-runtime.ts'
+import type { Placer } from './topology.ts'
+import { Codec, framesPerTurn, Inbox, type InboxHalf, Outbox, type OutboxHalf } from './transport/index.ts'
+
+/** This thread's ends of its two links with another one. */
+export interface PeerHalves {
+  readonly thread: number
+  readonly outbox: OutboxHalf
+  readonly inbox: InboxHalf
+}
+
+export interface PeersOptions {
+  readonly runtime: ThreadRuntime
+  readonly doorbell: SharedArrayBuffer
+  readonly load: LoadTable
+  readonly placer: Placer
+  readonly slot: number
+  /** Look for values that cannot be sent before they are turned into something else. */
+  readonly checkMessages: boolean
+  readonly spinUs: number
+}
+
+/** Starts that may wait for a thread that is not connected yet; more would mean that it never will be. */
+const maxWaiting = 100_000
+
+class Peer {
+  outbox: Outbox | undefined
+  sockets: MessagePort | undefined
+  /** Frames that wait for room, or for the link. */
+  readonly waiting: (readonly unknown[])[] = []
+}
+
+export class Peers implements Cluster, RegistryObserver {
+  readonly #runtime: ThreadRuntime
+  readonly #codec: Codec
+  readonly #inbox: Inbox
+  readonly #load: LoadTable
+  readonly #placer: Placer
+  readonly #slot: number
+  readonly #definitions = new Definitions()
+  readonly #peers = new Map<number, Peer>()
+  /** Highest thread number connected so far: a higher one is a thread we have not been told of yet. */
+  #newest = 0
+  /** Sockets and starts that wait for each other. */
+  readonly #sockets = new Map<number, Socket>()
+  readonly #awaiting = new Map<number, ActorCell>()
+  #pumping = false
+  #closed = false
+  #warned = false
+  /** Whether accepted sockets can be moved to other threads. */
+  movesSockets = false
+  /** Frames sent to nobody, for statistics. */
+  dropped = 0
+
+  constructor(options: PeersOptions) {
+    this.#runtime = options.runtime
+    this.#load = options.load
+    this.#placer = options.placer
+    this.#slot = options.slot
+    const { runtime } = options
+    this.#codec = new Codec({
+      check: options.checkMessages,
+      hooks: {
+        reviveRef: (thread, id) => runtime.refOf(id, thread),
+        reviveDefinition: (module, name) => this.#definitions.revive(module, name),
+      },
+    })
+    this.#inbox = new Inbox({
+      doorbell: options.doorbell,
+      codec: this.#codec,
+      spinUs: options.spinUs,
+      beforeSpin: () => this.#flush(),
+      onReady: () => this.#pump(),
+      onBadFrame: (error, from) =>
+        runtime.log.error({ event: 'runtime.bad-frame', from, error: String(error) }, 'frame was dropped'),
+    })
+    runtime.cluster = this
+    runtime.registry.observer = this
+    this.#inbox.sleep()
+  }
+
+  // --- Threads that come and go
+
+  connect(halves: PeerHalves, sockets?: MessagePort): void {
+    const peer = this.#peer(halves.thread)
+    this.#newest = Math.max(this.#newest, halves.thread)
+    peer.outbox = new Outbox(halves.outbox, { codec: this.#codec })
+    peer.sockets = sockets
+    sockets?.on('message', ({ id, socket }: { id: number; socket: Socket }) =>
+      this.#socketArrived(id, socket),
+    )
+    this.#inbox.add(halves.thread, halves.inbox)
+    if (peer.waiting.length > 0) this.#resume(peer)
+  }
+
+  #peer(thread: number): Peer {
+    let peer = this.#peers.get(thread)
+    if (peer === undefined) {
+      peer = new Peer()
+      this.#peers.set(thread, peer)
+    }
+    return peer
+  }
+
+  isAlive(thread: number): boolean {
+    return this.#peers.get(thread)?.outbox !== undefined || thread > this.#newest
+  }
+
+  /** The thread is dead: what it had sent is handled, then everything that waits for it is told. */
+  threadDown(thread: number, reason: ExitReason): void {
+    const peer = this.#peers.get(thread)
+    this.#newest = Math.max(this.#newest, thread)
+    this.#inbox.finish(thread, this.#handle)
+    this.#peers.delete(thread)
+    peer?.outbox?.close()
+    peer?.sockets?.close()
+    this.#runtime.threadDown(thread, reason)
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#inbox.close()
+    for (const peer of this.#peers.values()) {
+      peer.outbox?.close()
+      peer.sockets?.close()
+    }
+    this.#peers.clear()
+    for (const socket of this.#sockets.values()) socket.destroy()
+    this.#sockets.clear()
+  }
+
+  // --- Out
+
+  place(placement: Placement, socket: Socket | undefined): number {
+    const thread = this.#placer.place(placement)
+    const here = this.#runtime.thread
+    if (thread === here) return here
+    if (!this.isAlive(thread)) throw new UsageError(`thread ${thread} has ended`, { thread })
+    if (socket === undefined) return thread
+    // Unix sockets cannot move; neither need those that are closed already.
+    if (socket.remoteFamily === undefined) return here
+    if (this.movesSockets && this.#peers.get(thread)?.sockets !== undefined) return thread
+    this.#warnOfSockets()
+    return here
+  }
+
+  #warnOfSockets(): void {
+    if (this.#warned) return
+    this.#warned = true
+    this.#runtime.log.warn(
+      { event: 'runtime.sockets-stay', thread: this.#runtime.thread },
+      'sockets cannot be moved from this thread: their actors stay here',
+    )
+  }
+
+  count(delta: 1 | -1): void {
+    if (delta === 1) this.#load.actorStarted(this.#slot)
+    else this.#load.actorEnded(this.#slot)
+  }
+
+  message(to: Ref, type: string, body: readonly unknown[]): boolean {
+    return this.#offer(to.thread, [to.id, 0, type, 0, ...body])
+  }
+
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[]): boolean {
+    return this.#offer(to.thread, [to.id, 0, type, ask, ...body])
+  }
+
+  answer(thread: number, ask: number, value: unknown): void {
+    try {
+      this.#post(thread, [ask, 0, frame.answer, 0, value])
+    } catch (error) {
+      const reason = errorReason(error)
+      this.#runtime.log.error({ event: 'runtime.bad-reply', error: reason.message }, 'reply cannot be sent')
+      this.refuse(thread, ask, 'down', 'its reply cannot be sent', reason)
+    }
+  }
+
+  refuse(
+    thread: number,
+    ask: number,
+    failure: AskFailure,
+    why: string,
+    reason: ExitReason | undefined,
+  ): void {
+    this.#post(thread, [ask, 0, frame.refuse, 0, failure, why, reason])
+  }
+
+  spawn(thread: number, spawn: RemoteSpawn): void {
+    const { id, definition, args, parent, link, childId, restarts, registerAs, socket, report } = spawn
+    const rest = [parent, link, childId, restarts, registerAs, socket !== undefined, report]
+    const slot = this.#placer.slot(thread)
+    this.#post(thread, [id, 0, frame.spawn, slot === undefined ? 0 : 1, definition, args, ...rest])
+    if (slot !== undefined) this.#load.actorStarted(slot)
+    if (socket === undefined) return
+    try {
+      this.#peers.get(thread)?.sockets?.postMessage({ id, socket }, [socket as unknown as MessagePort])
+    } catch (error) {
+      // It closed in this very moment: the actor over there waits for it in vain.
+      socket.destroy()
+      this.#post(thread, [id, 0, frame.kill, 0, errorReason(error)])
+    }
+  }
+
+  started(parent: Ref, child: Ref, reason: ExitReason | undefined): void {
+    this.#post(parent.thread, [parent.id, child.id, frame.started, 0, reason])
+  }
+
+  signal(
+    to: Ref,
+    kind: (typeof signalKinds)[number],
+    from: Ref | undefined,
+    reason: ExitReason,
+    monitor: number,
+  ): void {
+    const code = frame.exit + signalKinds.indexOf(kind)
+    this.#post(to.thread, [to.id, from?.id ?? 0, code, monitor, reason])
+  }
+
+  relate(to: Ref, what: (typeof relationKinds)[number], from: Ref, monitor: number): void {
+    const code = frame.relateLink + relationKinds.indexOf(what)
+    this.#post(to.thread, [to.id, from.id, code, monitor])
+  }
+
+  // Main is the one who knows all names: the others tell main, and main tells everyone else.
+
+  registered(name: string, ref: Ref, replaces: number): void {
+    this.#tellNames([0, ref.id, frame.name, ref.thread, name, replaces])
+  }
+
+  unregistered(name: string, ref: Ref): void {
+    this.#tellNames([0, ref.id, frame.noName, ref.thread, name])
+  }
+
+  #tellNames(names: readonly unknown[], except = -1): void {
+    if (this.#runtime.thread !== 0) this.#post(0, names)
+    else for (const thread of this.#peers.keys()) if (thread !== except) this.#post(thread, names)
+  }
+
+  /** All names, for a thread that is new. */
+  introduce(thread: number): void {
+    for (const [name, ref] of this.#runtime.registry.entries()) {
+      this.#post(thread, [0, ref.id, frame.name, ref.thread, name, 0])
+    }
+  }
+
+  #offer(thread: number, message: readonly unknown[]): boolean {
+    const peer = this.#peers.get(thread)
+    if (peer?.outbox !== undefined && peer.waiting.length === 0) return peer.outbox.send(message)
+    if (peer?.outbox !== undefined || !this.isAlive(thread)) return false
+    // Not connected yet: a few may wait, order kept.
+    const waiting = this.#peer(thread).waiting
+    if (waiting.length >= maxWaiting) return false
+    waiting.push(message)
+    return true
+  }
+
+  #post(thread: number, message: readonly unknown[]): void {
+    if (!this.isAlive(thread)) {
+      this.dropped++
+      return
+    }
+    const peer = this.#peer(thread)
+    if (peer.waiting.length === 0 && peer.outbox?.send(message) === true) return
+    if (peer.outbox?.isClosed === true) return
+    // A frame that cannot be encoded has to be refused now, while there is someone to tell.
+    if (peer.waiting.length > 0 || peer.outbox === undefined) this.#codec.encode(message)
+    peer.waiting.push(message)
+    if (peer.waiting.length === 1 && peer.outbox !== undefined) peer.outbox.whenRoom(() => this.#resume(peer))
+  }
+
+  #resume(peer: Peer): void {
+    const { outbox, waiting } = peer
+    if (outbox === undefined) return
+    let sent = 0
+    while (sent < waiting.length && !outbox.isClosed && outbox.send(waiting[sent]!)) sent++
+    waiting.splice(0, sent)
+    if (waiting.length > 0 && !outbox.isClosed) outbox.whenRoom(() => this.#resume(peer))
+  }
+
+  #flush(): void {
+    for (const peer of this.#peers.values()) peer.outbox?.flush()
+  }
+
+  // --- In
+
+  readonly #pump = (): void => {
+    if (this.#pumping || this.#closed) return
+    this.#pumping = true
+    let again = true
+    try {
+      again = this.#inbox.drain(framesPerTurn, this.#handle) === framesPerTurn || !this.#inbox.sleep()
+    } finally {
+      this.#pumping = false
+      if (again) setImmediate(this.#pump)
+    }
+    // At once, and not a turn of the event loop later.
+    this.#runtime.scheduler.runNow()
+  }
+
+  readonly #handle = (message: unknown[], from: number): void => {
+    const to = message[0] as number
+    const type = message[2] as string | number
+    const seq = message[3] as number
+    if (typeof type === 'string') {
+      message.splice(0, 4)
+      this.#runtime.deliver(to, from, seq, type, message)
+      return
+    }
+    this.#handleControl(type, to, message[1] as number, seq, message, from)
+  }
+
+  #handleControl(
+    type: number,
+    to: number,
+    sender: number,
+    seq: number,
+    message: unknown[],
+    from: number,
+  ): void {
+    const runtime = this.#runtime
+    switch (type) {
+      case frame.answer:
+        runtime.askOf(from, to)?.answer(message[4])
+        return
+      case frame.refuse:
+        runtime
+          .askOf(from, to)
+          ?.refuse(message[4] as AskFailure, message[5] as string, message[6] as ExitReason | undefined)
+        return
+      case frame.spawn:
+        this.#startFor(to, message)
+        return
+      case frame.started:
+        runtime.childStarted(from, sender, message[4] as ExitReason | undefined)
+        return
+      case frame.exit:
+      case frame.link:
+      case frame.down:
+      case frame.kill: {
+        const kind = signalKinds[type - frame.exit]!
+        runtime.arrive(to, kind, runtime.refOf(sender, from), message[4] as ExitReason, seq)
+        return
+      }
+      case frame.relateLink:
+      case frame.relateUnlink:
+      case frame.relateWatch:
+      case frame.relateUnwatch:
+        runtime.relateTo(to, relationKinds[type - frame.relateLink]!, runtime.refOf(sender, from), seq)
+        return
+      case frame.name:
+        this.#learnName(from, runtime.refOf(sender, seq), message)
+        return
+      case frame.noName:
+        if (runtime.registry.forget(message[4] as string, sender) && runtime.thread === 0) {
+          this.#tellNames(message, from)
+        }
+        return
+      case frame.conflict:
+        runtime.cell(to)?.crash(new Error(`name '${String(message[4])}' is taken`))
+    }
+  }
+
+  #learnName(from: number, ref: Ref, message: unknown[]): void {
+    const learned = this.#runtime.registry.learn(message[4] as string, ref, message[5] as number)
+    if (this.#runtime.thread !== 0) return
+    if (learned) this.#tellNames(message, from)
+    // Two threads gave the same name at the same moment: main's word counts.
+    else if (ref.thread === 0) this.#runtime.cell(ref.id)?.crash(new Error(`name '${message[4]}' is taken`))
+    else this.#post(ref.thread, [ref.id, 0, frame.conflict, 0, message[4]])
+  }
+
+  #startFor(id: number, message: unknown[]): void {
+    const start: RemoteSpawn = {
+      id,
+      definition: message[4] as AnyActorDefinition,
+      args: message[5],
+      parent: message[6] as Ref | undefined,
+      link: message[7] as boolean,
+      childId: message[8] as string | undefined,
+      restarts: message[9] as number,
+      registerAs: message[10] as string | undefined,
+      socket: undefined,
+      report: message[12] as boolean,
+    }
+    // Otherwise the spawner could not know our slot, and has not counted it.
+    if (message[3] === 0) this.count(1)
+    if (message[11] !== true) {
+      this.#runtime.spawnFor(start, false)
+      return
+    }
+    const socket = this.#sockets.get(id)
+    this.#sockets.delete(id)
+    // There at once in any case, since messages may follow; its `init` waits for the socket.
+    const cell = this.#runtime.spawnFor({ ...start, socket }, socket === undefined)
+    if (socket === undefined) this.#awaiting.set(id, cell)
+  }
+
+  #socketArrived(id: number, socket: Socket): void {
+    const cell = this.#awaiting.get(id)
+    this.#awaiting.delete(id)
+    if (cell === undefined) this.#sockets.set(id, socket)
+    else cell.giveSocket(socket)
+  }
+}
