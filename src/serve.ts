@@ -37,6 +37,8 @@ export interface ServeOptions {
   readonly onStopRequest?: (now: boolean) => void
   /** Somebody asked over the control socket for a reload. Answers with the new configuration. */
   readonly readConfig?: () => Promise<Config>
+  /** Every listener listens; called once, just before the `ready` line. */
+  readonly onListening?: (listeners: readonly ListenerInfo[]) => void
 }
 
 /** A running mail system. */
@@ -62,6 +64,7 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
   const mail = new MailSystem(config, options)
   await mail.start()
   const listeners = await mail.listeners()
+  options.onListening?.(listeners)
   options.log.info({ event: 'ready', listeners, durationMs: Date.now() - mail.startedAt }, 'ready')
   return {
     listeners,

@@ -1,7 +1,7 @@
 /** The very first start without any configuration: a user to try things with, and mail for it. */
 import { randomInt } from 'node:crypto'
 import { existsSync, rmSync } from 'node:fs'
-import { userPaths } from '../auth/user-name.ts'
+import { type UserPaths, userPaths } from '../auth/user-name.ts'
 import type { LoadedConfig } from '../config/loader.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
@@ -29,24 +29,30 @@ export class FirstRun {
     this.#password = password
   }
 
-  /** Makes the user `demo`. */
-  static async begin(loaded: LoadedConfig): Promise<FirstRun> {
+  /** Makes the user `demo` and puts a welcome message into the mailbox. */
+  static async begin(loaded: LoadedConfig, now: Date): Promise<FirstRun> {
     const password = Array.from({ length: passwordLength }, () => letters[randomInt(letters.length)]).join('')
     await addUser(loaded.config, user, { scheme: 'ARGON2ID', password: () => password })
-    return new FirstRun(loaded, password)
+    const firstRun = new FirstRun(loaded, password)
+    await firstRun.#welcome(now)
+    return firstRun
   }
 
   /** The service could not start and the password was never shown: the next start is the first one again. */
   undo(): void {
     rmSync(this.#config.auth.passwd_file, { force: true })
+    rmSync(this.#paths.home, { recursive: true, force: true })
   }
 
-  /** Puts the welcome message into the mailbox of `demo`. */
-  async welcome(now: Date): Promise<void> {
-    const { hostname, data_dir: dataDir, mail } = this.#config
-    const { maildir } = userPaths(user, '', { dataDir, mailPath: mail.path })
+  get #paths(): UserPaths {
+    const { data_dir: dataDir, mail } = this.#config
+    return userPaths(user, '', { dataDir, mailPath: mail.path })
+  }
+
+  async #welcome(now: Date): Promise<void> {
+    const { hostname, mail } = this.#config
     await deliver(
-      maildir,
+      this.#paths.maildir,
       { bytes: Buffer.from(welcomeMail(hostname, now)) },
       { hostname, saveCrlf: mail.save_crlf, fsync: mail.fsync !== 'never' },
     )

@@ -72,17 +72,16 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
   const running = new RunningService(log, readConfig)
   let firstRun: FirstRun | undefined
   try {
-    firstRun = isFirst ? await FirstRun.begin(loaded) : undefined
+    firstRun = isFirst ? await FirstRun.begin(loaded, new Date()) : undefined
     const service = await serve(config, {
       log,
       onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
       readConfig: async () => readConfig(),
+      onListening: (listeners) => {
+        if (firstRun !== undefined) writeOut(firstRun.text(listeners))
+        firstRun = undefined
+      },
     })
-    if (firstRun !== undefined) {
-      await firstRun.welcome(new Date())
-      writeOut(firstRun.text(service.listeners))
-      firstRun = undefined
-    }
     return await running.untilEnd(service)
   } catch (error) {
     firstRun?.undo()
