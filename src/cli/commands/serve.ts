@@ -7,7 +7,6 @@ import { claimDataDir } from '../data-dir.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { FirstRun, isFirstRun } from '../first-run.ts'
 import { tableText } from '../format.ts'
-import { openLog, writeOut } from '../log.ts'
 import {
   type ConfigOptions,
   configFailure,
@@ -65,7 +64,10 @@ function reread(terminal: Terminal, options: ConfigOptions): Config {
 async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => Config): Promise<number> {
   const { config } = loaded
   // Loaded here: the other commands need none of it, and start ten times faster without.
-  const { serve } = await import('../../serve.ts')
+  const [{ serve }, { openLog, writeOut }] = await Promise.all([
+    import('../../serve.ts'),
+    import('../log.ts'),
+  ])
   const lock = claimDataDir(config.data_dir)
   const isFirst = isFirstRun(loaded)
   const log = openLog(config, terminal.isTerminal)
