@@ -259,17 +259,15 @@ describe('sockets', () => {
     expect(replies).toEqual(replies.map(() => `${poolThread} hello`))
     await until(async () => (await sessions.ask('countChildren')).active === 0)
     const last = connect(port, '127.0.0.1', () => last.write('x'))
-    const heard = new Promise<string>((resolve) => {
-      let all = ''
-      last.on('data', (data) => {
-        all += data
-      })
-      last.on('close', () => resolve(all))
+    let all = ''
+    const closed = new Promise((resolve) => last.on('close', resolve))
+    last.on('data', (data) => {
+      all += data
     })
-    await until(async () => (await sessions.ask('countChildren')).active === 1)
-    await new Promise((resolve) => last.once('data', resolve))
+    await until(() => all !== '')
     await system.stop()
-    expect(await heard).toBe(`${poolThread} xbye\n`)
+    await closed
+    expect(all).toBe(`${poolThread} xbye\n`)
     server.close()
   })
 })
