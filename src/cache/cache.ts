@@ -30,6 +30,8 @@ class ConnectionCache {
   readonly #ttlLimit: number
   readonly #reportEvery: number
   readonly #table: CacheTable<Held>
+  /** Keepers that live, by actor id: a last message of one that died saves nothing. */
+  readonly #keepers = new Set<number>()
   /** One timer for all: when it rings, and its id. */
   #timerAt = Number.POSITIVE_INFINITY
   #timer = 0
@@ -46,12 +48,12 @@ class ConnectionCache {
   }
 
   startKeeper(keeper: AnyActorDefinition, nextTo: AnyRef): void {
-    this.#context.spawnLink(keeper as never, undefined, { placement: { nextTo } })
+    this.#keepers.add(this.#context.spawnLink(keeper as never, undefined, { placement: { nextTo } }).id)
   }
 
   save(idle: IdleConnection): void {
     const ttlMs = Math.min(idle.ttlMs, this.#ttlLimit)
-    if (!(ttlMs > 0)) {
+    if (!(ttlMs > 0) || !this.#keepers.has(idle.keeper.id)) {
       idle.keeper.tell('close', idle.connection)
       return
     }
@@ -107,6 +109,7 @@ class ConnectionCache {
 
   handleExit(ref: AnyRef): void {
     // A keeper crashed, or its thread is gone: the sockets are closed already.
+    this.#keepers.delete(ref.id)
     for (const entry of [...this.#table.entries()]) {
       if (entry.handle.keeper.id === ref.id) this.#table.remove(entry.key)
     }

@@ -71,7 +71,9 @@ export class ContentEncoder {
     while (input.length - start > this.#limit) {
       // The LF of a line of legal length is at most here, after the CR.
       const lf = input.lastIndexOf(LF, start + this.#limit + 1)
-      if (lf < Math.max(start, 0)) return start + this.#limit < input.length
+      if (lf < Math.max(start, 0)) return true
+      // Without a CR the octet before it belongs to the line.
+      if (lf === start + this.#limit + 1 && input[lf - 1] !== CR) return true
       start = lf + 1
     }
     return false
