@@ -18,6 +18,7 @@ import {
   UsageError,
 } from '../actors/index.ts'
 import { type ActiveMail, type ActiveRecipient, ActiveSet } from './active.ts'
+import { Admission } from './admission.ts'
 import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
 import { Committer, type StoredPending, temporary } from './committer.ts'
 import { ContentFolder } from './content.ts'
@@ -28,31 +29,29 @@ import type {
   QueueContract,
   QueueCounts,
   QueueListing,
-  RecipientResult,
 } from './contract.ts'
 import { setAside } from './database.ts'
 import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
 import { logChange, logDeliveries } from './delivery-log.ts'
 import { Dispatcher, type Running } from './dispatcher.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
-import { type ListingSources, listMail, listPage } from './listing.ts'
 import { localDelivery } from './local-delivery.ts'
+import { MailCounts } from './mail-counts.ts'
+import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
 import type { MailChange, WriteContext } from './results.ts'
-import { Room } from './room.ts'
-import { isUnroutable, Router } from './routing.ts'
+import { malformed, Room } from './room.ts'
 import { Scheduler } from './scheduler.ts'
 import {
   activeLimits,
   cacheSettings,
   noticeSettings,
   type QueueSources,
-  routingSettings,
   schedulerSettings,
 } from './settings.ts'
-import { Site } from './site.ts'
-import { type MailState, QueueStore, type StoredMail } from './store.ts'
+import { Site, suspended } from './site.ts'
+import { QueueStore, type StoredMail } from './store.ts'
 
 export interface QueueArgs {
   /** The delivery actor of the transports `smtp` and `lmtp`. */
@@ -63,11 +62,6 @@ export interface QueueArgs {
   readonly directory?: string
   /** Most pages of the database; for tests of a full disk. */
   readonly maxPages?: number
-}
-
-/** What the queue decides about a recipient without a delivery. */
-interface OwnResult extends Pick<RecipientResult, 'status' | 'dsn' | 'reply'> {
-  readonly site: string
 }
 
 /** With the messages the queue manager sends to itself. */
@@ -90,8 +84,6 @@ const retryMs = 1_000
 const orphanMs = 3_600_000
 /** Recipients brought forward in one turn by a flush. */
 const flushBatch = 2_000
-/** Mails one request may name. */
-const idsPerRequest = 10_000
 
 export class QueueManager {
   readonly #context: ActorContext<QueueManagerContract>
@@ -102,18 +94,17 @@ export class QueueManager {
   readonly #room: Room
   readonly #active: ActiveSet
   readonly #refill: Refill
-  readonly #router: Router
+  readonly #admission: Admission
   readonly #scheduler: Scheduler
   readonly #dispatcher: Dispatcher
   readonly #committer = new Committer()
   readonly #writeContext: WriteContext
-  /** Mails in the database by state. */
-  readonly #states: Record<MailState, number>
+  readonly #states: MailCounts
+  readonly #operators: Operators
   #commitAsked = false
   #refillAsked = false
   #refillTimer: number | undefined
   #ticking = false
-  #ignoresDeferTransports = false
   /** Those who wait for the last delivery; undefined: nobody asked for a stop. */
   #draining: Deferred<void>[] | undefined
 
@@ -130,7 +121,7 @@ export class QueueManager {
     })
     this.#folder = new ContentFolder(this.#directory)
     this.#room = new Room(this.#directory)
-    this.#states = this.#store.countStates()
+    this.#states = new MailCounts(this.#store.countStates())
     this.#active = new ActiveSet(this.#store, this.#folder, activeLimits(config))
     this.#refill = new Refill(this.#store, this.#active, {
       admit: (mail, recipient) => this.#admit(mail, recipient),
@@ -141,16 +132,23 @@ export class QueueManager {
         this.#store.removeRecipient(id)
       },
     })
-    this.#router = new Router(routingSettings(config))
     this.#scheduler = new Scheduler(schedulerSettings(config))
-    this.#dispatcher = new Dispatcher(
-      context as unknown as ActorContext,
-      new Map([
-        ['smtp', args.delivery],
-        ['lmtp', args.delivery],
-        ['local', args.local ?? localDelivery],
-      ]),
-    )
+    const transports = new Map([
+      ['smtp', args.delivery],
+      ['lmtp', args.delivery],
+      ['local', args.local ?? localDelivery],
+    ])
+    this.#dispatcher = new Dispatcher(context as unknown as ActorContext, transports)
+    this.#admission = new Admission(config, this.#scheduler, new Set(transports.keys()))
+    this.#operators = new Operators({
+      store: this.#store,
+      folder: this.#folder,
+      active: this.#active,
+      counts: this.#states,
+      log: context.log,
+      destination: (address) => this.#admission.destination(address),
+      forget: (mail) => this.#forget(mail),
+    })
     this.#writeContext = {
       store: this.#store,
       settings: noticeSettings(config),
@@ -172,9 +170,7 @@ export class QueueManager {
   enqueue(mail: NewMail): EnqueueResult | Deferred<EnqueueResult> {
     const wrong = malformed(mail)
     if (wrong !== undefined) return { status: 'refused', temporary: false, dsn: '5.3.0', reason: wrong }
-    const { states } = { states: this.#states }
-    const mails =
-      states.active + states.deferred + states.hold + states.corrupt + this.#committer.pendingMails
+    const mails = this.#states.total + this.#committer.pendingMails
     const full = this.#room.refusal(mails, this.#config.queue, this.#context.clock.monotonic())
     if (full !== undefined) return temporary(full)
     const { content } = mail
@@ -242,7 +238,7 @@ export class QueueManager {
   }
 
   #arrived(mail: NewMail, id: number, file: string | undefined): void {
-    this.#states.active += 1
+    this.#states.add('active')
     const { envelope, content } = mail
     const { recipients } = envelope
     if (this.#refill.hasBacklog || this.#active.room < recipients.length) {
@@ -291,11 +287,10 @@ export class QueueManager {
     const { stored } = mail
     this.#active.removeMail(mail)
     if (end === 'removed') {
-      this.#states[change.state] -= 1
+      this.#states.take(change.state)
       if (stored.file !== undefined) this.#folder.remove(stored.file)
     } else if (end === 'deferred' && stored.state !== 'deferred') {
-      this.#states[stored.state] -= 1
-      this.#states.deferred += 1
+      this.#states.move(stored.state, 'deferred')
     } else if (end === 'reload') this.#refill.rewindArrived()
     this.#askRefill()
   }
@@ -306,7 +301,7 @@ export class QueueManager {
     this.#refillAsked = false
     if (this.#refill.step(this.#now)) this.#askRefill()
     else {
-      this.#ignoresDeferTransports = false
+      this.#admission.ignoresDeferTransports = false
       this.#wakeForDue()
     }
     this.#pump()
@@ -332,35 +327,9 @@ export class QueueManager {
 
   /** A recipient in memory finds its site, or its end. */
   #admit(mail: ActiveMail, recipient: ActiveRecipient): void {
-    const found = this.#siteOf(recipient)
+    const found = this.#admission.find(recipient.address, this.#now)
     if (found instanceof Site) this.#scheduler.add(found, mail, recipient)
     else this.#settle(ownAttempt(mail, [recipient], found.site, found, this.#now))
-  }
-
-  #siteOf({ address }: ActiveRecipient): Site | OwnResult {
-    const { hostname, dsn, queue } = this.#config
-    if (address === `${dsn.double_bounce_sender}@${hostname}`) {
-      return { site: '', status: 'sent', dsn: '2.0.0', reply: 'notices about notices are dropped' }
-    }
-    const route = this.#router.route(address)
-    if (isUnroutable(route)) return { site: '', status: 'bounced', dsn: route.dsn, reply: route.reason }
-    const { transport } = route
-    const key = `${transport}:${route.nexthop}`
-    if (!this.#dispatcher.has(transport)) {
-      return { site: key, status: 'deferred', dsn: '4.3.5', reply: `there is no transport ${transport}` }
-    }
-    if (!this.#ignoresDeferTransports && queue.defer_transports.includes(transport)) {
-      return {
-        site: key,
-        status: 'deferred',
-        dsn: '4.3.2',
-        reply: `mail by ${transport} waits until it is asked for`,
-      }
-    }
-    const site = this.#scheduler.site(route, address)
-    const trouble = site.troubleAt(this.#now)
-    if (trouble === undefined) return site
-    return { site: key, status: 'deferred', dsn: trouble.dsn, reply: suspended(site, trouble.reason) }
   }
 
   #settle(attempt: Attempt): void {
@@ -470,7 +439,7 @@ export class QueueManager {
       { event: 'mail.corrupt', queueId: stored.queueId },
       'the content of a mail is missing: it is kept as corrupt',
     )
-    this.#withdraw(stored, 'corrupt')
+    this.#operators.park(stored, 'corrupt')
   }
 
   // --- Looking after
@@ -508,30 +477,19 @@ export class QueueManager {
   // --- Operators
 
   list(after: string, limit: number): readonly QueueListing[] {
-    return listPage(after, limit, this.#listing)
+    return this.#operators.list(after, limit)
   }
 
   show(queueId: string): QueueListing | null {
-    const mail = this.#store.mailByQueueId(queueId)
-    return mail === undefined ? null : listMail(mail, this.#listing)
+    return this.#operators.show(queueId)
   }
 
   content(queueId: string, limit: number): Uint8Array | null {
-    const mail = this.#store.mailByQueueId(queueId)
-    return mail === undefined ? null : (this.#active.beginning(mail, Math.max(0, limit)) ?? null)
+    return this.#operators.content(queueId, limit)
   }
 
   counts(): QueueCounts {
-    const { active, deferred, hold, corrupt } = this.#states
-    const inMemory = this.#active.size
-    const deferredInMemory = this.#active.deferred
-    return {
-      incoming: Math.max(0, active - (inMemory - deferredInMemory)),
-      active: inMemory,
-      deferred: Math.max(0, deferred - deferredInMemory),
-      hold,
-      corrupt,
-    }
+    return this.#states.counts(this.#active)
   }
 
   flush(site: string): number {
@@ -539,7 +497,7 @@ export class QueueManager {
     for (const known of this.#scheduler.sites.values()) {
       if (wanted === '' || known.key === wanted || known.nexthop === wanted) known.revive()
     }
-    this.#ignoresDeferTransports = true
+    this.#admission.ignoresDeferTransports = true
     const waiting = this.#store.countWaiting(this.#now, wanted)
     this.bringForward(wanted)
     return waiting
@@ -554,42 +512,18 @@ export class QueueManager {
   }
 
   remove(queueIds: readonly string[]): readonly string[] {
-    const mails = this.#find(queueIds)
-    this.#store.transaction(() => {
-      for (const mail of mails) this.#store.removeMail(mail)
-    })
-    for (const mail of mails) {
-      this.#states[mail.state] -= 1
-      this.#forget(mail)
-      if (mail.file !== undefined) this.#folder.remove(mail.file)
-      this.#context.log.info({ event: 'mail.removed', queueId: mail.queueId, by: 'operator' }, 'mail removed')
-    }
-    this.#askRefill()
-    return mails.map(({ queueId }) => queueId)
+    return this.#operators.remove(queueIds)
   }
 
   hold(queueIds: readonly string[]): readonly string[] {
-    const mails = this.#find(queueIds).filter(({ state }) => state !== 'corrupt')
-    for (const mail of mails) if (mail.state !== 'hold') this.#withdraw(mail, 'hold')
-    return mails.map(({ queueId }) => queueId)
+    return this.#operators.hold(queueIds)
   }
 
   release(queueIds: readonly string[]): readonly string[] {
-    const mails = this.#find(queueIds).filter(({ state }) => state === 'hold' || state === 'corrupt')
-    const now = this.#now
-    this.#store.transaction(() => {
-      for (const mail of mails) {
-        this.#store.setState(mail, 'deferred')
-        this.#store.setDue(mail, now)
-      }
-    })
-    for (const mail of mails) {
-      this.#states[mail.state] -= 1
-      this.#states.deferred += 1
-    }
+    const released = this.#operators.release(queueIds, this.#now)
     this.#refill.rewind()
     this.#askRefill()
-    return mails.map(({ queueId }) => queueId)
+    return released
   }
 
   drain(): Deferred<void> {
@@ -604,37 +538,14 @@ export class QueueManager {
     for (const answer of this.#draining.splice(0)) answer.resolve()
   }
 
-  get #listing(): ListingSources {
-    return {
-      store: this.#store,
-      active: this.#active,
-      destination: (address) => {
-        const route = this.#router.route(address)
-        return isUnroutable(route) ? '' : `${route.transport}:${route.nexthop}`
-      },
-    }
-  }
-
-  #find(queueIds: readonly string[]): readonly StoredMail[] {
-    const ids = new Set(queueIds.slice(0, idsPerRequest))
-    return [...ids].flatMap((queueId) => this.#store.mailByQueueId(queueId) ?? [])
-  }
-
-  /** Parks a mail; deliveries of it that run are let finish. */
-  #withdraw(mail: StoredMail, state: 'hold' | 'corrupt'): void {
-    this.#store.transaction(() => this.#store.setState(mail, state))
-    this.#states[mail.state] -= 1
-    this.#states[state] += 1
-    this.#forget(mail)
-    this.#askRefill()
-  }
-
   /** Takes a mail out of memory; its results still count. */
   #forget(mail: StoredMail): void {
     const active = this.#active.mail(mail.id)
     if (active === undefined) return
     active.withdrawn = true
     this.#active.forget(active, this.#dispatcher.recipientsOf(active))
+    // There is room for others now.
+    this.#askRefill()
   }
 
   terminate(): void {
@@ -642,18 +553,6 @@ export class QueueManager {
     if (!this.#committer.isEmpty) this.commit()
     this.#store.close()
   }
-}
-
-const suspended = (site: Site, reason: string): string =>
-  `deliveries to ${site.nexthop} are suspended for now: ${reason}`
-
-/** What is wrong with a mail that no caller should send; undefined: nothing. */
-function malformed({ queueId, envelope, content }: NewMail): string | undefined {
-  if (!/^[0-9A-Za-z]{1,64}$/.test(queueId)) return 'the queue id is malformed'
-  if (envelope.recipients.length === 0) return 'no recipients'
-  if (typeof envelope.sender !== 'string') return 'no sender'
-  if (!envelope.recipients.every(({ address }) => typeof address === 'string')) return 'malformed recipient'
-  return 'bytes' in content && !(content.bytes instanceof Uint8Array) ? 'malformed content' : undefined
 }
 
 /** The queue manager. Its tree: `deliveries` first, then this, on the storage thread. */

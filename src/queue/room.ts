@@ -1,5 +1,6 @@
-/** Whether the queue takes new mail: a limit on mails, and space that must stay free on the disk. */
+/** Whether the queue takes a new mail: its form, a limit on mails, and space that must stay free on the disk. */
 import { statfsSync } from 'node:fs'
+import type { NewMail } from './contract.ts'
 
 /** How long a look at the file system counts: looking costs as much as storing a mail. */
 const validMs = 500
@@ -28,4 +29,13 @@ export class Room {
     }
     return this.#free < limits.minfree ? 'not enough free space for the mail queue' : undefined
   }
+}
+
+/** What is wrong with a mail that no caller should send; undefined: nothing. */
+export function malformed({ queueId, envelope, content }: NewMail): string | undefined {
+  if (!/^[0-9A-Za-z]{1,64}$/.test(queueId)) return 'the queue id is malformed'
+  if (envelope.recipients.length === 0) return 'no recipients'
+  if (typeof envelope.sender !== 'string') return 'no sender'
+  if (!envelope.recipients.every(({ address }) => typeof address === 'string')) return 'malformed recipient'
+  return 'bytes' in content && !(content.bytes instanceof Uint8Array) ? 'malformed content' : undefined
 }

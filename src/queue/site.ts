@@ -144,3 +144,7 @@ export class Site {
     return { load: this.#load, store: this.#store }
   }
 }
+
+/** Why mail to a dead site waits, for the log and the sender. */
+export const suspended = (site: Site, reason: string): string =>
+  `deliveries to ${site.nexthop} are suspended for now: ${reason}`

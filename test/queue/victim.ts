@@ -14,13 +14,25 @@ import { queueManager } from '../../src/queue/manager.ts'
 import { QueueIdSource } from '../../src/queue/queue-id.ts'
 import { ActorSystem } from '../../src/runtime/system.ts'
 
+/** Writes a line as one piece, also when the reader is behind. */
+function say(line: string): void {
+  for (;;) {
+    try {
+      writeSync(1, line)
+      return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+  }
+}
+
 /** Writes `D` and the id when a mail was delivered, before the queue hears of it. */
 const delivery = actor<AnyContract, DeliveryRequest>({
   name: 'victim-delivery',
   module: import.meta.url,
   init(context, request) {
     if (request.nexthop === 'done.test') {
-      writeSync(1, `D ${request.queueId}\n`)
+      say(`D ${request.queueId}\n`)
       context.whereis<QueueContract>('queue')?.tell('delivered', {
         queueId: request.queueId,
         results: request.recipients.map(({ id }) => ({
@@ -75,7 +87,7 @@ async function client(number: number): Promise<void> {
       client: { address: '127.0.0.1', port: 1, protocol: 'SMTP' },
       arrivedAt: Date.now(),
     })
-    if (result.status === 'queued') writeSync(1, `Q ${queueId}\n`)
+    if (result.status === 'queued') say(`Q ${queueId}\n`)
   }
 }
 
