@@ -25,8 +25,6 @@ export interface ActiveMail {
   bytes: Uint8Array | undefined
   /** Removed or put on hold: nothing more of it is started. */
   withdrawn: boolean
-  /** Recipients of this pass whose sender is to be told at its end; they are recorded in the store. */
-  readonly ended: Ended[]
   /** Recipients of this pass that wait; kept only while a delay warning may be due. */
   readonly delayed: Ended<Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay'>>[]
 }
@@ -89,7 +87,6 @@ export class ActiveSet {
       outstanding: 0,
       bytes: undefined,
       withdrawn: false,
-      ended: [],
       delayed: [],
     }
     if (bytes !== undefined && this.#octets + bytes.length <= this.#limits.content) {

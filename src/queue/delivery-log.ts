@@ -1,7 +1,8 @@
 /** The lines of the log that follow a mail: one per recipient and attempt, and one at its end. */
 import type { Logger } from '../actors/index.ts'
 import { deliveryDelays } from './delays.ts'
-import type { JudgedAttempt, MailChange } from './results.ts'
+import type { Notice } from './notices/compose.ts'
+import type { JudgedAttempt } from './results.ts'
 
 /** `delivery`, once per recipient. Recipients of one delivery share their times. */
 export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt): void {
@@ -32,20 +33,26 @@ export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt)
   }
 }
 
-/** `notice.queued` for each notice, and `mail.removed` when the mail is gone. */
-export function logChange(log: Logger, { mail, notices, end }: MailChange): void {
-  const { queueId } = mail.stored
-  for (const { notice } of notices) {
-    log.info(
-      {
-        event: 'notice.queued',
-        queueId,
-        noticeId: notice.mail.queueId,
-        kind: notice.kind,
-        to: notice.mail.envelope.recipients[0]?.address,
-      },
-      'notice queued',
-    )
-  }
-  if (end === 'removed') log.info({ event: 'mail.removed', queueId }, 'mail removed from the queue')
+/** `mail.accepted` for a notice, as for any mail, and `notice.queued`, which says what it is about. */
+export function logNotice(log: Logger, queueId: string, { kind, mail }: Notice): void {
+  const { envelope, content } = mail
+  const to = envelope.recipients[0]?.address
+  const octets = 'bytes' in content ? content.bytes.length : content.size
+  log.info(
+    {
+      event: 'mail.accepted',
+      queueId: mail.queueId,
+      from: envelope.sender,
+      recipients: [to],
+      octets,
+      client: 'local',
+    },
+    'mail accepted',
+  )
+  log.info({ event: 'notice.queued', queueId, noticeId: mail.queueId, kind, to }, 'notice queued')
+}
+
+/** `mail.removed`: the last recipient is done. */
+export function logRemoved(log: Logger, queueId: string): void {
+  log.info({ event: 'mail.removed', queueId }, 'mail removed from the queue')
 }

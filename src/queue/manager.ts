@@ -32,7 +32,7 @@ import type {
 } from './contract.ts'
 import { setAside } from './database.ts'
 import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
-import { logChange, logDeliveries } from './delivery-log.ts'
+import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { Dispatcher, type Running } from './dispatcher.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
 import { localDelivery } from './local-delivery.ts'
@@ -273,14 +273,16 @@ export class QueueManager {
 
   /** Results of a mail are on disk. */
   #changed(change: MailChange): void {
-    const { mail, done, ended, delayed, notices, end } = change
+    const { mail, done, delayed, notices, end } = change
     for (const id of done) this.#active.removeRecipient(mail, id)
     // It may have been released while its last delivery ran.
     if (mail.withdrawn) this.#refill.rewind()
-    logChange(this.#context.log, change)
-    for (const { notice, id } of notices) this.#arrived(notice.mail, id, undefined)
+    for (const { notice, id } of notices) {
+      logNotice(this.#context.log, mail.stored.queueId, notice)
+      this.#arrived(notice.mail, id, undefined)
+    }
+    if (end === 'removed') logRemoved(this.#context.log, mail.stored.queueId)
     if (end === 'more') {
-      mail.ended.push(...ended)
       mail.delayed.push(...delayed)
       return
     }
@@ -291,8 +293,8 @@ export class QueueManager {
       if (stored.file !== undefined) this.#folder.remove(stored.file)
     } else if (end === 'deferred' && stored.state !== 'deferred') {
       this.#states.move(stored.state, 'deferred')
-    } else if (end === 'reload') this.#refill.rewindArrived()
-    this.#askRefill()
+    }
+    if (end !== 'removed' || this.#refill.isWaiting) this.#askRefill()
   }
 
   // --- From disk to memory

@@ -25,6 +25,8 @@ export class Refill {
   readonly #active: ActiveSet
   readonly #hooks: RefillHooks
   #backlog = true
+  /** The last look ended for want of room. */
+  #starved = false
   #arrived = 0
   #span = smallestSpan
   #due: DueCursor = { time: 0, id: 0 }
@@ -39,6 +41,11 @@ export class Refill {
   /** Whether mail that was never tried waits on disk: then new mail waits behind it. */
   get hasBacklog(): boolean {
     return this.#backlog
+  }
+
+  /** Whether something on disk could come in if there were room. */
+  get isWaiting(): boolean {
+    return this.#backlog || this.#starved
   }
 
   /** New mail went to memory directly; `lastId` is its last recipient. */
@@ -56,12 +63,6 @@ export class Refill {
     this.#due = { time: 0, id: 0 }
   }
 
-  /** Looks for recipients never tried from the start again. */
-  rewindArrived(): void {
-    this.#arrived = 0
-    this.#backlog = true
-  }
-
   /** Reads a batch. True: there may be more, and room for it. */
   step(now: number): boolean {
     // The clock was set back: times that were in the past are ahead again.
@@ -69,6 +70,7 @@ export class Refill {
     this.#lastNow = now
     if (this.#backlog) this.#stepArrived(now)
     const room = Math.min(batch, this.#active.room)
+    this.#starved = room === 0
     if (room === 0) return false
     const rows = this.#store.due(this.#due, now, room)
     const last = rows.at(-1)
@@ -107,20 +109,17 @@ export class Refill {
         }
         mail = this.#active.addMail(stored, now)
       }
-      const recipient = toActive(row)
       if (row.outcome === undefined) {
         this.#active.addRecipient(mail, row.id)
-        this.#hooks.admit(mail, recipient)
-      } else if (!mail.ended.some((ended) => ended.recipient.id === row.id)) {
-        mail.ended.push({ recipient, outcome: row.outcome })
-        touched.add(mail)
-      }
+        this.#hooks.admit(mail, toActive(row))
+      } else touched.add(mail)
     }
     for (const mail of touched) if (mail.outstanding === 0) this.#hooks.finish(mail)
   }
 }
 
-function toActive(row: StoredRecipient): ActiveRecipient {
+/** A stored recipient as it is in memory. */
+export function toActive(row: StoredRecipient): ActiveRecipient {
   return {
     id: row.id,
     address: row.address,

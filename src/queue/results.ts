@@ -9,6 +9,7 @@ import { expiresAt, nextAttempt } from './backoff.ts'
 import type { RecipientResult } from './contract.ts'
 import { delayNotice, endNotices, mayWarn, type Notice, type NoticeSettings } from './notices/compose.ts'
 import { wantsSuccess } from './notices/policy.ts'
+import { toActive } from './refill.ts'
 import type { MailState, Outcome, QueueStore, StoredMail } from './store.ts'
 
 /** What the log says of a recipient. */
@@ -131,7 +132,8 @@ function endPass(change: MailChange, context: WriteContext): void {
     change.end = 'reload'
     return
   }
-  const ended = [...mail.ended, ...change.ended]
+  // The database remembers those of earlier commits, and of the time before a crash.
+  const ended = isOnly && change.done.length > 0 ? change.ended : recorded(stored, store)
   const end = {
     mail,
     now,
@@ -156,6 +158,12 @@ function endPass(change: MailChange, context: WriteContext): void {
     change.end = 'removed'
     store.removeMail(stored)
   }
+}
+
+function recorded(stored: StoredMail, store: QueueStore): readonly Ended[] {
+  return store
+    .endedOf(stored)
+    .flatMap((row) => (row.outcome === undefined ? [] : [{ recipient: toActive(row), outcome: row.outcome }]))
 }
 
 /** A mail that was put on hold or removed while it was delivered. */

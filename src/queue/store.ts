@@ -258,6 +258,15 @@ export class QueueStore {
     ).map(toRecipient)
   }
 
+  /** Recipients of a mail that are done but not told. */
+  endedOf(mail: Pick<StoredMail, 'id' | 'recipients'>): readonly StoredRecipient[] {
+    return this.#all(
+      'SELECT * FROM recipient WHERE id >= ? AND id < ? AND outcome IS NOT NULL ORDER BY id',
+      mail.id,
+      mail.id + mail.recipients,
+    ).map(toRecipient)
+  }
+
   /** Whether a recipient of the mail waits for its first attempt or is due. */
   hasDue(mail: Pick<StoredMail, 'id' | 'recipients'>, now: number): boolean {
     return (

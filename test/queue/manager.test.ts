@@ -586,6 +586,18 @@ describe('limits', () => {
     expect(text.match(/^Final-Recipient/gm)).toHaveLength(100)
   })
 
+  test('its notice survives that parts of it wait for memory behind mail that is due', async () => {
+    await start({ config: { queue: { qmgr_message_recipient_limit: 30 } } })
+    // The place up to which deferred recipients were read is beyond the time of recorded outcomes.
+    harness.auto = () => soft
+    await harness.enqueue(['early@e.test'])
+    await harness.system.advance(301_000)
+    harness.auto = ({ nexthop }) => (nexthop === 'd.test' ? hard : undefined)
+    const queueId = await harness.enqueue(Array.from({ length: 100 }, (_, index) => `u${index}@d.test`))
+    expect(harness.events('notice.queued')).toHaveLength(1)
+    expect(await harness.queue.ask('show', queueId)).toBeNull()
+  })
+
   test('beyond max_messages new mail is refused for the time being', async () => {
     await start({ config: { queue: { max_messages: 2 } } })
     await harness.enqueue(['a@d.test'])
