@@ -23,6 +23,7 @@ import { reloaded } from './config/live.ts'
 import type { Config } from './config/settings.ts'
 import type { ListenerContract, ListenerInfo } from './listeners/contract.ts'
 import type { QueueContract } from './queue/contract.ts'
+import type { LogOptions } from './runtime/log.ts'
 import { type ActorInfo, ActorSystem } from './runtime/system.ts'
 import { adminPageName, mailTree } from './tree.ts'
 
@@ -32,7 +33,10 @@ export class UnavailableError extends MailactorsError {
 }
 
 export interface ServeOptions {
+  /** Takes the lines of the service; those of its actors too unless `actorLog` is given. */
   readonly log: Logger
+  /** What each thread makes a log of its own of, so that no line waits for the main thread. */
+  readonly actorLog?: LogOptions
   /** Somebody asked over the control socket that the service end. */
   readonly onStopRequest?: (now: boolean) => void
   /** Somebody asked over the control socket for a reload. Answers with the new configuration. */
@@ -98,7 +102,7 @@ class MailSystem implements Administered {
     this.#system = await ActorSystem.start({
       name: 'mailactors',
       settings: { config },
-      log: this.#options.log,
+      log: this.#options.actorLog ?? this.#options.log,
       pools: poolOptions(config),
       children: mailTree(config, this),
     })

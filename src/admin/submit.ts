@@ -43,7 +43,7 @@ export class Submission {
     })
     try {
       spool.append(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
-      const content: Content = await spool.finish(true)
+      const content: Content = await spool.finish()
       const result = await this.#queue().ask('enqueue', { queueId, envelope, content, client, arrivedAt })
       if (result.status === 'refused') {
         return { ok: false, temporary: result.temporary, dsn: result.dsn, reason: result.reason }

@@ -1,15 +1,17 @@
 import { writeSync } from 'node:fs'
 import type { Logger } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
-import { createLogger } from '../runtime/log.ts'
+import { createLogger, type LogOptions } from '../runtime/log.ts'
 
-/** The log of the main thread, on stdout: one JSON object a line, or for people on a terminal. Each line is out when its call returns. */
-export function openLog(config: Config, isTerminal: boolean): Logger {
+/** How each thread writes to stdout: one JSON object a line, or for people on a terminal. A line is out when its call returns. */
+export function logOptions(config: Config, isTerminal: boolean): LogOptions {
   const { level, format } = config.log
-  return createLogger(
-    { level, format, isTerminal, host: config.hostname },
-    { component: 'service', actor: 'main', thread: 0 },
-  )
+  return { level, format, isTerminal, host: config.hostname }
+}
+
+/** For the lines that no actor writes. */
+export function openLog(options: LogOptions): Logger {
+  return createLogger(options, { component: 'service', actor: 0, thread: 0 })
 }
 
 /** Writes what is no log line to stdout, in order with the lines. */

@@ -58,7 +58,7 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   get log(): Logger {
     const { definition, id, runtime } = this.#cell
-    this.#log ??= new ActorLog(runtime.log, { actor: definition.name, actorId: id })
+    this.#log ??= new ActorLog(runtime.log, { component: definition.name, actor: id })
     return this.#log
   }
 

@@ -32,6 +32,14 @@ export type CellState = 'new' | 'starting' | 'idle' | 'running' | 'waiting' | 's
 
 const defaultMaxQueue = 10_000
 
+// Handlers may be any object, and each has these; or they are not for messages.
+const notMessages: ReadonlySet<string> = new Set([
+  ...Object.getOwnPropertyNames(Object.prototype),
+  'terminate',
+  'handleDown',
+  'handleExit',
+])
+
 type AnyHandlers = { readonly [type: string]: ((...body: unknown[]) => unknown) | undefined }
 
 /** What the cell is told when it is made. */
@@ -210,11 +218,12 @@ export class ActorCell {
     const context = new CellContext(this)
     try {
       const handlers = this.definition.init(context, this.#args)
-      if (!isThenable(handlers)) {
+      const promise = asPromise(handlers)
+      if (promise === undefined) {
         this.#initialised(handlers)
         return
       }
-      handlers.then(
+      promise.then(
         (value: unknown) => this.#initialised(value),
         (error: unknown) => this.#failed(error),
       )
@@ -242,31 +251,33 @@ export class ActorCell {
   }
 
   #handle(message: Message): void {
-    const handler = this.#handlers?.[message.type]
-    if (typeof handler !== 'function') {
+    const { type } = message
+    const handler = this.#handlers?.[type]
+    if (typeof handler !== 'function' || notMessages.has(type)) {
       this.#refuseUnknown(message)
       return
     }
     this.handled++
     this.state = 'running'
     this.#asker = message.asker
-    this.currentType = message.type
+    this.currentType = type
     let result: unknown
     try {
       result = handler.apply(this.#handlers, message.body as unknown[])
+      if (typeof result === 'object' && result !== null) {
+        const promise = asPromise(result)
+        if (promise !== undefined) {
+          this.#await(promise)
+          return
+        }
+      }
     } catch (error) {
       this.#failed(error)
       return
     }
-    if (typeof result === 'object' && result !== null) {
-      if (isThenable(result)) {
-        this.#await(result)
-        return
-      }
-      if (result instanceof Deferred) {
-        this.#promise(result)
-        result = undefined
-      }
+    if (result instanceof Deferred) {
+      this.#promise(result)
+      result = undefined
     }
     this.#done(result)
   }
@@ -275,7 +286,7 @@ export class ActorCell {
     const { asker, type } = message
     const reason: ExitReason = { kind: 'error', message: `takes no message '${type}'`, code: 'MA_USAGE' }
     this.runtime.log.error(
-      { event: 'actor.unknown-message', actor: this.definition.name, actorId: this.id, type },
+      { event: 'actor.unknown-message', component: this.definition.name, actor: this.id, type },
       'message of an unknown type was dropped',
     )
     asker?.refuse('down', `it takes no message '${type}'`, reason)
@@ -293,7 +304,7 @@ export class ActorCell {
     asker.answer(result)
   }
 
-  #await(result: PromiseLike<unknown>): void {
+  #await(result: Promise<unknown>): void {
     if (this.state !== 'running') {
       // Killed by its own handler: nobody waits for what the handler still does.
       result.then(undefined, () => {})
@@ -375,22 +386,22 @@ export class ActorCell {
       handleExit?(ref: Ref, reason: ExitReason): unknown
     }
     this.state = 'running'
-    let result: unknown
+    let promise: Promise<unknown> | undefined
     try {
       if (signal.kind === 'down') {
         this.currentType = 'handleDown'
         const { monitor, ref, reason } = signal
-        result = handlers.handleDown?.({ monitor, ref, reason })
+        promise = asPromise(handlers.handleDown?.({ monitor, ref, reason }))
       } else {
         this.currentType = 'handleExit'
-        result = handlers.handleExit?.(signal.ref, signal.reason)
+        promise = asPromise(handlers.handleExit?.(signal.ref, signal.reason))
       }
     } catch (error) {
       this.#failed(error)
       return
     }
-    if (isThenable(result)) this.#await(result)
-    else this.#done(undefined)
+    if (promise === undefined) this.#done(undefined)
+    else this.#await(promise)
   }
 
   // --- The end
@@ -442,18 +453,18 @@ export class ActorCell {
       this.#end(reason)
       return
     }
-    let result: unknown
+    let promise: Promise<unknown> | undefined
     try {
-      result = handlers.terminate(reason)
+      promise = asPromise(handlers.terminate(reason))
     } catch (error) {
       this.#end(errorReason(error))
       return
     }
-    if (!isThenable(result)) {
+    if (promise === undefined) {
       this.#end(reason)
       return
     }
-    result.then(
+    promise.then(
       () => this.#end(reason),
       (error: unknown) => this.#end(errorReason(error)),
     )
@@ -635,16 +646,18 @@ export class ActorCell {
   perform<A extends unknown[]>(callback: (...args: A) => unknown, args: A): void {
     if (this.state === 'ended') return
     try {
-      const result = this.#scope.runInAsyncScope(callback, undefined, ...args)
-      if (isThenable(result)) result.then(undefined, (error: unknown) => this.crash(error))
+      const promise = asPromise(this.#scope.runInAsyncScope(callback, undefined, ...args))
+      promise?.then(undefined, (error: unknown) => this.crash(error))
     } catch (error) {
       this.crash(error)
     }
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-  )
+/** The promise to wait for, if `value` is one; one of another library counts, and may throw when it is looked at. */
+function asPromise(value: unknown): Promise<unknown> | undefined {
+  if (value instanceof Promise) return value
+  if (typeof value !== 'object' || value === null) return undefined
+  const isThenable = typeof (value as { then?: unknown }).then === 'function'
+  return isThenable ? Promise.resolve(value) : undefined
 }

@@ -329,11 +329,10 @@ export class ThreadRuntime {
     }
     asks.set(id, ask)
     ask.onSettled(() => asks.delete(id))
-    let sent = false
     try {
-      sent = cluster.ask(to, id, type, body)
-    } finally {
-      if (!sent) ask.refuse('overloaded', 'the way to its thread is full')
+      if (!cluster.ask(to, id, type, body)) ask.refuse('overloaded', 'the way to its thread is full')
+    } catch (error) {
+      ask.fail(error)
     }
   }
 
@@ -563,8 +562,8 @@ export class ThreadRuntime {
     if (expected && !this.log.isLevelEnabled('debug')) return
     const facts = {
       event: 'actor.terminated',
-      actor: definition.name,
-      actorId: id,
+      component: definition.name,
+      actor: id,
       reason: reason.kind,
       restarts,
       ...(reason.message === undefined ? {} : { error: reason.message }),
@@ -582,8 +581,8 @@ export class ThreadRuntime {
     this.log.warn(
       {
         event: 'actor.restarted',
-        actor: name,
-        actorId,
+        component: name,
+        actor: actorId,
         childId,
         reason: reason.kind,
         restarts,

@@ -64,19 +64,21 @@ function reread(terminal: Terminal, options: ConfigOptions): Config {
 async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => Config): Promise<number> {
   const { config } = loaded
   // Loaded here: the other commands need none of it, and start ten times faster without.
-  const [{ serve }, { openLog, writeOut }] = await Promise.all([
+  const [{ serve }, { logOptions, openLog, writeOut }] = await Promise.all([
     import('../../serve.ts'),
     import('../log.ts'),
   ])
   const lock = claimDataDir(config.data_dir)
   const isFirst = isFirstRun(loaded)
-  const log = openLog(config, terminal.isTerminal)
+  const actorLog = logOptions(config, terminal.isTerminal)
+  const log = openLog(actorLog)
   const running = new RunningService(log, readConfig)
   let firstRun: FirstRun | undefined
   try {
     firstRun = isFirst ? await FirstRun.begin(loaded, new Date()) : undefined
     const service = await serve(config, {
       log,
+      actorLog,
       onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
       readConfig: async () => readConfig(),
       onListening: (listeners) => {
