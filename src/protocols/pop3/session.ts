@@ -405,7 +405,8 @@ class Pop3Session {
       else this.#badCommands = 0
       return
     }
-    this.#badCommands = 0
+    // A mail that turns out to be gone may count as a wrong command, see `markGone`.
+    if (outcome.kind !== 'retrieve') this.#badCommands = 0
     switch (outcome.kind) {
       case 'listing':
         this.#busy = true
@@ -499,9 +500,11 @@ class Pop3Session {
   #mailGone(index: number): void {
     this.#reply(`-ERR message ${index + 1} is no longer there`)
     if (this.#maildrop!.markGone(index)) this.#countBad()
+    else this.#badCommands = 0
   }
 
   #send(file: MailFile, index: number, lines: number | undefined): void {
+    this.#badCommands = 0
     const maildrop = this.#maildrop!
     const size = maildrop.sizes[index]!
     const workarounds = this.#settings.client_workarounds
