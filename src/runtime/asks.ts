@@ -10,7 +10,7 @@ import { Timer } from './timers.ts'
  */
 export class PendingAsk extends Timer implements Asker {
   readonly #resolve: (value: unknown) => void
-  readonly #reject: (error: AskError) => void
+  readonly #reject: (error: unknown) => void
   readonly #type: string
   readonly #target: Ref
   /** The actor that asked, when it was an actor. */
@@ -25,7 +25,7 @@ export class PendingAsk extends Timer implements Asker {
     type: string,
     owner: ActorCell | undefined,
     resolve: (value: unknown) => void,
-    reject: (error: AskError) => void,
+    reject: (error: unknown) => void,
   ) {
     super()
     this.#target = target
@@ -66,6 +66,11 @@ export class PendingAsk extends Timer implements Asker {
     this.#reject(
       new AskError(failure, `ask ${this.#type} of ${this.#target.toString()}: ${why}`, details, reason),
     )
+  }
+
+  /** It could not even be sent. */
+  fail(error: unknown): void {
+    if (this.#finish()) this.#reject(error)
   }
 
   /** The timeout. */

@@ -50,7 +50,8 @@ export interface ThreadTask {
   readonly control: MessagePort
   readonly main: MessagePort
   readonly sockets: MessagePort
-  readonly peers: readonly PeerHalves[]
+  /** The links with main; other threads are connected by calls. */
+  readonly peer: PeerHalves
   readonly topology: Topology
 }
 

@@ -275,6 +275,7 @@ export class Peers implements Cluster, RegistryObserver {
     // Not connected yet: a few may wait, order kept.
     const waiting = this.#peer(thread).waiting
     if (waiting.length >= maxWaiting) return false
+    this.#codec.encode(message)
     waiting.push(message)
     return true
   }

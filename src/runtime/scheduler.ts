@@ -41,9 +41,12 @@ export class Scheduler {
   }
 
   readonly #turn = (): void => {
-    this.#run()
-    if (this.#first === undefined) this.#scheduled = false
-    else setImmediate(this.#turn)
+    try {
+      this.#run()
+    } finally {
+      if (this.#first === undefined) this.#scheduled = false
+      else setImmediate(this.#turn)
+    }
   }
 
   #run(): void {

@@ -108,6 +108,8 @@ export class ActorSystem {
   /** Parent of the actors started with `spawn`. */
   #loose: Ref | undefined
   readonly #looseChildren = new Map<number, Ref>()
+  /** Called at the end of an actor of main, by its id. */
+  readonly #endings = new Map<number, () => void>()
 
   private constructor(options: SystemOptions) {
     this.#options = options
@@ -133,10 +135,24 @@ export class ActorSystem {
     return {
       terminated: (event) => {
         if (event.actorId === this.#root?.id) this.#markEnded(event.reason)
-        this.events.emit('actor.terminated', event)
+        this.#endings.get(event.actorId)?.()
+        this.#emit('actor.terminated', event)
       },
-      restarted: (event) => this.events.emit('actor.restarted', event),
+      restarted: (event) => this.#emit('actor.restarted', event),
       ...(deadLetter === undefined ? {} : { deadLetter }),
+    }
+  }
+
+  /** Nothing depends on observers, so neither does anything on whether they throw. */
+  #emit<K extends keyof SystemEvents>(name: K, event: SystemEvents[K][0]): void {
+    try {
+      const emit = this.events.emit as (name: K, event: SystemEvents[K][0]) => boolean
+      emit.call(this.events, name, event)
+    } catch (error) {
+      this.#log.error(
+        { event: 'observer.failed', observed: name, error: messageOf(error) },
+        'observer failed',
+      )
     }
   }
 
@@ -184,15 +200,15 @@ export class ActorSystem {
       threadLog: this.#threadLog(),
       mainDoorbell,
       mainControl: {
-        terminated: (event) => void this.events.emit('actor.terminated', event),
-        restarted: (event) => void this.events.emit('actor.restarted', event),
+        terminated: (event) => this.#emit('actor.terminated', event),
+        restarted: (event) => this.#emit('actor.restarted', event),
         log: (level, facts, text) => this.#log[level](facts, text),
       },
       settings: () => runtime.settings,
       checkMessages,
       spinUs,
-      onStarted: (event) => this.events.emit('thread.started', event),
-      onExit: (event) => this.events.emit('thread.exit', event),
+      onStarted: (event) => this.#emit('thread.started', event),
+      onExit: (event) => this.#emit('thread.exit', event),
     })
     const { makeRoom } = this.#threads
     placer.makeRoom = makeRoom.bind(this.#threads)
@@ -346,12 +362,7 @@ export class ActorSystem {
     return new Promise((resolve) => {
       const cell = ref?.cell
       if (cell === undefined || cell.state === 'ended') return resolve()
-      const look = (event: TerminatedEvent): void => {
-        if (event.actorId !== cell.id) return
-        this.events.off('actor.terminated', look)
-        resolve()
-      }
-      this.events.on('actor.terminated', look)
+      this.#endings.set(cell.id, resolve)
       cell.stop(shutdown, true)
     })
   }

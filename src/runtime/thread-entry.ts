@@ -46,7 +46,7 @@ export default function runThread(task: ThreadTask): Promise<void> {
   placer.topology = task.topology
   const { doorbell, slot, checkMessages, spinUs } = task
   const peers = new Peers({ runtime, doorbell, load, placer, slot, checkMessages, spinUs })
-  for (const peer of task.peers) peers.connect(peer, peer.thread === 0 ? task.sockets : undefined)
+  peers.connect(task.peer, task.sockets)
 
   process.on('uncaughtException', (error) => {
     // What is thrown here ends the thread, and reaches main as the reason.

@@ -189,18 +189,8 @@ export class Threads {
     const sockets = new MessageChannel()
     offer(mainControl, main.port2)
 
-    const halves: PeerHalves[] = []
-    const join = (other: number, otherDoorbell: SharedArrayBuffer): PeerHalves => {
-      const there = createLink(doorbell)
-      const back = createLink(otherDoorbell)
-      halves.push({ thread: other, outbox: back.outbox, inbox: there.inbox })
-      return { thread, outbox: there.outbox, inbox: back.inbox }
-    }
-    peers.connect(join(0, mainDoorbell), sockets.port2)
-    for (const other of this.#threads.values()) {
-      const half = join(other.thread, other.doorbell)
-      this.#tell(other.control.connect(withPorts(half, portsOf(half))))
-    }
+    const mainHalf = join({ thread: 0, doorbell: mainDoorbell }, { thread, doorbell })
+    peers.connect(mainHalf.first, sockets.port2)
 
     const abort = new AbortController()
     const task: ThreadTask = {
@@ -216,10 +206,10 @@ export class Threads {
       control: control.port1,
       main: main.port1,
       sockets: sockets.port1,
-      peers: halves,
+      peer: mainHalf.second,
       topology: this.#topology(),
     }
-    const transferList = [control.port1, main.port1, sockets.port1, ...halves.flatMap(portsOf)]
+    const transferList = [control.port1, main.port1, sockets.port1, ...portsOf(mainHalf.second)]
     const running = pool.piscina.run(task, {
       transferList: transferList as unknown as NonNullable<Parameters<Piscina['run']>[1]>['transferList'],
       signal: abort.signal,
@@ -238,6 +228,13 @@ export class Threads {
       ),
       state: 'starting',
       idleSince: performance.now(),
+    }
+    // By calls and not in the task: the task waits for its worker, and a port whose other end died meanwhile would
+    // spoil it.
+    for (const other of this.#threads.values()) {
+      const { first, second } = join(other, actorThread)
+      this.#tell(other.control.connect(withPorts(first, portsOf(first))))
+      this.#tell(actorThread.control.connect(withPorts(second, portsOf(second))))
     }
     this.#threads.set(thread, actorThread)
     peers.introduce(thread)
@@ -458,6 +455,21 @@ export class Threads {
     clearTimeout(timer)
     await Promise.all([...this.#pools.values()].map(({ piscina }) => piscina.destroy()))
     await Promise.all(threads.map(({ gone }) => gone))
+  }
+}
+
+interface Joint {
+  readonly thread: number
+  readonly doorbell: SharedArrayBuffer
+}
+
+/** Two links between two threads: the halves for the first, and those for the second. */
+function join(first: Joint, second: Joint): { readonly first: PeerHalves; readonly second: PeerHalves } {
+  const there = createLink(second.doorbell)
+  const back = createLink(first.doorbell)
+  return {
+    first: { thread: second.thread, outbox: there.outbox, inbox: back.inbox },
+    second: { thread: first.thread, outbox: back.outbox, inbox: there.inbox },
   }
 }
 
