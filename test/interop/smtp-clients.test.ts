@@ -11,10 +11,17 @@ import { runProgram, type Service } from '../support/service.ts'
 const TEXT =
   'From: ann@mail.peers.test\nTo: bob@mail.peers.test\nSubject: interop\n\n.dot\n..dots\nlast line\n'
 
-/** Writes the mail to a file with the given line ends. */
-function mailFile(service: Service, lineEnd: '\n' | '\r\n'): string {
+/** The mail in a file with CRLF line ends, as curl sends it. */
+function mailFile(service: Service): string {
   const file = join(service.dir, 'mail.txt')
-  writeFileSync(file, TEXT.replaceAll('\n', lineEnd))
+  writeFileSync(file, TEXT.replaceAll('\n', '\r\n'))
+  return file
+}
+
+/** Without its last line end: swaks puts one of its own before the final dot. */
+function mailFileForSwaks(service: Service): string {
+  const file = join(service.dir, 'mail.txt')
+  writeFileSync(file, TEXT.trimEnd())
   return file
 }
 
@@ -35,7 +42,7 @@ describe.skipIf(noCurl !== undefined)(`curl${because(noCurl)}`, () => {
     const sent = await runProgram('curl', [
       ...['-sS', '-m', '20', `smtp://127.0.0.1:${service.ports.smtp}/client.test`],
       ...['--mail-from', 'ann@mail.peers.test', '--mail-rcpt', 'bob@mail.peers.test'],
-      ...['--upload-file', mailFile(service, '\r\n')],
+      ...['--upload-file', mailFile(service)],
     ])
     expect(sent).toMatchObject({ code: 0 })
     await expectArrived(service)
@@ -48,7 +55,7 @@ describe.skipIf(noCurl !== undefined)(`curl${because(noCurl)}`, () => {
         ...['-sS', '-m', '20', `smtp://127.0.0.1:${service.ports.smtp}/client.test`],
         ...['--login-options', 'AUTH=PLAIN', '-u', `ann:${password}`],
         ...['--mail-from', 'ann@mail.peers.test', '--mail-rcpt', 'bob@mail.peers.test'],
-        ...['--upload-file', mailFile(service, '\r\n')],
+        ...['--upload-file', mailFile(service)],
       ])
     expect((await send('wrong')).code).toBe(67) // curl: login denied
     expect(await send('secret')).toMatchObject({ code: 0 })
@@ -73,7 +80,7 @@ describe.skipIf(noSwaks !== undefined)(`swaks${because(noSwaks)}`, () => {
         '--to',
         'bob@mail.peers.test',
         '--data',
-        `@${mailFile(service, '\n')}`,
+        `@${mailFileForSwaks(service)}`,
       ],
       ...args,
     ])
@@ -101,7 +108,7 @@ describe.skipIf(noSwaks !== undefined)(`swaks${because(noSwaks)}`, () => {
         '--to',
         'bob@mail.peers.test',
         '--data',
-        `@${mailFile(service, '\n')}`,
+        `@${mailFileForSwaks(service)}`,
       ],
     ])
     expect(sent, sent.stdout).toMatchObject({ code: 0 })

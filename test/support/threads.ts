@@ -27,8 +27,8 @@ export interface WorkerThread {
   readonly title: string
   /** Evaluates an expression on that thread. */
   evaluate(expression: string): Promise<unknown>
-  /** Ends the thread; the answer never comes. */
-  end(): void
+  /** Ends the thread and waits until it is gone. */
+  end(): Promise<void>
 }
 
 export class ThreadInspector {
@@ -96,7 +96,12 @@ export class ThreadInspector {
         const evaluate = (expression: string): Promise<unknown> =>
           within(`an answer of ${title}`, this.#evaluate(sessionId, expression))
         const id = Number(await evaluate("require('node:worker_threads').threadId"))
-        return { id, title, evaluate, end: () => void this.#evaluate(sessionId, 'process.exit(1)') }
+        const end = async (): Promise<void> => {
+          // No answer comes.
+          void this.#evaluate(sessionId, 'process.exit(1)')
+          await until(`the end of ${title}`, () => !this.#attached.has(sessionId))
+        }
+        return { id, title, evaluate, end }
       }),
     )
   }

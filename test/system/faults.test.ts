@@ -1,6 +1,6 @@
 /** The machine's faults: a full disk, a mailbox that cannot be read, a thread that dies. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Pop3Client, SmtpClient } from '../support/clients.ts'
@@ -29,60 +29,80 @@ async function countOf(service: Service, user: string): Promise<number> {
 const cannotMount = whyNotMount()
 
 describe.skipIf(cannotMount !== undefined)(`a full disk${because(cannotMount)}`, () => {
-  /** A service whose data is on 16 MiB, 4 of them taken by a file that can be removed. */
-  async function onSmallDisk(tables: string): Promise<{ service: Service; makeRoom: () => void }> {
+  const small = { from: 'sender@peers.test', content: 'Subject: small\r\n\r\nx' }
+
+  /** A service whose data is on a file system of 48 MiB. */
+  async function onSmallDisk(tables: string): Promise<Service> {
     const service = await prepareService({ tables })
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', service.dataDir])
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m', 'tmpfs', service.dataDir])
     onTestFinished(async () => {
       if (service.isRunning) await service.kill()
       execFileSync('umount', ['-l', service.dataDir])
     })
-    const ballast = join(service.dataDir, 'ballast')
-    writeFileSync(ballast, Buffer.alloc(4 * 1024 * 1024))
     await service.run()
-    return { service, makeRoom: () => rmSync(ballast) }
+    return service
   }
 
-  /** Sends until the disk is full; returns how many were acknowledged, and the refusal. */
-  async function fill(service: Service, to: string): Promise<{ acknowledged: number; refusal: string }> {
-    const content = `Subject: large\r\n\r\n${`${'x'.repeat(98)}\r\n`.repeat(1000)}`
-    let acknowledged = 0
-    for (; acknowledged < 400; acknowledged++) {
-      const client = await smtp(service)
-      const refused = async (): Promise<string | undefined> => {
-        const mail = await client.command('MAIL FROM:<sender@peers.test>')
-        if (mail.code !== 250) return `${mail.code} ${mail.text}`
-        await client.expect(250, `RCPT TO:<${to}>`)
-        const data = await client.command('DATA')
-        if (data.code !== 354) return `${data.code} ${data.text}`
-        client.write(`${content}\r\n.\r\n`)
-        const reply = await client.reply(30_000)
-        return reply.code === 250 ? undefined : `${reply.code} ${reply.text}`
-      }
-      const refusal = await refused()
+  const ballast = (service: Service): string => join(service.dataDir, 'ballast')
+
+  /** Takes all the room but `leave` octets. */
+  function fillDisk(service: Service, leave: number): void {
+    const { bavail, bsize } = statfsSync(service.dataDir)
+    try {
+      writeFileSync(ballast(service), Buffer.alloc(Math.max(0, bavail * bsize - leave)))
+    } catch (error) {
+      // The service wrote something meanwhile: full is full.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    }
+  }
+
+  /** One mail of 100 KB; returns its refusal, undefined when it was acknowledged. */
+  async function sendLarge(service: Service, to: string): Promise<string | undefined> {
+    const client = await smtp(service)
+    try {
+      const mail = await client.command('MAIL FROM:<sender@peers.test>')
+      if (mail.code !== 250) return `${mail.code} ${mail.text}`
+      await client.expect(250, `RCPT TO:<${to}>`)
+      const data = await client.command('DATA')
+      if (data.code !== 354) return `${data.code} ${data.text}`
+      client.write(`Subject: large\r\n\r\n${`${'x'.repeat(98)}\r\n`.repeat(1000)}\r\n.\r\n`)
+      const reply = await client.reply(30_000)
+      return reply.code === 250 ? undefined : `${reply.code} ${reply.text}`
+    } finally {
       client.close()
+    }
+  }
+
+  /** Sends until one is refused. */
+  async function sendUntilRefused(
+    service: Service,
+    to: string,
+  ): Promise<{ acknowledged: number; refusal: string }> {
+    for (let acknowledged = 0; acknowledged < 500; acknowledged++) {
+      const refusal = await sendLarge(service, to)
       if (refusal !== undefined) return { acknowledged, refusal }
     }
     throw new Error('the disk never filled')
   }
 
+  const temporary = /^4(52 4\.3\.1|5[0-9] 4\.[23]\.[0-9])/
+
   test('mail for a mailbox is refused for now, and taken again when there is room', {
     timeout: 60_000,
   }, async () => {
-    const { service, makeRoom } = await onSmallDisk('')
-    const { acknowledged, refusal } = await fill(service, 'ann@mail.peers.test')
-    expect(refusal).toMatch(/^4(52 4\.3\.1|5[0-9] 4\.[23]\.[0-9])/)
+    const service = await onSmallDisk('')
+    fillDisk(service, 4 * 1024 * 1024)
+    const { acknowledged, refusal } = await sendUntilRefused(service, 'ann@mail.peers.test')
+    expect(refusal).toMatch(temporary)
     expect(service.isRunning).toBe(true)
-    // What was there before can be fetched.
+    // What was acknowledged can be fetched while the disk is full.
     expect(await countOf(service, 'ann')).toBe(acknowledged)
-    makeRoom()
+    rmSync(ballast(service))
     const client = await smtp(service)
-    const mail = {
-      from: 'sender@peers.test',
-      to: ['ann@mail.peers.test'],
-      content: 'Subject: small\r\n\r\nx',
-    }
-    await until('mail taken again', async () => (await client.send(mail)).code === 250)
+    await until(
+      'mail taken again',
+      async () => (await client.send({ ...small, to: ['ann@mail.peers.test'] })).code === 250,
+    )
     client.close()
     expect(await countOf(service, 'ann')).toBe(acknowledged + 1)
   })
@@ -92,18 +112,31 @@ describe.skipIf(cannotMount !== undefined)(`a full disk${because(cannotMount)}`,
   }, async () => {
     let isClosed = true
     const sink = await startSink((verb) => (verb === 'RCPT' && isClosed ? '450 4.2.1 later' : undefined))
-    const { service, makeRoom } = await onSmallDisk(`[smtp]\nrelayhost = "${sink.nexthop}"\n${eager}`)
-    const { acknowledged, refusal } = await fill(service, 'm1@dest.test')
-    expect(refusal).toMatch(/^4(52 4\.3\.1|5[0-9] 4\.[23]\.[0-9])/)
-    expect(acknowledged).toBeGreaterThan(0)
+    const service = await onSmallDisk(`[smtp]\nrelayhost = "${sink.nexthop}"\n${eager}`)
+    const taken = 20
+    for (let index = 0; index < taken; index++) {
+      expect(await sendLarge(service, `m${index}@dest.test`)).toBeUndefined()
+    }
+    // Nothing left at all: not for mail, and not for the result of a delivery either.
+    fillDisk(service, 0)
+    const { acknowledged, refusal } = await sendUntilRefused(service, 'late@dest.test')
+    expect(refusal).toMatch(temporary)
     isClosed = false
-    makeRoom()
-    const arrived = (): number => sink.deliveries.get('m1@dest.test') ?? 0
-    await until('every acknowledged mail', () => arrived() >= acknowledged, {
-      deadlineMs: 30_000,
-      describe: () => `${arrived()} of ${acknowledged}`,
-    })
+    await until('a delivery from a full disk', () => sink.deliveries.size > 0, { deadlineMs: 20_000 })
     expect(service.isRunning).toBe(true)
+    rmSync(ballast(service))
+    const arrived = (): number => sink.deliveries.size
+    await until('every acknowledged mail', () => arrived() >= taken + Math.min(acknowledged, 1), {
+      deadlineMs: 30_000,
+      describe: () => `${arrived()} of ${taken}`,
+    })
+    const client = await smtp(service)
+    await until(
+      'mail taken again',
+      async () => (await client.send({ ...small, to: ['new@dest.test'] })).code === 250,
+    )
+    client.close()
+    await until('the new mail', () => sink.deliveries.has('new@dest.test'))
   })
 })
 
@@ -156,6 +189,7 @@ describe('threads that die', () => {
     const pid = service.pid
     for (const [turn, victim] of victims.entries()) {
       let isEnded = false
+      let ending: Promise<void> | undefined
       const { acknowledged, setbacks } = await sendTraffic({
         port: () => service.ports.smtp,
         count: 120,
@@ -163,10 +197,11 @@ describe('threads that die', () => {
         onAcknowledged: (_, total) => {
           if (total < 40 || isEnded) return
           isEnded = true
-          victim.end()
+          ending = victim.end()
         },
       })
       expect(isEnded).toBe(true)
+      await ending
       const missing = (): string[] => [...acknowledged].filter((recipient) => !sink.deliveries.has(recipient))
       await until(`every mail after the end of ${victim.title}`, () => missing().length === 0, {
         deadlineMs: 30_000,
@@ -210,11 +245,7 @@ describe('threads that die', () => {
     }
     // Whichever worker it is: not all sessions may go with it.
     for (const worker of await inspector.workers(4)) {
-      worker.end()
-      await until('the end of the thread', async () => {
-        const left = await inspector.workers()
-        return !left.some((each) => each.id === worker.id)
-      })
+      await worker.end()
       if (gone.some(Boolean)) break
     }
     await until('cut connections', () => gone.some(Boolean))

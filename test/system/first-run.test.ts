@@ -89,7 +89,7 @@ describe.skipIf(reason !== undefined)(`the first run${because(reason)}`, () => {
     expect(welcome.stdout).toMatch(/^Subject: /m)
 
     const list = async (): Promise<number> => {
-      const { stdout } = await service.shell(pop3.replace('/1', '/'))
+      const { stdout } = await service.shell(pop3.replace(/(:1110\/)1/, '$1'))
       return stdout.split('\n').filter((line) => /^\d+ \d+/.test(line)).length
     }
     expect(await list()).toBe(1)
