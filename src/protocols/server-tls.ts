@@ -1,5 +1,5 @@
 /**
- * TLS for server sessions, shared by all protocols: the certificate of `[tls]`, loaded once per thread, and the
+ * TLS for server sessions, shared by all protocols: the certificate of `[tls]` and the
  * change of an accepted socket to TLS. A session that changes forgets what it read before: a command that was sent
  * in clear behind STARTTLS or STLS must not be carried out as if it came through TLS.
  */
@@ -16,32 +16,47 @@ export interface ServerCertificate {
 }
 
 /**
- * The certificate, ready for use; undefined when none is configured, or when it cannot be used, which is logged once
- * per thread: the service goes on without TLS.
+ * The certificate, ready for use; undefined when none is configured, or when it cannot be used: the service then goes
+ * on without TLS. Loaded once per thread for each `certificate` object, so that a reload, which brings a new one,
+ * loads it again; what is wrong with it is logged then.
  */
 export function serverTls(
   context: Pick<ActorContext, 'local' | 'log'>,
+  certificate: ServerCertificate,
+): SecureContext | undefined {
+  if (certificate.cert === '') return undefined
+  const loaded = context.local(
+    'server-tls',
+    () => new WeakMap<ServerCertificate, SecureContext | 'unusable'>(),
+  )
+  let known = loaded.get(certificate)
+  if (known === undefined) {
+    known = load(context, certificate) ?? 'unusable'
+    loaded.set(certificate, known)
+  }
+  return known === 'unusable' ? undefined : known
+}
+
+function load(
+  context: Pick<ActorContext, 'log'>,
   { cert, key }: ServerCertificate,
 ): SecureContext | undefined {
-  if (cert === '') return undefined
-  return context.local(`server-tls ${cert} ${key}`, () => {
-    try {
-      return createSecureContext({
-        cert: readFileSync(cert),
-        key: readFileSync(key === '' ? cert : key),
-        minVersion: 'TLSv1.2',
-      })
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      // The system's errors of the file, OpenSSL's of what is in it.
-      if (code === undefined) throw error
-      context.log.error(
-        { event: 'tls.unusable', cert, key, error: message },
-        'the certificate cannot be used: no TLS',
-      )
-      return undefined
-    }
-  })
+  try {
+    return createSecureContext({
+      cert: readFileSync(cert),
+      key: readFileSync(key === '' ? cert : key),
+      minVersion: 'TLSv1.2',
+    })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    // The system's errors of the file, OpenSSL's of what is in it.
+    if (code === undefined) throw error
+    context.log.error(
+      { event: 'tls.unusable', cert, key, error: message },
+      'the certificate cannot be used: no TLS',
+    )
+    return undefined
+  }
 }
 
 /**

@@ -462,11 +462,17 @@ class SmtpSession {
   }
 }
 
-/** Made once per thread: the sessions of a thread share it. */
+/** Made once per thread and configuration: the sessions of a thread share it, and a reload brings a new one. */
 function policyOf(context: ActorContext<SmtpSessionContract>): ServerPolicy {
   const config = context.setting<Config>('config')
   if (config === undefined) throw new Error('the system was started without a configuration')
-  return context.local('smtpd.policy', () => new ServerPolicy(config))
+  const known = context.local('smtpd.policies', () => new WeakMap<Config, ServerPolicy>())
+  let policy = known.get(config)
+  if (policy === undefined) {
+    policy = new ServerPolicy(config)
+    known.set(config, policy)
+  }
+  return policy
 }
 
 function peerOf(socket: Socket, { service, listener }: SmtpSessionArgs, policy: ServerPolicy): Peer {

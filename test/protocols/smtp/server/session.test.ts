@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { until } from '../../../support/until.ts'
-import { bytesOf, codes, converse, TestServer } from './harness.ts'
+import { bytesOf, codes, converse, serverConfig, TestServer } from './harness.ts'
 
 const script = (...lines: string[]) => lines.map((line) => `${line}\r\n`).join('')
 
@@ -350,6 +350,14 @@ describe('smuggling', () => {
       expect(server.queue.mails).toEqual([])
     },
   )
+})
+
+test('a reload counts for the next session', async () => {
+  const server = await TestServer.start()
+  const relay = script('EHLO c', 'MAIL FROM:<>', 'RCPT TO:<x@d.test>', 'QUIT')
+  expect(codes(await server.exchange(relay))).toEqual([220, 250, 250, 250, 221])
+  await server.system.configure({ config: serverConfig(server.dir, { smtpd: { mynetworks: [] } }) })
+  expect(codes(await server.exchange(relay))).toEqual([220, 250, 250, 554, 221])
 })
 
 describe('LMTP', () => {
