@@ -115,6 +115,8 @@ export class TestServer {
   readonly system: ActorSystem
   readonly port: number
   readonly path: string
+  /** Sessions that ended by an error of ours. */
+  readonly crashes: string[] = []
   readonly #args: SmtpSessionArgs
   readonly #server: net.Server
   #sessions = 0
@@ -136,6 +138,9 @@ export class TestServer {
     const address = server.address()
     this.port = typeof address === 'object' && address !== null ? address.port : 0
     this.path = typeof address === 'string' ? address : ''
+    system.events.on('actor.terminated', ({ name, reason }) => {
+      if (name === 'smtp-session' && reason.kind === 'error') this.crashes.push(reason.stack ?? '')
+    })
     server.on('connection', (socket) => this.serve(socket))
   }
 

@@ -117,7 +117,7 @@ describe('random octets', () => {
       )
     }
     await server.sessionsEnded()
-    expect(server.log.filter((line) => line.event === 'actor.terminated')).toEqual([])
+    expect(server.crashes).toEqual([])
     expect(server.contentFiles()).toEqual([])
   })
 })
