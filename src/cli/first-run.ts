@@ -1,7 +1,7 @@
 /** The very first start without any configuration: a user to try things with, and mail for it. */
 import { randomInt } from 'node:crypto'
 import { existsSync, rmSync } from 'node:fs'
-import { type UserPaths, userPaths } from '../auth/user-name.ts'
+import { userPaths } from '../auth/user-name.ts'
 import type { LoadedConfig } from '../config/loader.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
@@ -13,7 +13,7 @@ const user = 'demo'
 const letters = 'abcdefghijkmnpqrstuvwxyz23456789'
 const passwordLength = 16
 
-/** Nobody configured anything, and no service ever ran here. */
+/** Nobody configured anything, and there are no users yet. */
 export function isFirstRun({ config, file }: LoadedConfig): boolean {
   return file === undefined && !existsSync(config.auth.passwd_file)
 }
@@ -22,6 +22,7 @@ export class FirstRun {
   readonly #config: Config
   readonly #isElsewhere: boolean
   readonly #password: string
+  #welcomeFile: string | undefined
 
   private constructor({ config, origins }: LoadedConfig, password: string) {
     this.#config = config
@@ -41,21 +42,19 @@ export class FirstRun {
   /** The service could not start and the password was never shown: the next start is the first one again. */
   undo(): void {
     rmSync(this.#config.auth.passwd_file, { force: true })
-    rmSync(this.#paths.home, { recursive: true, force: true })
-  }
-
-  get #paths(): UserPaths {
-    const { data_dir: dataDir, mail } = this.#config
-    return userPaths(user, '', { dataDir, mailPath: mail.path })
+    // This file alone: there may be mail of an earlier user of the name.
+    if (this.#welcomeFile !== undefined) rmSync(this.#welcomeFile, { force: true })
   }
 
   async #welcome(now: Date): Promise<void> {
-    const { hostname, mail } = this.#config
-    await deliver(
-      this.#paths.maildir,
+    const { hostname, data_dir: dataDir, mail } = this.#config
+    const { maildir } = userPaths(user, '', { dataDir, mailPath: mail.path })
+    const { file } = await deliver(
+      maildir,
       { bytes: Buffer.from(welcomeMail(hostname, now)) },
       { hostname, saveCrlf: mail.save_crlf, fsync: mail.fsync !== 'never' },
     )
+    this.#welcomeFile = file
   }
 
   /** What is printed once: the password, and three lines to copy. */

@@ -10,7 +10,7 @@ import {
   type Selection,
   settingOf,
 } from '../../config/reference.ts'
-import { tomlValue } from '../../config/values.ts'
+import { tomlLiteral, tomlValue } from '../../config/values.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
 import { printJson, type Terminal } from '../terminal.ts'
@@ -50,7 +50,7 @@ export function addConfigCommand(program: Command, terminal: Terminal): void {
 }
 
 function printDocumentation(terminal: Terminal, key: string, options: Options): void {
-  known(key)
+  known(key, true)
   const loaded = loadOrFail(terminal, options)
   const origin = loaded.origins.get(key) ?? 'default'
   const { text, data } = documentation(key, { value: settingOf(loaded.config, key), origin })
@@ -77,11 +77,12 @@ function selection(keys: readonly string[], options: Options, { origins }: Loade
 
 function settingText({ config }: LoadedConfig, key: string): string {
   const entry = documented(key)
-  return entry === undefined ? '' : tomlValue(entry, settingOf(config, key))
+  const value = settingOf(config, key)
+  return entry === undefined ? tomlLiteral(value) : tomlValue(entry, value)
 }
 
-function known(key: string): void {
-  if (documented(key) !== undefined) return
+function known(key: string, isDoc = false): void {
+  if (documented(key) !== undefined || (key === 'listener' && !isDoc)) return
   const guess = nearestSetting(key, documentedKeys)
   const hint = guess === undefined ? 'see mailactors config --defaults' : `did you mean ${guess}?`
   throw new CommandFailure(exitCodes.usage, `config: there is no setting ${key} (${hint})`)

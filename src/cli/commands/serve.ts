@@ -63,7 +63,7 @@ function reread(terminal: Terminal, options: ConfigOptions): Config {
 
 async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => Config): Promise<number> {
   const { config } = loaded
-  // Loaded here: the other commands need none of it, and start ten times faster without.
+  // Loaded here: the other commands need none of it, and start faster without.
   const [{ serve }, { logOptions, openLog, writeOut }] = await Promise.all([
     import('../../serve.ts'),
     import('../log.ts'),

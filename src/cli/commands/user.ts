@@ -63,6 +63,7 @@ export function addUserCommand(program: Command, terminal: Terminal): void {
 
   named('remove', 'remove a user; the mail stays').action(async (name: string, options: ConfigOptions) => {
     const { config } = loadOrFail(terminal, options)
+    existing(config, name)
     await underLock(config, () =>
       replaceEntry(config.auth.passwd_file, existing(config, name).user, undefined),
     )
