@@ -552,7 +552,7 @@ export class QueueManager {
 
   terminate(): void {
     // What was reported is written; what still runs is due again at the next start.
-    if (!this.#committer.isEmpty) this.commit()
+    if (this.#store.isOpen && !this.#committer.isEmpty) this.commit()
     this.#store.close()
   }
 }

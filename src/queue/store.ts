@@ -102,6 +102,10 @@ export class QueueStore {
     return new QueueStore(openQueueDatabase(directory, options))
   }
 
+  get isOpen(): boolean {
+    return !this.#closed
+  }
+
   /** Ends the use of the file. Further calls throw. */
   close(): void {
     if (this.#closed) return
@@ -138,7 +142,7 @@ export class QueueStore {
     this.#insertMail.run(
       id,
       mail.queueId,
-      mail.arrivedAt,
+      Math.floor(mail.arrivedAt),
       'bytes' in content ? content.bytes.length : content.size,
       envelope.sender,
       recipients.length,
@@ -181,7 +185,7 @@ export class QueueStore {
     this.#run(
       `UPDATE recipient SET next_attempt = CASE WHEN next_attempt = ${parked} THEN ${parked} ELSE ? END,
               attempts = attempts + 1, site = ?, reason = ? WHERE id = ?`,
-      nextAttempt,
+      Math.floor(nextAttempt),
       site,
       reason,
       id,
