@@ -2,6 +2,7 @@
  * One delivery request from beginning to end: the lent connection if there is one, then each next hop, each of its
  * servers, one session after the other until no recipient is left or the limits are reached.
  */
+import type { SecureContext } from 'node:tls'
 import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
 import type { DnsResolver, Family } from '../../../dns/resolver.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
@@ -38,7 +39,11 @@ export interface AttemptEnvironment {
   readonly dnsDisabled: boolean
   readonly families: readonly Family[]
   readonly contentDir: string
+  /** `queue.minimal_backoff_time`: mail that waited for so long may fall back from TLS to plaintext. */
+  readonly minimalBackoffMs: number
   readonly resolver: DnsResolver
+  /** For TLS without demands on the certificate. */
+  secureContext(): SecureContext
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
   isOwnAddress(address: string): boolean
@@ -203,20 +208,15 @@ export class Attempt {
       if (mx_session_limit > 0 && sessions >= mx_session_limit) return
       visited++
       const lastAddress = index === fresh.length - 1 || (mx_address_limit > 0 && visited >= mx_address_limit)
-      const session = await this.#connect(server)
+      const ready = await this.#open(server, hop.lastHop && lastAddress)
       if (this.#aborted) return
-      if (session !== undefined) {
-        this.#current = session
-        const ready = await this.#greet(session, server, hop.lastHop && lastAddress)
-        if (this.#aborted) return
-        if (ready !== undefined) {
-          sessions++
-          const lastSession = mx_session_limit > 0 && sessions >= mx_session_limit
-          const final = hop.lastHop && (lastAddress || lastSession)
-          await this.#useSession(session, { probe: false, final, delayDot: ready.delayDot })
-        }
-        if (this.#aborted || this.#dispositions.remaining.length === 0) return
+      if (ready !== undefined) {
+        sessions++
+        const lastSession = mx_session_limit > 0 && sessions >= mx_session_limit
+        const final = hop.lastHop && (lastAddress || lastSession)
+        await this.#useSession(ready.session, { probe: false, final, delayDot: ready.delayDot })
       }
+      if (this.#aborted || this.#dispositions.remaining.length === 0) return
       if (lastAddress) return
     }
   }
@@ -240,8 +240,47 @@ export class Attempt {
     return undefined
   }
 
-  async #greet(session: Session, server: Server, final: boolean): Promise<{ delayDot: boolean } | undefined> {
+  /** A session that takes mail; undefined: what went wrong is noted. */
+  async #open(server: Server, final: boolean): Promise<{ session: Session; delayDot: boolean } | undefined> {
+    const { settings } = this.#env
+    // A unix socket is as private as it gets.
+    const level = server.port === 0 ? 'none' : settings.tls_security_level
+    if (level !== 'none' && level !== 'may' && level !== 'encrypt') {
+      // TODO(tls): certificate checks. Until then nothing goes out where one is demanded.
+      const reason = `smtp.tls_security_level = "${level}" is not supported yet`
+      this.#log('warn', 'delivery.tls-level', { relay: server.host, level })
+      this.#dispositions.noSession(localFailure('lookup', '4.7.5', reason))
+      return undefined
+    }
+    const first = await this.#greet(server, level, final, level === 'may' && this.#hasWaited())
+    if (first !== 'plaintext') return first
+    const second = await this.#greet(server, 'none', final, false)
+    if (second === 'plaintext' || second === undefined) return undefined
+    // Not for the next mail: it may have TLS.
+    second.session.poisoned = true
+    return second
+  }
+
+  /** Mail that TLS has kept from its server before gets through without, RFC 7435. */
+  #hasWaited(): boolean {
+    const { activeAt, arrivedAt } = this.#request
+    return activeAt - arrivedAt >= this.#env.minimalBackoffMs
+  }
+
+  async #greet(
+    server: Server,
+    tls: 'none' | 'may' | 'encrypt',
+    final: boolean,
+    mayFallBack: boolean,
+  ): Promise<{ session: Session; delayDot: boolean } | 'plaintext' | undefined> {
     const { settings, hostname } = this.#env
+    const session = await this.#connect(server)
+    if (session === undefined) return undefined
+    if (this.#aborted) {
+      session.destroy()
+      return undefined
+    }
+    this.#current = session
     const result = await handshake(session, {
       protocol: this.#protocol,
       settings,
@@ -249,12 +288,18 @@ export class Attempt {
       heloName: settings.helo_name === '' ? hostname : settings.helo_name,
       detectLoops: this.#protocol === 'smtp' && server.port === 25,
       best: server.best,
+      tls,
+      secureContext: () => this.#env.secureContext(),
       warn: (event, facts) => this.#log('warn', event, facts),
     })
-    if (result.ok) return result
-    this.#siteFailed(result.failure, session, final)
+    if (result.ok) return { session, delayDot: result.delayDot }
     if (result.polite) this.#part(session, 'quit')
     else session.destroy()
+    if (result.tlsFailed && mayFallBack) {
+      this.#logSkip(result.failure, session, false)
+      return 'plaintext'
+    }
+    this.#siteFailed(result.failure, session, final)
     return undefined
   }
 

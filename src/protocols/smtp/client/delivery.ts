@@ -4,6 +4,7 @@
  */
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { createSecureContext, type SecureContext } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
@@ -94,6 +95,9 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     softBounce: (config.dsn as { soft_bounce?: boolean }).soft_bounce === true,
     dnsDisabled: config.dns.disable_dns_lookups,
     contentDir: join(config.data_dir, 'queue', 'content'),
+    minimalBackoffMs: config.queue.minimal_backoff_time,
+    // Made once per thread and only when needed: it reads the certificates of the system.
+    secureContext: () => context.local<SecureContext>('smtp.tls', () => createSecureContext()),
     keeper: () => keeperOf(context),
     run,
     bind: (callback) => context.bind(callback),
@@ -142,5 +146,6 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.pix-workarounds': 'the greeting looks masked by a firewall',
   'delivery.relay-unusable': 'a relay of the configuration cannot be used',
   'delivery.same-name-greeting': 'the server greets with our own name',
+  'delivery.tls-level': 'TLS of this level cannot be done',
   'delivery.skipped': 'a server did not take the mail for now',
 }

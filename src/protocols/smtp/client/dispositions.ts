@@ -115,7 +115,7 @@ export class Dispositions {
       relay: origin.relay,
       ...(failure.remote ? { remoteMta: origin.host } : {}),
     })
-    if (!hard && (failure.scope === 'site' || failure.scope === 'lookup')) {
+    if (!hard && failure.noThrottle !== true && (failure.scope === 'site' || failure.scope === 'lookup')) {
       this.#hopStatus ??= { dsn: failure.dsn, reason: failure.reason }
     }
   }

@@ -17,6 +17,8 @@ export interface Failure {
   readonly remote: boolean
   /** The server broke the protocol: its connection is not kept, RFC 5321 section 4.2. */
   readonly protocol?: boolean
+  /** Says nothing about the site as a whole: mail to it is not slowed down. */
+  readonly noThrottle?: boolean
   /** Another server may do better although the code is final. */
   readonly softUntilFinal?: boolean
 }

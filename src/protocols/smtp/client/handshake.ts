@@ -1,10 +1,8 @@
 /**
- * From the connection to a session that takes mail: greeting, EHLO or LHLO, HELO for servers that know no EHLO.
- * RFC 5321 sections 3.1 and 3.2, RFC 2033 section 4.1.
- *
- * STARTTLS comes between EHLO and the end of this; until it does, `may` acts as `none` and the levels above
- * `may` never get here.
+ * From the connection to a session that takes mail: greeting, EHLO or LHLO, HELO for servers that know no EHLO,
+ * STARTTLS and EHLO again. RFC 5321 sections 3.1 and 3.2, RFC 2033 section 4.1, RFC 3207.
  */
+import type { SecureContext } from 'node:tls'
 import type { ClientSettings } from './config.ts'
 import { parseEhlo } from './ehlo.ts'
 import { type Failure, isHard, localFailure, replyFailure, softened } from './failure.ts'
@@ -22,6 +20,9 @@ export interface HandshakeOptions {
   readonly detectLoops: boolean
   /** Whether this server is among the best exchangers of the destination. */
   readonly best: boolean
+  /** `may`: TLS if the server offers it and can do it. `encrypt`: TLS or nothing. */
+  readonly tls: 'none' | 'may' | 'encrypt'
+  secureContext(): SecureContext
   /** What is worth a line in the log. */
   warn(event: string, facts: object): void
 }
@@ -29,15 +30,16 @@ export interface HandshakeOptions {
 /** How a session came about. Its `delayDot` is true behind a firewall that breaks the final dot. */
 export type HandshakeResult =
   | { readonly ok: true; readonly delayDot: boolean }
-  /** `polite`: the connection is sound, QUIT is due. */
-  | { readonly ok: false; readonly failure: Failure; readonly polite: boolean }
+  /** `polite`: the connection is sound, QUIT is due. `tlsFailed`: without TLS it might have gone well. */
+  | { readonly ok: false; readonly failure: Failure; readonly polite: boolean; readonly tlsFailed: boolean }
 
-type State = 'greeting' | 'ehlo' | 'helo'
+type State = 'greeting' | 'ehlo' | 'helo' | 'starttls'
 
 const stages: Record<State, string> = {
   greeting: 'waiting for the greeting',
   ehlo: 'performing the EHLO handshake',
   helo: 'performing the HELO handshake',
+  starttls: 'waiting for the reply to STARTTLS',
 }
 
 /** Performs the handshake; never rejects. The session is detached afterwards. */
@@ -51,6 +53,7 @@ class Handshake implements SessionListener {
   readonly #resolve: (result: HandshakeResult) => void
   #state: State = 'greeting'
   #delayDot = false
+  #secured = false
 
   constructor(session: Session, options: HandshakeOptions, resolve: (result: HandshakeResult) => void) {
     this.#session = session
@@ -73,14 +76,17 @@ class Handshake implements SessionListener {
         break
       case 'helo':
         if (!isPositive(reply)) this.#fail(replyFailure('site', reply))
-        else if (!this.#isOurselves(reply)) this.#done()
+        else if (!this.#isOurselves(reply)) this.#hailed()
+        break
+      case 'starttls':
+        this.#startTls(reply)
         break
     }
   }
 
   onEnd(cause: EndCause): void {
     const failure = this.#session.endFailure(cause, stages[this.#state])
-    this.#resolve({ ok: false, failure, polite: false })
+    this.#resolve({ ok: false, failure, polite: false, tlsFailed: false })
   }
 
   #greeted(reply: Reply): void {
@@ -120,7 +126,8 @@ class Handshake implements SessionListener {
   #ehloAnswered(reply: Reply): void {
     if (!isPositive(reply)) {
       // 421 is about the connection, not about EHLO. LMTP has nothing to fall back to.
-      if (this.#options.protocol === 'lmtp' || reply.code === 421) this.#fail(replyFailure('site', reply))
+      const must = this.#options.protocol === 'lmtp' || this.#secured
+      if (must || reply.code === 421) this.#fail(replyFailure('site', reply))
       else this.#hello('HELO')
       return
     }
@@ -130,7 +137,53 @@ class Handshake implements SessionListener {
     const { relay } = this.#session
     if (discarded.length > 0) this.#options.warn('delivery.ehlo-discarded', { relay, keywords: discarded })
     for (const warning of warnings) this.#options.warn('delivery.ehlo-odd', { relay, warning })
-    this.#done()
+    this.#hailed()
+  }
+
+  /** The server said hello: now TLS, if it is wanted and not there yet. */
+  #hailed(): void {
+    const { tls, settings } = this.#options
+    if (tls === 'none' || this.#secured) {
+      this.#done()
+      return
+    }
+    if (!this.#session.features.startTls) {
+      if (tls === 'may') this.#done()
+      else {
+        const reason = `TLS is required, but ${this.#session.relay} does not offer it`
+        this.#fail(localFailure('site', '4.7.4', reason))
+      }
+      return
+    }
+    this.#state = 'starttls'
+    this.#session.expect(settings.starttls_timeout)
+    this.#session.send('STARTTLS\r\n')
+  }
+
+  #startTls(reply: Reply): void {
+    const { tls, settings, protocol, secureContext } = this.#options
+    if (!isPositive(reply)) {
+      // It changed its mind; where TLS is a favour, plaintext on the same connection is what it gets.
+      if (tls === 'may') this.#done()
+      else this.#fail(replyFailure('site', reply))
+      return
+    }
+    const started = this.#session.startTls(secureContext(), settings.starttls_timeout)
+    void started.then((problem) => {
+      if (problem !== undefined) {
+        const reason = `TLS handshake with ${this.#session.relay} failed: ${problem}`
+        const failure = {
+          ...localFailure('site', '4.7.5', reason),
+          ...(tls === 'may' ? { noThrottle: true } : {}),
+        }
+        this.#resolve({ ok: false, failure, polite: false, tlsFailed: true })
+        return
+      }
+      this.#secured = true
+      this.#session.tls = tls
+      this.#session.attach(this)
+      this.#hello(protocol === 'lmtp' ? 'LHLO' : 'EHLO')
+    })
   }
 
   /** RFC 5321 section 6.3: mail must not go round in circles. */
@@ -146,7 +199,7 @@ class Handshake implements SessionListener {
 
   #fail(failure: Failure): void {
     this.#session.detach()
-    this.#resolve({ ok: false, failure, polite: true })
+    this.#resolve({ ok: false, failure, polite: true, tlsFailed: false })
   }
 
   #done(): void {

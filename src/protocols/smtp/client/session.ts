@@ -4,6 +4,7 @@
  * owners when it is kept for the next delivery; everything it calls runs on behalf of the present one.
  */
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls, type SecureContext } from 'node:tls'
 import { type Features, noFeatures } from './ehlo.ts'
 import { type Failure, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
@@ -58,7 +59,7 @@ export class Session implements ReplyListener {
   /** What TLS does here, for the log; undefined: nothing was decided. */
   tls: string | undefined
 
-  readonly #socket: Socket
+  #socket: Socket
   readonly #parser = new ReplyParser()
   #listener: SessionListener | undefined
   #run: Run
@@ -81,14 +82,22 @@ export class Session implements ReplyListener {
     this.#socket = socket
     this.#run = run
     this.connectedAt = performance.now()
-    const onData = (chunk: Buffer) => this.#onData(chunk)
-    const onEnd = () => this.#ended('lost')
-    socket.on('data', (chunk: Buffer) => this.#run(onData as (argument: never) => void, chunk))
-    socket.on('end', () => this.#run(onEnd, undefined))
-    socket.on('error', (error: Error) => {
-      this.#lastError = error.message
-    })
-    socket.on('close', () => this.#run(onEnd, undefined))
+    this.#listen()
+  }
+
+  readonly #onChunk = (chunk: Buffer): void => this.#run(this.#takeChunk as (argument: never) => void, chunk)
+  readonly #takeChunk = (chunk: Buffer): void => this.#onData(chunk)
+  readonly #onOver = (): void => this.#run(this.#lose, undefined)
+  readonly #lose = (): void => this.#ended('lost')
+  readonly #onError = (error: Error): void => {
+    this.#lastError = error.message
+  }
+
+  #listen(): void {
+    this.#socket.on('data', this.#onChunk)
+    this.#socket.on('end', this.#onOver)
+    this.#socket.on('error', this.#onError)
+    this.#socket.on('close', this.#onOver)
   }
 
   /** Makes `listener` the one that hears of replies, on behalf of whom `run` belongs to. */
@@ -150,6 +159,46 @@ export class Session implements ReplyListener {
     if (bytes.length > 0) this.#socket.write(bytes)
     this.#socket.write(tail, done)
     this.#socket.uncork()
+  }
+
+  /**
+   * Starts TLS on the connection, after the server agreed to it. All that was said in plaintext is forgotten, also
+   * what arrived already: it may have been put in by somebody else (RFC 3207 section 6). Resolves with what went
+   * wrong; then there must be no more I/O on this connection.
+   */
+  startTls(context: SecureContext, timeoutMs: number): Promise<string | undefined> {
+    this.detach()
+    const plain = this.#socket
+    plain.off('data', this.#onChunk)
+    plain.off('end', this.#onOver)
+    plain.off('close', this.#onOver)
+    return new Promise((resolve) => {
+      // The level decides what a certificate must be; here it only keeps listeners-in out.
+      const secure = connectTls({ socket: plain, secureContext: context, rejectUnauthorized: false })
+      const timer = setTimeout(() => settle('timed out'), timeoutMs)
+      const onSecure = () => settle(undefined)
+      const onError = (error: NodeJS.ErrnoException) => settle(error.code ?? error.message)
+      const onClose = () => settle('connection lost')
+      const settle = (problem: string | undefined) => {
+        clearTimeout(timer)
+        secure.off('secureConnect', onSecure)
+        secure.off('close', onClose)
+        secure.off('error', onError)
+        secure.on('error', this.#onError)
+        this.#socket = secure
+        if (problem === undefined) {
+          this.#parser.reset()
+          this.#unclaimed = []
+          this.features = noFeatures
+          secure.off('error', this.#onError)
+          this.#listen()
+        } else this.destroy()
+        resolve(problem)
+      }
+      secure.once('secureConnect', onSecure)
+      secure.once('error', onError)
+      secure.once('close', onClose)
+    })
   }
 
   /** From now on the peer has `limitMs` to say something; each octet it sends starts the time again. */

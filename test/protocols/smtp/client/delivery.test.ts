@@ -60,6 +60,7 @@ function configOf(over: { cache?: object; smtp?: object } = {}): object {
     dns: defaults(dnsSettings),
     net: defaults(netSettings),
     dsn: {},
+    queue: { minimal_backoff_time: 300_000 },
     cache: { ...defaults(cacheSettings), ...over.cache },
   }
 }

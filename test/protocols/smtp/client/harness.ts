@@ -1,5 +1,6 @@
 /** Runs delivery requests without actors: the default message and configuration of the acceptance cases. */
 
+import { createSecureContext } from 'node:tls'
 import { defaults } from '../../../../src/config/schema.ts'
 import type { DnsResolver, LookupResult, MxRecord } from '../../../../src/dns/resolver.ts'
 import type { SessionKeeper } from '../../../../src/protocols/smtp/client/attempt.ts'
@@ -120,6 +121,8 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     dnsDisabled: false,
     families: [4, 6],
     contentDir: '/nonexistent',
+    minimalBackoffMs: 300_000,
+    secureContext: () => createSecureContext(),
     resolver: new ZoneResolver(setup.zone ?? {}),
     keeper: () => undefined as SessionKeeper | undefined,
     isOwnAddress: (address) => address === '192.0.2.1',
