@@ -9,38 +9,22 @@
  * Nothing is removed unless the client says QUIT and the mailbox has answered that it is done.
  */
 import type { Socket } from 'node:net'
-import type { AccountingContract } from '../../accounting/contract.ts'
-import {
-  type ActorContext,
-  type ActorRef,
-  actor,
-  type Contract,
-  type ExitReason,
-  normal,
-} from '../../actors/index.ts'
-import type { Account, AuthContract, VerifyResult } from '../../auth/contract.ts'
+import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../actors/index.ts'
 import type { Config, ListenerConfig } from '../../config/settings.ts'
-import {
-  type LocateResult,
-  type MailboxesContract,
-  type OpenResult,
-  sizeBytes,
-  type UpdateRequest,
-  type UpdateResult,
-  uidBytes,
-} from '../../mailbox/contract.ts'
+import type { UpdateResult } from '../../mailbox/contract.ts'
 import { LineReader, lineTooLong } from '../line-reader.ts'
-import { Authorization, type Step } from './authorization.ts'
+import { Authorization } from './authorization.ts'
 import { capabilities } from './capabilities.ts'
 import { parseCommand } from './command.ts'
 import type { Pop3Settings } from './config.ts'
 import { Listing } from './listing.ts'
-import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
-import { Maildrop } from './maildrop.ts'
+import { type Credentials, Login, type LoginResult } from './login.ts'
+import { smallMailOctets } from './mail-file.ts'
+import { changes, MailboxLink } from './mailbox-link.ts'
+import type { Maildrop } from './maildrop.ts'
 import { Output } from './output.ts'
-import { SizeScan } from './size-scan.ts'
+import { Retrieval, type RetrievalHost } from './retrieval.ts'
 import { transact } from './transaction.ts'
-import { Transmission } from './transmission.ts'
 
 export interface Pop3SessionArgs {
   readonly service: string
@@ -57,16 +41,10 @@ export type Pop3SessionContract = Contract<{
   commit(): void
 }>
 
-/** A refused login is answered late on purpose, and a slow hash may wait for its turn. */
-const verifyTimeoutMs = 120_000
-/** The mailbox may wait two minutes for another program's lock. */
-const mailboxTimeoutMs = 160_000
 /** A client that does not take the last reply in this time loses it. */
 const lingerMs = 5_000
 /** At a shutdown the last line must leave at once. */
 const goodbyeMs = 1_000
-/** Times the mailbox is opened again when mails vanish while their sizes are being found out. */
-const openAttempts = 3
 /** Octets of a listing per write. */
 const listingOctets = 16 * 1024
 
@@ -90,13 +68,17 @@ class Pop3Session {
   /** The client has sent FIN. */
   #ended = false
   #paused = false
+  #running = false
   /** First octets of the line that is not complete, to tell AUTH, which may be long, from others. */
   #lineStart = ''
   #badCommands = 0
-  #account: Account | undefined
+  #user = ''
   #maildrop: Maildrop | undefined
-  /** Sizes found out and not yet told to the mailbox. */
-  #sized: { uids: number[]; sizes: number[] } | undefined
+  /** Made at the first RETR or TOP. */
+  #host: RetrievalHost | undefined
+  #mailbox: MailboxLink<Pop3SessionContract> | undefined
+  /** Gives up what the running command does, if the session ends in the middle of it. */
+  #cancel: (() => void) | undefined
   /** Milliseconds of the monotonic clock. */
   readonly #startedAt: number
   #lastInput: number
@@ -139,25 +121,24 @@ class Pop3Session {
   }
 
   #listen(): void {
-    const { bind } = this.#context
     const socket = this.#socket
     // A client may send its last command together with FIN, and still wants the answer.
     socket.allowHalfOpen = true
     socket.on(
       'data',
-      bind.call(this.#context, (chunk: Buffer) => this.#received(chunk)),
+      this.#context.bind((chunk: Buffer) => this.#received(chunk)),
     )
     socket.on(
       'end',
-      bind.call(this.#context, () => this.#inputEnded()),
+      this.#context.bind(() => this.#inputEnded()),
     )
     socket.on(
       'error',
-      bind.call(this.#context, (error: NodeJS.ErrnoException) => this.#failed(error)),
+      this.#context.bind((error: NodeJS.ErrnoException) => this.#failed(error)),
     )
     socket.on(
       'close',
-      bind.call(this.#context, () => this.#gone()),
+      this.#context.bind(() => this.#gone()),
     )
   }
 
@@ -174,6 +155,9 @@ class Pop3Session {
 
   /** Executes lines until there are none, or one takes time. */
   #run(): void {
+    // A command that was done at once comes back here: the loop that started it goes on.
+    if (this.#running) return
+    this.#running = true
     while (!this.#busy && !this.#output.blocked && this.#state !== 'closed') {
       const line = this.#reader.next()
       if (line === undefined) break
@@ -181,6 +165,7 @@ class Pop3Session {
       else if (this.#state === 'transaction') this.#execute(line)
       else this.#login(line)
     }
+    this.#running = false
     if (this.#state === 'closed') return
     this.#output.flush()
     const waiting = this.#busy || this.#output.blocked
@@ -228,7 +213,7 @@ class Pop3Session {
   // AUTHORIZATION
 
   #login(line: string): void {
-    const step: Step = this.#authorization.line(line)
+    const step = this.#authorization.line(line)
     switch (step.kind) {
       case 'reply':
         this.#reply(step.line)
@@ -243,153 +228,60 @@ class Pop3Session {
         this.#reply('-ERR TLS cannot be started here')
         return
       case 'verify':
-        this.#verify(step.user, step.password, step.method)
+        this.#verify(step)
     }
   }
 
-  #verify(user: string, password: string, method: string): void {
+  #verify(credentials: Credentials): void {
     this.#state = 'verifying'
     this.#busy = true
-    const auth = this.#context.whereis<AuthContract>('auth')
-    if (auth === undefined) {
-      this.#loginFailed('-ERR [SYS/TEMP] logins cannot be checked now, try again later', user, 'internal')
-      return
-    }
-    auth.askWith({ timeoutMs: verifyTimeoutMs }, 'verify', user, password, this.#remote).then(
-      this.#context.bind((result: VerifyResult) => {
-        if (result.ok) this.#count(result.account, method)
-        else if (result.reason === 'credentials') {
-          this.#loginFailed('-ERR [AUTH] wrong user name or password', user, 'credentials')
-        } else {
-          this.#loginFailed('-ERR [SYS/TEMP] logins cannot be checked now, try again later', user, 'internal')
-        }
-      }),
-      this.#context.bind((error: Error) => {
-        this.#context.log.error(
-          { event: 'pop3.auth', ...this.#ids(), error: error.message },
-          'login not checked',
-        )
-        this.#loginFailed('-ERR [SYS/TEMP] logins cannot be checked now, try again later', user, 'internal')
-      }),
-    )
+    const login = new Login({
+      context: this.#context,
+      service: this.#args.service,
+      session: this.#args.session,
+      remote: this.#remote,
+      settings: this.#settings,
+      scratch: this.#scratch(),
+      keep: ({ maildir }, uidValidity, sized) =>
+        new MailboxLink(this.#context, maildir, uidValidity, sized).tell({}),
+      done: (result) => this.#verified(credentials, result),
+    })
+    this.#cancel = () => login.cancel()
+    login.start(credentials)
   }
 
-  #loginFailed(line: string, user: string, reason: string): void {
-    if (this.#state === 'closed') return
-    this.#context.log.info(
-      { event: 'pop3.login-failed', ...this.#ids(), user: loggable(user), reason },
-      'login failed',
-    )
+  #verified({ user, method }: Credentials, result: LoginResult): void {
+    this.#cancel = undefined
+    if (result.ok) {
+      this.#begin(result, method)
+      return
+    }
+    const { line, reason, close } = result
+    const facts = { event: 'pop3.login-failed', ...this.#ids(), user: loggable(user), method, reason }
+    this.#context.log.info(facts, 'login failed')
     this.#state = 'authorization'
+    if (close) {
+      this.#refuse(line, 'Mailbox not opened')
+      return
+    }
     this.#reply(line)
     this.#done()
   }
 
-  /** Is there room for one more session of this user from there? */
-  #count(account: Account, method: string): void {
-    if (this.#state === 'closed') return
-    const accounting = this.#context.whereis<AccountingContract>('accounting')
-    const { session, service } = this.#args
-    const counted = this.#context.bind((ok: boolean) => {
-      if (ok) this.#open(account, method, 1)
-      else
-        this.#loginFailed(
-          '-ERR [IN-USE] too many sessions of this user from your address',
-          account.user,
-          'limit',
-        )
-    })
-    if (accounting === undefined) {
-      counted(true)
-      return
-    }
-    // A registry that does not answer is no reason to keep anyone from their mail.
-    accounting
-      .ask('connect', this.#context.self, session, service, account.user, this.#remote)
-      .then(counted, () => counted(true))
-  }
-
-  #uncount(): void {
-    this.#context.whereis<AccountingContract>('accounting')?.tell('disconnect', this.#args.session)
-  }
-
-  #open(account: Account, method: string, attempt: number): void {
-    if (this.#state === 'closed') return
-    this.#askMailboxes((mailboxes) =>
-      mailboxes.askWith(
-        { timeoutMs: mailboxTimeoutMs },
-        'open',
-        account.user,
-        account.maildir,
-        this.#settings.no_flag_updates,
-      ),
-    ).then(
-      this.#context.bind((result: OpenResult) => {
-        if (this.#state === 'closed') return
-        if (!result.ok) this.#openFailed(result.temporary)
-        else this.#size(new Maildrop(result.snapshot, this.#settings), account, method, attempt)
-      }),
-      this.#context.bind((error: Error) => {
-        this.#context.log.error(
-          { event: 'pop3.mailbox', ...this.#ids(), error: error.message },
-          'mailbox not opened',
-        )
-        if (this.#state !== 'closed') this.#openFailed(true)
-      }),
-    )
-  }
-
-  #openFailed(temporary: boolean): void {
-    this.#uncount()
-    const line = temporary
-      ? '-ERR [SYS/TEMP] the mailbox cannot be opened now, try again later'
-      : '-ERR [SYS/PERM] the mailbox cannot be opened, please tell the administrator'
-    this.#refuse(line, 'Mailbox not opened')
-  }
-
-  /** Finds out the sizes that nobody knows; then the session is in TRANSACTION state. */
-  #size(maildrop: Maildrop, account: Account, method: string, attempt: number): void {
-    const scan = new SizeScan(maildrop, account.maildir, this.#settings.fast_size_lookups, this.#scratch())
-    const step = this.#context.bind(() => {
-      if (this.#state === 'closed') return
-      const progress = scan.work()
-      if (progress === 'more') {
-        setImmediate(step)
-        return
-      }
-      if (scan.uids.length > 0) this.#sized = { uids: scan.uids, sizes: scan.sizes }
-      if (progress === 'done') {
-        this.#begin(maildrop, account, method)
-        return
-      }
-      // What was found out is not lost: the next attempt has less to do.
-      this.#account = account
-      this.#maildrop = maildrop
-      this.commit()
-      if (progress === 'vanished' && attempt < openAttempts) this.#open(account, method, attempt + 1)
-      else this.#openFailed(true)
-    })
-    step()
-  }
-
-  #begin(maildrop: Maildrop, account: Account, method: string): void {
-    maildrop.freeze()
+  #begin({ account, maildrop, sized }: Extract<LoginResult, { ok: true }>, method: string): void {
     this.#maildrop = maildrop
-    this.#account = account
+    this.#user = account.user
+    this.#mailbox = new MailboxLink(this.#context, account.maildir, maildrop.uidValidity, sized)
     this.#state = 'transaction'
     this.#reader.maxOctets = this.#settings.max_line - 1
-    this.#badCommands = 0
     const now = this.#context.clock.monotonic()
     this.#lastInput = now
     this.#lastOutput = now
     this.#tickBy(now + this.#settings.idle_timeout)
-    if (this.#sized !== undefined && this.#settings.commit_interval > 0) {
-      this.#context.sendAfter(this.#settings.commit_interval, 'commit')
-    }
-    this.#context.log.info(
-      { event: 'pop3.login', ...this.#ids(), user: account.user, method, tls: null },
-      'logged in',
-    )
+    const { commit_interval } = this.#settings
+    if (this.#mailbox.hasSizes && commit_interval > 0) this.#context.sendAfter(commit_interval, 'commit')
+    const facts = { event: 'pop3.login', ...this.#ids(), user: account.user, method, tls: null }
+    this.#context.log.info(facts, 'logged in')
     this.#reply('+OK welcome, the maildrop is open')
     this.#done()
   }
@@ -418,15 +310,13 @@ class Pop3Session {
       case 'capabilities':
         this.#output.add(capabilities({ mechanisms: ['PLAIN', 'LOGIN'], user: true, stls: false }))
         return
-      case 'unseen': {
+      case 'unseen':
         this.#busy = true
-        const { line: reply, uids } = outcome
-        this.#update({ unseen: uidBytes(uids) }, () => {
-          this.#reply(reply)
+        this.#update(this.#mailbox!.update(changes({ unseen: outcome.uids })), () => {
+          this.#reply(outcome.line)
           this.#done()
         })
         return
-      }
       case 'quit':
         this.#quit()
     }
@@ -451,183 +341,53 @@ class Pop3Session {
   #retrieve(index: number, lines: number | undefined): void {
     if (lines === undefined) this.#counts.retrCount++
     else this.#counts.topCount++
-    const maildrop = this.#maildrop!
-    const file = this.#openMail(maildrop.file(index))
-    if (file === 'failed') return
-    if (file !== undefined) {
-      this.#send(file, index, lines)
-      return
-    }
-    // Moved by another program, or gone.
+    this.#host ??= this.#makeHost()
     this.#busy = true
-    this.#askMailboxes((mailboxes) =>
-      mailboxes.askWith(
-        { timeoutMs: mailboxTimeoutMs },
-        'locate',
-        this.#account!.maildir,
-        maildrop.uid(index),
-      ),
-    ).then(
-      this.#context.bind((place: LocateResult) => {
-        if (this.#state === 'closed') return
-        this.#busy = false
-        const found = place === null ? undefined : this.#openMail(place)
-        if (found === undefined) this.#mailGone(index)
-        else if (found !== 'failed') this.#send(found, index, lines)
-        if (!this.#busy) this.#run()
-      }),
-      this.#context.bind(() => {
-        if (this.#state === 'closed') return
-        this.#reply('-ERR [SYS/TEMP] the message cannot be read now')
+    const retrieval = new Retrieval(this.#host, index, lines)
+    this.#cancel = () => retrieval.cancel()
+    retrieval.start()
+  }
+
+  /** What retrievals need of the session. */
+  #makeHost(): RetrievalHost {
+    const context = this.#context
+    const mailbox = this.#mailbox!
+    const facts = this.#ids()
+    return {
+      maildrop: this.#maildrop!,
+      maildir: mailbox.maildir,
+      settings: this.#settings,
+      output: this.#output,
+      scratch: this.#scratch(),
+      bind: (callback) => context.bind(callback),
+      locate: (uid) => mailbox.locate(uid),
+      whenDrained: (callback) => {
+        this.#resume = callback
+      },
+      learn: (uid, octets) => mailbox.learn(uid, octets),
+      log: (error) =>
+        context.log.error({ event: 'pop3.retr', ...facts, error: error.message }, 'mail not opened'),
+      refused: (line) => {
+        this.#reply(line)
         this.#done()
-      }),
-    )
-  }
-
-  #openMail(place: { readonly name: string; readonly inNew: boolean }): MailFile | undefined | 'failed' {
-    try {
-      return MailFile.open(this.#account!.maildir, place)
-    } catch (error) {
-      this.#context.log.error(
-        { event: 'pop3.retr', ...this.#ids(), error: (error as Error).message },
-        'mail not opened',
-      )
-      this.#reply('-ERR [SYS/PERM] the message cannot be read')
-      return 'failed'
+      },
+      gone: (index) => {
+        this.#reply(`-ERR message ${index + 1} is no longer there`)
+        if (this.#maildrop!.markGone(index)) this.#countBad()
+        else this.#badCommands = 0
+        this.#done()
+      },
+      broken: (what) => {
+        context.log.error({ event: 'pop3.retr', ...facts, ...what }, 'mail could not be sent to its end')
+        this.#cutOff('Mail could not be read')
+      },
+      sent: (octets, lines) => {
+        this.#badCommands = 0
+        if (lines === undefined) this.#counts.retrBytes += octets
+        else this.#counts.topBytes += octets
+        this.#done()
+      },
     }
-  }
-
-  #mailGone(index: number): void {
-    this.#reply(`-ERR message ${index + 1} is no longer there`)
-    if (this.#maildrop!.markGone(index)) this.#countBad()
-    else this.#badCommands = 0
-  }
-
-  #send(file: MailFile, index: number, lines: number | undefined): void {
-    this.#badCommands = 0
-    const maildrop = this.#maildrop!
-    const size = maildrop.sizes[index]!
-    const workarounds = this.#settings.client_workarounds
-    const transmission = new Transmission({
-      lines,
-      noNuls: workarounds.includes('outlook-no-nuls'),
-      addEndOfHeaders: workarounds.includes('oe-ns-eoh'),
-    })
-    let status = '+OK\r\n'
-    if (lines === undefined) {
-      maildrop.markFetched(index)
-      const octets = this.#settings.exact_octets && !file.endsLine() ? size + 2 : size
-      status = `+OK ${octets} octets\r\n`
-    }
-    if (file.octets > smallMailOctets) {
-      this.#busy = true
-      this.#sendPieces(file, index, lines, transmission, status)
-      return
-    }
-    let stored: Buffer | undefined
-    try {
-      stored = file.readAll(this.#scratch())
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === undefined) throw error
-    } finally {
-      file.close()
-    }
-    if (stored === undefined) {
-      this.#broken(index, -1)
-      return
-    }
-    const text = transmission.push(stored.toString('latin1'))
-    const end = transmission.end()
-    if (lines === undefined && !this.#isWhole(index, transmission.octets)) return
-    this.#countSent(lines, status.length + text.length + end.length - 3)
-    this.#output.add(status + text + end)
-  }
-
-  /** A large mail, piece by piece as the client reads. */
-  #sendPieces(
-    file: MailFile,
-    index: number,
-    lines: number | undefined,
-    transmission: Transmission,
-    status: string,
-  ): void {
-    // Its own: other sessions of this thread read while this one waits for the disk.
-    const buffer = Buffer.allocUnsafeSlow(pieceOctets)
-    this.#output.add(status)
-    this.#countSent(lines, status.length)
-    const next = (): void => {
-      if (this.#state === 'closed') {
-        file.close()
-        return
-      }
-      if (this.#output.blocked) {
-        this.#resume = next
-        return
-      }
-      file.readPiece(buffer, arrived)
-    }
-    const arrived = this.#context.bind((length: number) => {
-      if (this.#state === 'closed') {
-        file.close()
-        return
-      }
-      if (length > 0) {
-        const text = transmission.push(buffer.toString('latin1', 0, length))
-        this.#countSent(lines, text.length)
-        this.#output.add(text)
-        this.#output.flush()
-        if (!transmission.complete) {
-          next()
-          return
-        }
-      }
-      file.close()
-      if (length === -1) {
-        this.#broken(index, -1)
-        return
-      }
-      const end = transmission.end()
-      if (lines === undefined && !this.#isWhole(index, transmission.octets)) return
-      this.#countSent(lines, end.length - 3)
-      this.#output.add(end)
-      this.#done()
-    })
-    this.#release = () => file.close()
-    next()
-  }
-
-  /** Less than was announced must not look like a whole mail: the client would remove it. */
-  #isWhole(index: number, octets: number): boolean {
-    const announced = this.#maildrop!.sizes[index]!
-    if (octets === announced || this.#settings.fast_size_lookups) return true
-    if (octets < announced) {
-      this.#broken(index, octets)
-      return false
-    }
-    this.#learn(index, octets)
-    return true
-  }
-
-  /** The file was cut or cannot be read: the connection ends without the final dot. */
-  #broken(index: number, octets: number): void {
-    const facts = { event: 'pop3.retr', ...this.#ids(), uid: this.#maildrop!.uid(index) }
-    this.#context.log.error(facts, 'mail is shorter than it was, or cannot be read')
-    if (octets >= 0) this.#learn(index, octets)
-    this.#output.abandon()
-    this.#close('Mail could not be read')
-    this.#socket.destroy()
-  }
-
-  /** The size was wrong; sessions after this one announce the right one. */
-  #learn(index: number, octets: number): void {
-    this.#sized ??= { uids: [], sizes: [] }
-    this.#sized.uids.push(this.#maildrop!.uid(index))
-    this.#sized.sizes.push(octets)
-  }
-
-  #countSent(lines: number | undefined, octets: number): void {
-    if (lines === undefined) this.#counts.retrBytes += octets
-    else this.#counts.topBytes += octets
   }
 
   // UPDATE
@@ -635,21 +395,18 @@ class Pop3Session {
   /** RFC 1939 section 6: the only way into the UPDATE state. Answered when the files are gone. */
   #quit(): void {
     const maildrop = this.#maildrop!
-    const expunge = maildrop.expunged()
-    const seen = maildrop.seen(true)
-    if (expunge.length === 0 && seen.length === 0 && this.#sized === undefined) {
+    const mailbox = this.#mailbox!
+    const wanted = changes({ expunge: maildrop.expunged(), seen: maildrop.seen(true) })
+    if (Object.keys(wanted).length === 0) {
+      mailbox.tell({})
       this.#refuse('+OK goodbye', 'Logged out')
       return
     }
     this.#busy = true
-    const request = {
-      ...(expunge.length === 0 ? {} : { expunge: uidBytes(expunge) }),
-      ...(seen.length === 0 ? {} : { seen: uidBytes(seen) }),
-    }
-    // Whatever ends the session from here on, the marks are not applied a second time.
     const { deletedCount: count, deletedSize: octets } = maildrop
+    // Whatever ends the session from here on, the marks are not applied a second time.
     maildrop.reset()
-    this.#update(request, (failed) => {
+    this.#update(mailbox.update(wanted), (failed) => {
       this.#busy = false
       if (failed > 0) {
         this.#refuse(`-ERR [SYS/TEMP] ${failed} of ${count} deleted messages not removed`, 'Update failed')
@@ -660,22 +417,17 @@ class Pop3Session {
     })
   }
 
-  /** Has the mailbox change something; a failure ends the session. Sizes that were found out go along. */
-  #update(request: Omit<UpdateRequest, 'uidValidity'>, done: (failed: number) => void): void {
-    const complete = this.#request(request)
-    this.#askMailboxes((mailboxes) =>
-      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'update', this.#account!.maildir, complete),
-    ).then(
+  /** Waits for the mailbox; a failure ends the session. */
+  #update(answer: Promise<UpdateResult>, done: (failed: number) => void): void {
+    answer.then(
       this.#context.bind((result: UpdateResult) => {
         if (this.#state === 'closed') return
         if (result.ok) done(result.failed)
         else this.#updateFailed(result.temporary)
       }),
       this.#context.bind((error: Error) => {
-        this.#context.log.error(
-          { event: 'pop3.update', ...this.#ids(), error: error.message },
-          'update failed',
-        )
+        const facts = { event: 'pop3.update', ...this.#ids(), error: error.message }
+        this.#context.log.error(facts, 'update failed')
         if (this.#state !== 'closed') this.#updateFailed(true)
       }),
     )
@@ -686,34 +438,9 @@ class Pop3Session {
     this.#refuse(`-ERR [${code}] not all changes could be made`, 'Update failed')
   }
 
-  #request(request: Omit<UpdateRequest, 'uidValidity'>): UpdateRequest {
-    const sized = this.#sized
-    this.#sized = undefined
-    return {
-      uidValidity: this.#maildrop!.uidValidity,
-      ...request,
-      ...(sized === undefined
-        ? {}
-        : { sized: { uids: uidBytes(sized.uids), sizes: sizeBytes(sized.sizes) } }),
-    }
-  }
-
   /** Sizes that were found out reach the disk, so that the next session need not read the mails again. */
   commit(): void {
-    if (this.#sized !== undefined) this.#tellUpdate({})
-  }
-
-  #tellUpdate(request: Omit<UpdateRequest, 'uidValidity'>): void {
-    const mailboxes = this.#context.whereis<MailboxesContract>('mailboxes')
-    mailboxes?.tell('update', this.#account!.maildir, this.#request(request))
-  }
-
-  /** Without QUIT mails that were fetched are still marked as seen; nothing is removed. */
-  #applyMarks(): void {
-    if (this.#maildrop === undefined || this.#account === undefined) return
-    const seen = this.#maildrop.seen(false)
-    if (seen.length > 0) this.#tellUpdate({ seen: uidBytes(seen) })
-    else this.commit()
+    if (this.#state === 'transaction') this.#mailbox!.tell({})
   }
 
   // Ends
@@ -726,16 +453,20 @@ class Pop3Session {
 
   #finished(): void {
     this.#busy = false
-    this.#release = undefined
+    this.#cancel = undefined
     this.#lastOutput = this.#context.clock.monotonic()
   }
-
-  /** Frees what the running command holds, if the session ends in the middle of it. */
-  #release: (() => void) | undefined
 
   #refuse(line: string, reason: string): void {
     this.#reply(line)
     this.#close(reason)
+  }
+
+  /** Ends in the middle of an answer: nothing more is sent. */
+  #cutOff(reason: string): void {
+    this.#output.abandon()
+    this.#close(reason)
+    this.#socket.destroy()
   }
 
   /** One log line; what was said is still sent; then the connection ends. */
@@ -744,7 +475,9 @@ class Pop3Session {
     const loggedIn = this.#state === 'transaction'
     this.#state = 'closed'
     this.#resume = undefined
-    this.#applyMarks()
+    this.#cancel?.()
+    // Without QUIT mails that were fetched are still marked as seen; nothing is removed.
+    this.#mailbox?.tell(changes({ seen: this.#maildrop!.seen(false) }))
     this.#logEnd(loggedIn, reason)
     this.#closedAt = this.#context.clock.monotonic()
     this.#output.end()
@@ -764,7 +497,7 @@ class Pop3Session {
       {
         event: 'pop3.logout',
         ...this.#ids(),
-        user: this.#account!.user,
+        user: this.#user,
         reason,
         ...this.#counts,
         deletedCount: this.#expunged.count,
@@ -785,7 +518,6 @@ class Pop3Session {
   #gone(): void {
     this.#output.abandon()
     this.#close('Connection closed')
-    this.#release?.()
     this.#context.stop(normal)
   }
 
@@ -811,9 +543,7 @@ class Pop3Session {
     }
     if (this.#busy || this.#output.blocked) {
       // In the middle of an answer nothing can be said.
-      this.#output.abandon()
-      this.#close(`Peer not draining output for ${Math.round((now - this.#lastOutput) / 1000)} s`)
-      this.#socket.destroy()
+      this.#cutOff(`Peer not draining output for ${Math.round((now - this.#lastOutput) / 1000)} s`)
       return
     }
     const reason = `No command for ${Math.round((now - this.#lastInput) / 1000)} s`
@@ -833,18 +563,15 @@ class Pop3Session {
   }
 
   async terminate(reason: ExitReason): Promise<void> {
-    this.#release?.()
-    if (this.#socket.destroyed) return
     const socket = this.#socket
+    if (socket.destroyed) return
     const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
     if (this.#state !== 'closed') {
-      // In the middle of a mail a line of ours would become part of it.
-      const quiet = (this.#busy && this.#state === 'transaction') || this.#output.blocked
-      if (quiet) this.#output.abandon()
-      else if (reason.kind === 'shutdown') this.#reply('-ERR [SYS/TEMP] Server shutting down.')
-      else this.#reply('-ERR [SYS/TEMP] internal error, please log in again')
-      this.#close(reason.kind === 'shutdown' ? 'Server shutting down' : 'Internal error')
-      if (quiet) socket.destroy()
+      const why = reason.kind === 'shutdown' ? 'Server shutting down' : 'Internal error'
+      // In the middle of an answer a line of ours would become part of it.
+      if (this.#state === 'transaction' && (this.#busy || this.#output.blocked)) this.#cutOff(why)
+      else if (reason.kind === 'shutdown') this.#refuse('-ERR [SYS/TEMP] Server shutting down.', why)
+      else this.#refuse('-ERR [SYS/TEMP] internal error, please log in again', why)
     }
     const timer = setTimeout(() => socket.destroy(), goodbyeMs)
     await closed
@@ -864,13 +591,6 @@ class Pop3Session {
   /** Memory to read into, shared by all sessions of the thread; for synchronous use only. */
   #scratch(): Buffer {
     return this.#context.local('pop3.scratch', () => Buffer.allocUnsafeSlow(smallMailOctets))
-  }
-
-  #askMailboxes<R>(ask: (mailboxes: ActorRef<MailboxesContract>) => Promise<R>): Promise<R> {
-    const mailboxes = this.#context.whereis<MailboxesContract>('mailboxes')
-    return mailboxes === undefined
-      ? Promise.reject(new Error('the mailboxes are not running'))
-      : ask(mailboxes)
   }
 }
 

@@ -27,14 +27,18 @@ export class Transmission {
   #empty = true
   #inBody = false
   #linesLeft: number
-  /** Octets with CRLF line ends, before dots are doubled: what the size of the mail says. */
-  octets = 0
+  #octets = 0
   /** TOP has all its lines: what follows is not needed. */
   complete = false
 
   constructor(options: TransmissionOptions) {
     this.#options = options
     this.#linesLeft = options.lines ?? 0
+  }
+
+  /** Octets pushed so far, counted with CRLF line ends and before dots are doubled, as the size of a mail is. */
+  get total(): number {
+    return this.#octets + toCrlf(this.#held).length
   }
 
   /** What to send for the next piece of the mail. */
@@ -62,7 +66,7 @@ export class Transmission {
     let text = toCrlf(stored)
     if (this.#options.lines !== undefined) text = this.#limit(text)
     else if (this.#options.addEndOfHeaders && !this.#inBody) this.#inBody = this.#endOfHeaders(text) !== -1
-    this.octets += text.length
+    this.#octets += text.length
     if (text === '') return ''
     const startsLine = !this.#midLine
     this.#empty = false

@@ -1,0 +1,200 @@
+/**
+ * RETR and TOP: finds the file of a mail and sends it. A small mail is read and sent at once; a large one piece by
+ * piece, as the client takes it.
+ */
+import type { ActorContext } from '../../actors/index.ts'
+import type { LocateResult } from '../../mailbox/contract.ts'
+import type { Pop3Settings } from './config.ts'
+import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
+import type { Maildrop } from './maildrop.ts'
+import type { Output } from './output.ts'
+import { Transmission } from './transmission.ts'
+
+/** What the session does for a retrieval. */
+export interface RetrievalHost {
+  readonly maildrop: Maildrop
+  readonly maildir: string
+  readonly settings: Pop3Settings
+  readonly output: Output
+  /** Memory for one synchronous read. */
+  readonly scratch: Buffer
+  /** Runs a callback on behalf of the session's actor. */
+  readonly bind: ActorContext['bind']
+  /** Where the mail is now. */
+  locate(uid: number): Promise<LocateResult>
+  /** Calls back when the client has read; only while the output is blocked. */
+  whenDrained(callback: () => void): void
+  /** Sizes in the mailbox are wrong. */
+  learn(uid: number, octets: number): void
+  /** The mail cannot be sent; one line says so. */
+  refused(line: string): void
+  /** The mail is not there any more. */
+  gone(index: number): void
+  /** The mail broke off in the middle: the connection must end without the final dot. */
+  broken(facts: { readonly uid: number; readonly error: string }): void
+  /** It was sent, `octets` without the final dot; `lines` undefined: all of it. */
+  sent(octets: number, lines: number | undefined): void
+  log(error: Error): void
+}
+
+export class Retrieval {
+  readonly #host: RetrievalHost
+  readonly #index: number
+  readonly #lines: number | undefined
+  #file: MailFile | undefined
+  #octets = 0
+  #over = false
+
+  /** `lines` of the body (TOP), or undefined for all of the mail (RETR). */
+  constructor(host: RetrievalHost, index: number, lines: number | undefined) {
+    this.#host = host
+    this.#index = index
+    this.#lines = lines
+  }
+
+  /** Ends with a call of `sent`, `refused`, `gone` or `broken`: at once for small mails. */
+  start(): void {
+    const { maildrop } = this.#host
+    if (this.#open(maildrop.file(this.#index))) this.#send()
+    else if (!this.#over) this.#locate()
+  }
+
+  /** The session ends: nothing is called any more, the file is closed. */
+  cancel(): void {
+    this.#over = true
+    this.#file?.close()
+  }
+
+  get #uid(): number {
+    return this.#host.maildrop.uid(this.#index)
+  }
+
+  /** False: not there, or refused already. */
+  #open(place: { readonly name: string; readonly inNew: boolean }): boolean {
+    try {
+      this.#file = MailFile.open(this.#host.maildir, place)
+      return this.#file !== undefined
+    } catch (error) {
+      this.#host.log(error as Error)
+      this.#refuse('-ERR [SYS/PERM] the message cannot be read')
+      return false
+    }
+  }
+
+  /** Moved by another program, or gone. */
+  #locate(): void {
+    const host = this.#host
+    host.locate(this.#uid).then(
+      host.bind((place: LocateResult) => {
+        if (this.#over) return
+        if (place !== null && this.#open(place)) this.#send()
+        else if (!this.#over) {
+          this.#over = true
+          host.gone(this.#index)
+        }
+      }),
+      host.bind((error: Error) => {
+        if (this.#over) return
+        host.log(error)
+        this.#refuse('-ERR [SYS/TEMP] the message cannot be read now')
+      }),
+    )
+  }
+
+  #refuse(line: string): void {
+    this.#over = true
+    this.#host.refused(line)
+  }
+
+  #send(): void {
+    const { maildrop, settings } = this.#host
+    const file = this.#file!
+    const transmission = new Transmission({
+      lines: this.#lines,
+      noNuls: settings.client_workarounds.includes('outlook-no-nuls'),
+      addEndOfHeaders: settings.client_workarounds.includes('oe-ns-eoh'),
+    })
+    let status = '+OK\r\n'
+    if (this.#lines === undefined) {
+      maildrop.markFetched(this.#index)
+      const size = maildrop.sizes[this.#index]!
+      status = `+OK ${settings.exact_octets && !file.endsLine() ? size + 2 : size} octets\r\n`
+    }
+    if (file.octets <= smallMailOctets) this.#sendAtOnce(file, transmission, status)
+    else this.#sendPieces(file, transmission, status)
+  }
+
+  #sendAtOnce(file: MailFile, transmission: Transmission, status: string): void {
+    let stored: Buffer | undefined
+    try {
+      stored = file.readAll(this.#host.scratch)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error
+    } finally {
+      file.close()
+    }
+    if (stored === undefined) {
+      this.#broken('cannot be read')
+      return
+    }
+    const text = transmission.push(stored.toString('latin1'))
+    // Before anything is sent, unlike with large mails: nothing of it reaches the client.
+    if (this.#isWhole(transmission)) this.#finish(status + text + transmission.end())
+  }
+
+  #sendPieces(file: MailFile, transmission: Transmission, status: string): void {
+    const host = this.#host
+    // Its own: other sessions of this thread read while this one waits for the disk.
+    const buffer = Buffer.allocUnsafeSlow(pieceOctets)
+    this.#add(status)
+    const next = (): void => {
+      if (this.#over) return
+      if (host.output.blocked) host.whenDrained(next)
+      else file.readPiece(buffer, arrived)
+    }
+    const arrived = host.bind((length: number) => {
+      if (this.#over) return
+      if (length > 0) {
+        this.#add(transmission.push(buffer.toString('latin1', 0, length)))
+        host.output.flush()
+        if (!transmission.complete) {
+          next()
+          return
+        }
+      }
+      file.close()
+      if (length === -1) this.#broken('cannot be read')
+      else if (this.#isWhole(transmission)) this.#finish(transmission.end())
+    })
+    next()
+  }
+
+  #add(text: string): void {
+    this.#octets += text.length
+    this.#host.output.add(text)
+  }
+
+  #finish(last: string): void {
+    this.#over = true
+    this.#add(last)
+    this.#host.sent(this.#octets - 3, this.#lines)
+  }
+
+  /** Less than was announced must not look like a whole mail: the client would remove it. */
+  #isWhole(transmission: Transmission): boolean {
+    const { maildrop, settings } = this.#host
+    if (this.#lines !== undefined || settings.fast_size_lookups) return true
+    const { total } = transmission
+    const announced = maildrop.sizes[this.#index]!
+    if (total === announced) return true
+    this.#host.learn(this.#uid, total)
+    if (total > announced) return true
+    this.#broken('is shorter than it was')
+    return false
+  }
+
+  #broken(error: string): void {
+    this.#over = true
+    this.#host.broken({ uid: this.#uid, error })
+  }
+}
