@@ -86,7 +86,7 @@ export const smtpSettings = {
   }),
   dns_support_level: choice(['', 'disabled', 'enabled', 'dnssec'], {
     default: '',
-    doc: '`disabled`: no MX lookups, hosts are looked up by the system. Empty: by `dns.disable_dns_lookups`.',
+    doc: '`disabled`: no MX lookups, hosts are looked up by the system. Empty: by `dns.disable_dns_lookups`. `dnssec` is as `enabled` for now.',
   }),
   ignore_mx_lookup_error: boolean({
     default: false,
@@ -172,7 +172,7 @@ export const smtpSettings = {
 
   tls_security_level: choice(tlsLevels, {
     default: 'may',
-    doc: 'TLS towards servers. `may` uses it when the server offers it.',
+    doc: 'TLS towards servers. `may` uses it when the server offers it, `encrypt` delivers with TLS only. The levels that check certificates (`fingerprint`, `verify`, `secure`, `dane`, `dane-only`) are not there yet: with one of them mail stays queued, it never goes out unchecked.',
   }),
 }
 
