@@ -161,6 +161,15 @@ describe('listeners', () => {
     expect(problems({})[0]).toMatch(/^mailactors\.toml:4: listener\.tls: .*certificate/)
   })
 
+  test('implicit TLS is refused where the session does not speak it', () => {
+    listener('address = ":25"\ntls = "implicit"\n[tls]\ncert = "cert.pem"')
+    expect(problems({})).toEqual([])
+    file('[[listener]]\nservice = "pop3"\naddress = ":995"\ntls = "implicit"\n[tls]\ncert = "cert.pem"')
+    expect(problems({})).toEqual([
+      expect.stringMatching(/^mailactors\.toml:4: listener\.tls: "implicit" is not there yet/),
+    ])
+  })
+
   test('all of them can be given on the command line', () => {
     const config = loadConfig({ cwd: dir, set: ['listener=[{service="pop3",address="127.0.0.1:0"}]'] })
     expect(config.listener).toMatchObject([{ service: 'pop3', address: '127.0.0.1:0' }])
