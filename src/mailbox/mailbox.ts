@@ -5,7 +5,6 @@
  * The files say which mails there are. Other programs may deliver, move, flag and remove mails at any time.
  */
 import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LocateResult, Snapshot, UpdateRequest } from './contract.ts'
 import { createMaildir } from './deliver.ts'
@@ -19,7 +18,7 @@ import {
   maildirFiles,
   mailNames,
 } from './maildir.ts'
-import { baseOf, isSeen, mailPath, withFlag } from './maildir-name.ts'
+import { baseOf, isSeen, withFlag } from './maildir-name.ts'
 import type { StoredMail } from './pack.ts'
 import { type MailFile, Register, type RegisterOptions } from './register.ts'
 import { makeSnapshot, readSizes, readUids } from './snapshot.ts'
@@ -234,18 +233,10 @@ export class Mailbox {
       this.#moved(mail, file)
     }
     this.#register.remove(gone)
-    for (const [base, file] of files) if (!this.#isFile(file)) files.delete(base)
     if (files.size === 0 && this.#register.hasList) return true
     if (!this.#readOnly) return this.#register.assign(files)
     this.#register.addInMemory(files)
     return true
-  }
-
-  /** A folder or a device in `cur/` is not a mail. */
-  #isFile({ name, inNew }: MailFile): boolean {
-    return (
-      statSync(mailPath(inNew ? this.#new : this.#cur, name), { throwIfNoEntry: false })?.isFile() === true
-    )
   }
 
   #moved(mail: StoredMail, { name, inNew }: MailFile): void {

@@ -36,13 +36,14 @@ export function folderTime(folder: string): FolderTime {
   }
 }
 
-/** Names of the mails in a folder, latin1. */
+/** Names of the mails in a folder, latin1. A folder in it is not a mail; asking for types is cheaper than a `stat` each. */
 export async function mailNames(folder: string, octets: number): Promise<string[]> {
-  const names =
-    octets > largeFolderOctets
-      ? await readdirAsync(folder, { encoding: 'latin1' })
-      : readdirSync(folder, { encoding: 'latin1' })
-  return names.filter(isMailName)
+  const options = { encoding: 'latin1', withFileTypes: true } as const
+  const entries =
+    octets > largeFolderOctets ? await readdirAsync(folder, options) : readdirSync(folder, options)
+  const names: string[] = []
+  for (const entry of entries) if (!entry.isDirectory() && isMailName(entry.name)) names.push(entry.name)
+  return names
 }
 
 /** The file operations of an update, replaceable to show what a crash between any two of them leaves. */
