@@ -7,6 +7,7 @@ import {
   type AnyActorDefinition,
   type AskOptions,
   type ExitReason,
+  errorReason,
   isExpected,
   killed,
   type Logger,
@@ -141,7 +142,8 @@ export class ThreadRuntime {
   }
 
   local<T>(key: string, create: () => T): T {
-    if (!this.#shared.has(key)) this.#shared.set(key, create())
+    // Shared things outlive the actor that happens to make them: they are not to run on its behalf.
+    if (!this.#shared.has(key)) this.#shared.set(key, currentActor.exit(create))
     return this.#shared.get(key) as T
   }
 
@@ -303,12 +305,10 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const owner = currentActor.getStore()
+      const caller = currentActor.getStore()
+      // What an actor left behind when it ended, a connection that others use now for instance, asks for itself.
+      const owner = caller?.state === 'ended' ? undefined : caller
       const ask = new PendingAsk(to, type, owner, resolve, reject)
-      if (owner?.state === 'ended') {
-        ask.refuse('cancelled', 'the caller ended')
-        return
-      }
       ask.watch(options)
       if (ask.settled) return
       const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
@@ -605,6 +605,11 @@ export class ThreadRuntime {
   attribute(error: unknown): boolean {
     const cell = currentActor.getStore()
     if (cell === undefined || cell.runtime !== this) return false
+    if (cell.state === 'ended') {
+      const { message, stack } = errorReason(error)
+      const facts = { actor: cell.definition.name, actorId: cell.id, error: message, stack }
+      this.log.error({ event: 'actor.late-error', ...facts }, 'code of an actor that has ended failed')
+    }
     cell.crash(error)
     return true
   }

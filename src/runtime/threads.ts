@@ -260,8 +260,7 @@ export class Threads {
     const { thread, pool, slot } = ended
     const { load, log, peers, onExit } = this.#options
     this.#threads.delete(thread)
-    const message =
-      error === undefined ? 'it was asked to end' : error instanceof Error ? error.message : String(error)
+    const message = exitMessage(ended, error)
     const reason: ExitReason = { kind: 'thread_exit', message }
     const expected = error === undefined || this.#isStopping
     const actors = load.actors(slot)
@@ -321,7 +320,8 @@ export class Threads {
       const actors = load.actors(slot)
       if (actors > 0) actorThread.idleSince = now
       if (state === 'draining') {
-        if (actors <= 0) this.#tell(actorThread.control.stop())
+        // Those that start actors may have learned late that it takes no more: a whole period without one is needed.
+        if (now - actorThread.idleSince >= tendingPeriodMs) this.#tell(actorThread.control.stop())
         continue
       }
       const { maxUse, maxIdleMs, minThreads } = pool.options
@@ -337,10 +337,12 @@ export class Threads {
           'thread is used up and drains',
         )
         actorThread.state = 'draining'
+        actorThread.idleSince = now
         if (active <= minThreads) this.#grow(pool)
         else this.#publishTopology()
       } else if (active > minThreads && now - actorThread.idleSince > maxIdleMs) {
         actorThread.state = 'draining'
+        actorThread.idleSince = now
         this.#publishTopology()
       }
     }
@@ -456,6 +458,12 @@ export class Threads {
     await Promise.all([...this.#pools.values()].map(({ piscina }) => piscina.destroy()))
     await Promise.all(threads.map(({ gone }) => gone))
   }
+}
+
+function exitMessage({ abort }: ActorThread, error: unknown): string {
+  if (abort.signal.aborted) return 'it was killed'
+  if (error === undefined) return 'it was asked to end'
+  return error instanceof Error ? error.message : String(error)
 }
 
 interface Joint {

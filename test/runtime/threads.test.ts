@@ -296,6 +296,20 @@ describe('pools', () => {
     expect(() => spawn('solo')).toThrow(/no room/)
   })
 
+  test('that are used up are replaced when their actors have ended', async () => {
+    await start({ pools: { a: { minThreads: 1, maxUse: 3 } } })
+    const refs = [spawn('a'), spawn('a'), spawn('a')]
+    const exits: { thread: number; expected: boolean }[] = []
+    system.events.on('thread.exit', (event) => exits.push(event))
+    const { thread } = refs[0]!
+    await until(() => refs[refs.push(spawn('a')) - 1]!.thread !== thread)
+    expect(await refs[0]!.ask('total')).toBe(0)
+    expect(exits).toEqual([])
+    for (const ref of refs) if (ref.thread === thread) system.kill(ref)
+    await until(() => exits.length > 0)
+    expect(exits).toMatchObject([{ thread, expected: true }])
+  })
+
   test('that are not configured mean here', async () => {
     await start()
     expect(spawn('nowhere').thread).toBe(0)
