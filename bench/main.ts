@@ -55,7 +55,11 @@ function usage(): string {
 function machine(): object {
   let commit = 'unknown'
   try {
-    commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: here, encoding: 'utf8' }).trim()
+    commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: here,
+      encoding: 'utf8',
+      stdio: 'pipe',
+    }).trim()
   } catch {
     // Not a checkout: the package's version says enough.
   }
