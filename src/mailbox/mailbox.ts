@@ -4,7 +4,6 @@
  *
  * The files say which mails there are. Other programs may deliver, move, flag and remove mails at any time.
  */
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { LocateResult, Snapshot, UpdateRequest } from './contract.ts'
 import { createMaildir } from './deliver.ts'
@@ -382,9 +381,4 @@ class LostFiles {
     }
     return this.#found.get(base)
   }
-}
-
-/** GUID of a mail as Dovecot derives it from its base name: the last 16 octets of a SHA-1, in hexadecimal. */
-export function mailGuid(base: string): string {
-  return createHash('sha1').update(base, 'latin1').digest('hex').slice(8)
 }

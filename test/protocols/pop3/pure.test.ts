@@ -1,0 +1,259 @@
+/** The parts of POP3 that touch neither socket nor disk. */
+import { describe, expect, test } from 'vitest'
+import type { Snapshot } from '../../../src/mailbox/contract.ts'
+import { sizeBytes, uidBytes } from '../../../src/mailbox/contract.ts'
+import { Authorization } from '../../../src/protocols/pop3/authorization.ts'
+import { parseCommand } from '../../../src/protocols/pop3/command.ts'
+import { Listing } from '../../../src/protocols/pop3/listing.ts'
+import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
+import { transact } from '../../../src/protocols/pop3/transaction.ts'
+import { Transmission } from '../../../src/protocols/pop3/transmission.ts'
+import { checkUidlFormat, compileUidlFormat } from '../../../src/protocols/pop3/uidl-format.ts'
+
+describe('uidl_format', () => {
+  test.each([
+    { format: '%08Xu%08Xv', uidl: '0000000a6553f100' },
+    { format: '%u.%v', uidl: '10.1700000000' },
+    { format: '%x%u', uidl: undefined },
+    { format: 'UID%u-%v', uidl: 'UID10-1700000000' },
+    { format: '%f', uidl: '1.M2P3.h' },
+    { format: '%g', uidl: 'guid' },
+    { format: '%%%04u', uidl: '%0010' },
+  ])('R64 $format', ({ format, uidl }) => {
+    if (uidl === undefined) {
+      expect(checkUidlFormat(format)).toBeDefined()
+      return
+    }
+    expect(checkUidlFormat(format)).toBeUndefined()
+    const make = compileUidlFormat(format, () => 'guid')
+    expect(make({ uid: 10, uidValidity: 1_700_000_000, fileName: '1.M2P3.h' })).toBe(uidl)
+  })
+
+  test.each(['abc', '%m', '%v', '%u x', `%u${'y'.repeat(80)}`, '%080u', '%5u', '%q', '%u%', 'é%u'])(
+    'P239 %s is refused',
+    (format) => expect(checkUidlFormat(format)).toBeTypeOf('string'),
+  )
+})
+
+/** What is sent for a mail that comes in these pieces. */
+function transmit(
+  pieces: readonly string[],
+  options: { lines?: number; noNuls?: boolean; addEndOfHeaders?: boolean } = {},
+) {
+  const transmission = new Transmission({
+    lines: undefined,
+    noNuls: false,
+    addEndOfHeaders: false,
+    ...options,
+  })
+  let text = ''
+  for (const piece of pieces) text += transmission.push(piece)
+  const { total } = transmission
+  return { text: text + transmission.end(), total }
+}
+
+describe('transmission', () => {
+  const mails = [
+    '',
+    '\n',
+    '.',
+    '.\r\n.\n..\r',
+    'a: b\n\nx\n.y\n\n.\n',
+    'a: b\r\n\r\n\r\r\n\n\r.\r\n.',
+    '\r\n.body\r\nx\0\ry\n',
+    'no header end\n.x',
+  ]
+  test.each(mails.map((mail) => ({ mail })))('every split of $mail', ({ mail }) => {
+    const whole = transmit([mail])
+    const plain = mail.replaceAll('\r\n', '\n').replaceAll('\n', '\r\n')
+    const ended = plain.endsWith('\n') ? plain : `${plain}\r\n`
+    expect(whole.text).toBe(`${ended.replaceAll(/(^|\n)\./g, '$1..')}.\r\n`)
+    expect(whole.total).toBe(plain.length)
+    for (let cut = 0; cut <= mail.length; cut++) {
+      expect(transmit([mail.slice(0, cut), mail.slice(cut)])).toEqual(whole)
+      for (const lines of [0, 1, 2, 99]) {
+        expect(transmit([mail.slice(0, cut), mail.slice(cut)], { lines }).text).toBe(
+          transmit([mail], { lines }).text,
+        )
+      }
+    }
+    expect(transmit([...mail])).toEqual(whole)
+  })
+
+  test('C69 TOP counts lines after the empty one, and stops', () => {
+    const mail = 'a: b\nc: d\n\n1\n\n3\n4'
+    expect(transmit([mail], { lines: 0 }).text).toBe('a: b\r\nc: d\r\n\r\n.\r\n')
+    expect(transmit([mail], { lines: 2 }).text).toBe('a: b\r\nc: d\r\n\r\n1\r\n\r\n.\r\n')
+    expect(transmit([mail], { lines: 4 }).text).toBe('a: b\r\nc: d\r\n\r\n1\r\n\r\n3\r\n4\r\n.\r\n')
+    expect(transmit(['\nbody\n'], { lines: 1 }).text).toBe('\r\nbody\r\n.\r\n')
+  })
+
+  test('C68 a line without an end is sent on the way, not kept', () => {
+    const transmission = new Transmission({ lines: undefined, noNuls: false, addEndOfHeaders: false })
+    let sent = 0
+    for (let i = 0; i < 100; i++) sent += transmission.push('z'.repeat(10_000)).length
+    expect(1_000_000 - sent).toBeLessThanOrEqual(70_000)
+    expect(transmission.push('\r')).not.toMatch(/\r$/)
+    expect(transmission.push('\n.').endsWith('\r\n')).toBe(true)
+    expect(transmission.end()).toBe('..\r\n.\r\n')
+  })
+
+  test('random pieces of random mails give what the whole mail gives', () => {
+    const seed = Math.floor(Math.random() * 2 ** 31)
+    let state = seed
+    const next = (n: number) => {
+      state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff
+      return Math.floor((state / 0x80000000) * n)
+    }
+    for (let round = 0; round < 2000; round++) {
+      const mail = Array.from({ length: next(40) }, () => '\r\n.\r\nab\0'[next(8)]!).join('')
+      const options = {
+        ...(next(2) === 0 ? { lines: next(4) } : {}),
+        noNuls: next(2) === 0,
+        addEndOfHeaders: next(2) === 0,
+      }
+      const pieces: string[] = []
+      for (let at = 0; at < mail.length; ) {
+        const length = 1 + next(5)
+        pieces.push(mail.slice(at, at + length))
+        at += length
+      }
+      expect(transmit(pieces, options).text, `seed ${seed} ${JSON.stringify(mail)}`).toBe(
+        transmit([mail], options).text,
+      )
+    }
+  })
+})
+
+function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Maildrop {
+  const count = uidls.length
+  const snapshot: Snapshot = {
+    uidValidity: 1,
+    count,
+    uids: uidBytes(uidls.map((_, i) => i + 1)),
+    sizes: sizeBytes(uidls.map(() => 10)),
+    flags: new Uint8Array(count),
+    names: uidls.map((_, i) => `${i}.h:2,\n`).join(''),
+    uidls: uidls.map((uidl) => `${uidl}\n`).join(''),
+  }
+  const drop = new Maildrop(snapshot, {
+    uidl_format: '%u',
+    uidl_duplicates: duplicates,
+    no_flag_updates: false,
+  })
+  drop.freeze()
+  return drop
+}
+
+describe('maildrop', () => {
+  test.each([
+    {
+      name: 'P235 allowed',
+      uidls: ['dup', 'dup', 'dup'],
+      mode: 'allow' as const,
+      shown: ['dup', 'dup', 'dup'],
+    },
+    {
+      name: 'P234 renamed',
+      uidls: ['dup', 'dup', 'dup'],
+      mode: 'rename' as const,
+      shown: ['dup', 'dup-2', 'dup-3'],
+    },
+    {
+      name: 'P236 renamed into another',
+      uidls: ['a', 'a-2', 'a'],
+      mode: 'rename' as const,
+      shown: ['a', 'a-2', 'a-2-2'],
+    },
+    {
+      name: 'C49 not allowed by RFC 1939',
+      uidls: ['with space', 'x'.repeat(71), ''],
+      mode: 'allow' as const,
+      shown: ['1', '2', '3'],
+    },
+  ])('$name', ({ uidls, mode, shown }) => {
+    const drop = maildrop(uidls, mode)
+    expect(shown.map((_, i) => drop.uidl(i))).toEqual(shown)
+  })
+
+  test('a listing is the same in whatever parts it is made', () => {
+    const drop = maildrop(
+      Array.from({ length: 500 }, (_, i) => `u${i}`),
+      'allow',
+    )
+    drop.markDeleted(3)
+    const make = (octets: number) => {
+      const listing = new Listing(drop, 'UIDL')
+      let text = ''
+      while (!listing.done) text += listing.produce(octets)
+      return text
+    }
+    expect(make(1)).toBe(make(1e9))
+    expect(make(100)).not.toContain('\r\n4 ')
+  })
+
+  test('C3 C44 marks change STAT and nothing else', () => {
+    const drop = maildrop(['a', 'b'], 'allow')
+    const say = (line: string) => transact(drop, parseCommand(line), { enable_last: false })
+    expect(say('DELE 2 ')).toMatchObject({ bad: true })
+    expect(say('DELE 2')).toMatchObject({ bad: false })
+    expect(say('STAT now')).toEqual({ kind: 'reply', line: '+OK 1 10', bad: false })
+    expect(drop.expunged()).toEqual([2])
+    expect(say('RSET 1')).toMatchObject({ kind: 'reply' })
+    expect(drop.expunged()).toEqual([])
+  })
+
+  test('F3 every answer of one line has at most 512 octets', () => {
+    const drop = maildrop(['x'.repeat(70)], 'allow')
+    for (const line of [
+      'UIDL 1',
+      'Z'.repeat(2000),
+      `RETR ${'9'.repeat(2000)}`,
+      `TOP 1 ${'9'.repeat(2000)}`,
+    ]) {
+      const outcome = transact(drop, parseCommand(line), { enable_last: false })
+      if (outcome.kind === 'reply') expect(outcome.line.length).toBeLessThanOrEqual(510)
+    }
+  })
+})
+
+describe('authorization', () => {
+  const make = (cleartext = true) =>
+    new Authorization({ cleartext, stls: true, maxBadCommands: 3, maxLine: 1025 })
+
+  test('P091 STLS forgets the user', () => {
+    const authorization = make()
+    authorization.line('USER alice')
+    expect(authorization.line('stls').kind).toBe('starttls')
+    expect(authorization.line('PASS secret')).toMatchObject({
+      kind: 'reply',
+      line: expect.stringMatching(/^-ERR/),
+    })
+  })
+
+  test('C14 C15 names and passwords are what stands behind the first space', () => {
+    const authorization = make()
+    authorization.line('USER  alice ')
+    expect(authorization.line('PASS  a b ')).toEqual({
+      kind: 'verify',
+      user: ' alice ',
+      password: ' a b ',
+      method: 'USER',
+    })
+  })
+
+  test('names and passwords are UTF-8', () => {
+    const authorization = make()
+    authorization.line(`USER ${Buffer.from('jürgen').toString('latin1')}`)
+    expect(authorization.line(`PASS ${Buffer.from('€').toString('latin1')}`)).toMatchObject({
+      user: 'jürgen',
+      password: '€',
+    })
+  })
+
+  test('P003 without TLS nothing is offered that needs it', () => {
+    const step = make(false).line('CAPA')
+    expect(step).toMatchObject({ kind: 'text', text: expect.stringContaining('\r\nSTLS\r\n.\r\n') })
+    expect(step).not.toMatchObject({ text: expect.stringMatching(/USER|SASL/) })
+  })
+})
