@@ -40,9 +40,9 @@ const notNow: VerifyResult = { ok: false, reason: 'internal' }
 
 class Auth {
   readonly #context: ActorContext<AuthMessages>
-  readonly #config: Config
-  readonly #users: Users
-  readonly #known: KnownPasswords
+  #config: Config
+  #users: Users
+  #known: KnownPasswords
   #lookedAt = Number.NEGATIVE_INFINITY
   #refusals: Refusal[] = []
   #isTimerSet = false
@@ -54,12 +54,8 @@ class Auth {
   constructor(context: ActorContext<AuthMessages>, config: Config) {
     this.#context = context
     this.#config = config
-    this.#users = new Users({
-      path: config.auth.passwd_file,
-      dataDir: config.data_dir,
-      mailPath: config.mail.path,
-    })
-    this.#known = new KnownPasswords({ maxEntries: config.auth.cache_size, ttlMs: config.auth.cache_ttl })
+    this.#users = usersOf(config)
+    this.#known = knownPasswordsOf(config)
     this.#refresh()
   }
 
@@ -117,6 +113,12 @@ class Auth {
   }
 
   reload(): void {
+    const config = this.#context.setting<Config>('config') ?? this.#config
+    if (config !== this.#config) {
+      this.#config = config
+      this.#users = usersOf(config)
+      this.#known = knownPasswordsOf(config)
+    }
     this.#lookNow()
   }
 
@@ -131,6 +133,11 @@ class Auth {
     for (const name of addressCandidates(address, this.#config.auth.recipient_delimiter)) {
       const user = this.#users.find(name)
       if (user !== undefined) return user.account
+    }
+    // RFC 5321 section 4.5.1: mail for the postmaster is taken, by whomever.
+    if (/^postmaster(@|$)/i.test(address)) {
+      const { postmaster } = this.#config.auth
+      return (postmaster === '' ? this.#users.first : this.#users.find(postmaster))?.account ?? null
     }
     return null
   }
@@ -249,6 +256,12 @@ class Auth {
     return true
   }
 }
+
+const usersOf = (config: Config): Users =>
+  new Users({ path: config.auth.passwd_file, dataDir: config.data_dir, mailPath: config.mail.path })
+
+const knownPasswordsOf = (config: Config): KnownPasswords =>
+  new KnownPasswords({ maxEntries: config.auth.cache_size, ttlMs: config.auth.cache_ttl })
 
 function reasonFor(user: User | undefined): string {
   return user === undefined ? 'unknown user' : 'wrong password'

@@ -35,6 +35,10 @@ export const authSettings = {
     min: 0,
     doc: 'How long a good password is remembered at most.',
   }),
+  postmaster: string({
+    default: '',
+    doc: 'The user who gets the mail for `postmaster` in local domains when there is no user of that name (RFC 5321 section 4.5.1). Empty: the first user of the passwd-file.',
+  }),
   recipient_delimiter: string({
     default: '+',
     doc: 'Characters that separate a user from an extension in the local part of an address: mail for `ann+lists` goes to `ann` unless there is a user of the whole name. Empty: no extensions.',

@@ -54,6 +54,11 @@ export class Users {
     return this.#byName.get(name.toLowerCase())
   }
 
+  /** The user of the first line. */
+  get first(): User | undefined {
+    return this.#byName.values().next().value
+  }
+
   /** Reads the file if it is not the one that was read last. */
   refresh(): Refresh {
     const { path } = this.#settings

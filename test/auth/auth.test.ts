@@ -255,3 +255,29 @@ describe('the account for an address', () => {
     expect(await auth.ask('account', 'bob')).toMatchObject({ home: '/h/bob', maildir: '/vmail/bob' })
   })
 })
+
+describe('mail for the postmaster', () => {
+  const postmasters = ['postmaster', 'PostMaster@mx.test', 'postmaster@localhost']
+
+  test.each(postmasters)('%s goes to the first user', async (address) => {
+    users('ann:{PLAIN}a\nbob:{PLAIN}b\n')
+    await start()
+    expect((await auth.ask('account', address))?.user).toBe('ann')
+    expect(await auth.ask('account', 'postmasters@mx.test')).toBeNull()
+  })
+
+  test('goes to the user that the configuration names, or to one of that name', async () => {
+    users('ann:{PLAIN}a\nbob:{PLAIN}b\n')
+    await start(['auth.postmaster=bob'])
+    expect((await auth.ask('account', 'postmaster@mx.test'))?.user).toBe('bob')
+    users('ann:{PLAIN}a\npostmaster:{PLAIN}p\n')
+    await auth.ask('reload')
+    expect((await auth.ask('account', 'postmaster@mx.test'))?.user).toBe('postmaster')
+  })
+
+  test('is nobody where there are no users', async () => {
+    users('')
+    await start()
+    expect(await auth.ask('account', 'postmaster')).toBeNull()
+  })
+})
