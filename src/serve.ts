@@ -54,6 +54,11 @@ export interface Service {
   stop(options?: { readonly now?: boolean }): Promise<void>
   /** Takes a new configuration; returns the keys that cannot change while the service runs. */
   reload(config: Config): Promise<readonly string[]>
+  /**
+   * For the program's handler of uncaught errors: ends the actor whose code threw `error`. `false`: it was no
+   * actor's, and the program is in an unknown state.
+   */
+  attribute(error: unknown): boolean
 }
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -75,6 +80,7 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
     failed: mail.failed,
     stop: ({ now = false } = {}) => mail.stopNow(now),
     reload: (next) => mail.adopt(next),
+    attribute: (error) => mail.attribute(error),
   }
 }
 
@@ -111,6 +117,10 @@ class MailSystem implements Administered {
   get #running(): ActorSystem {
     if (this.#system === undefined) throw new UnavailableError('the service has not started yet')
     return this.#system
+  }
+
+  attribute(error: unknown): boolean {
+    return this.#running.attribute(error)
   }
 
   /** Only when nobody asked for the end. */

@@ -122,6 +122,7 @@ class RunningService {
       ['SIGHUP', () => void this.#reload()],
     ])
     for (const [signal, handler] of this.#handlers) process.on(signal, handler)
+    process.on('uncaughtException', (error) => this.#uncaught(error))
   }
 
   /** Waits for the end of the service; returns the exit code. */
@@ -174,6 +175,14 @@ class RunningService {
         this.#ended(exitCodes.internal)
       },
     )
+  }
+
+  /** What an actor's code threw ends that actor. Anything else leaves us in a state nobody knows: out, and start again. */
+  #uncaught(error: unknown): void {
+    if (this.#service?.attribute(error) === true) return
+    const stack = error instanceof Error ? error.stack : String(error)
+    this.#log.fatal({ event: 'failed', error: stack }, 'internal error')
+    process.exit(exitCodes.internal)
   }
 
   /** HUP. A configuration that is wrong changes nothing. */
