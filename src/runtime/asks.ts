@@ -33,7 +33,7 @@ export class PendingAsk extends Timer implements Asker {
     this.#owner = owner
     this.#resolve = resolve
     this.#reject = reject
-    owner?.addAsk(this)
+    owner?.relations.addAsk(this)
   }
 
   get settled(): boolean {
@@ -86,7 +86,7 @@ export class PendingAsk extends Timer implements Asker {
     if (this.#settled) return false
     this.#settled = true
     this.cancelTimer()
-    this.#owner?.removeAsk(this)
+    this.#owner?.relations.removeAsk(this)
     this.#abort?.removeEventListener('abort', this.#aborted)
     this.#forget?.()
     return true

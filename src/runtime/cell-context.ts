@@ -34,7 +34,7 @@ class MessageTimer extends Timer {
   }
 
   override ring(): void {
-    this.#cell.removeTimer(this.id)
+    this.#cell.relations.removeTimer(this.id)
     this.#cell.acceptAlways(this.#type, this.#body)
   }
 }
@@ -98,7 +98,7 @@ export class CellContext implements ActorContext, ContextRuntime {
   }
 
   demonitor(monitor: number): void {
-    const target = this.#cell.removeMonitor(monitor)
+    const target = this.#cell.relations.removeMonitor(monitor)
     if (target !== undefined) this.#cell.runtime.unwatch(this.#cell, target, monitor)
   }
 
@@ -118,13 +118,13 @@ export class CellContext implements ActorContext, ContextRuntime {
     const cell = this.#living()
     const id = cell.runtime.nextNumber()
     const timer = new MessageTimer(cell, id, type, body)
-    cell.addTimer(id, timer)
+    cell.relations.addTimer(id, timer)
     cell.runtime.timers.start(timer, delayMs)
     return id
   }
 
   cancelTimer(timer: number): void {
-    this.#cell.removeTimer(timer)?.cancelTimer()
+    this.#cell.relations.removeTimer(timer)?.cancelTimer()
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: any callback
@@ -140,7 +140,7 @@ export class CellContext implements ActorContext, ContextRuntime {
   register(name: string): void {
     const cell = this.#living()
     cell.runtime.registry.register(name, cell.ref)
-    cell.addName(name)
+    cell.relations.addName(name)
   }
 
   takeSocket(): Socket | undefined {

@@ -14,13 +14,12 @@ import {
   noActor,
   normal,
 } from '../actors/index.ts'
-import type { PendingAsk } from './asks.ts'
 import { CellContext } from './cell-context.ts'
 import { type Asker, Message, Signal } from './message.ts'
 import type { ActorRow } from './observer.ts'
 import { Ref } from './ref.ts'
+import { Relations } from './relations.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
-import type { Timer } from './timers.ts'
 
 /** The actor on whose behalf code runs, if any. Holds no state of its own: systems do not meet in it. */
 export const currentActor = new AsyncLocalStorage<ActorCell>()
@@ -71,6 +70,7 @@ export class ActorCell {
   /** Type of the message in hand, for the tree. */
   currentType: string | undefined = undefined
   socket: Socket | undefined
+  readonly relations = new Relations()
 
   readonly #scope: AsyncResource
   #maxQueue: number
@@ -88,16 +88,8 @@ export class ActorCell {
   #resume: ((value: unknown) => void) | undefined = undefined
   #crash: ((error: unknown) => void) | undefined = undefined
 
-  // Most actors have few of these, so each is made when it is needed.
-  #links: Map<number, Ref> | undefined = undefined
-  #watchers: Map<number, { readonly ref: Ref; readonly monitor: number }> | undefined = undefined
-  #monitors: Map<number, Ref> | undefined = undefined
-  #asks: Set<PendingAsk> | undefined = undefined
+  /** Those who wait for a Deferred of this actor. */
   #promised: Set<Asker> | undefined = undefined
-  #timers: Map<number, Timer> | undefined = undefined
-  #names: string[] | undefined = undefined
-  /** Children this actor is stopping: their end goes to the callback. */
-  #stopping: Map<number, (reason: ExitReason) => void> | undefined = undefined
 
   constructor(runtime: ThreadRuntime, start: CellStart) {
     this.runtime = runtime
@@ -115,10 +107,6 @@ export class ActorCell {
 
   get id(): number {
     return this.ref.id
-  }
-
-  get names(): readonly string[] {
-    return this.#names ?? []
   }
 
   // --- Messages
@@ -354,10 +342,9 @@ export class ActorCell {
         this.stop(signal.reason, true)
         return
       case 'link': {
-        if (this.#links?.delete(signal.ref.id) !== true) return
-        const ended = this.#stopping?.get(signal.ref.id)
+        if (!this.relations.unlinkFrom(signal.ref.id)) return
+        const ended = this.relations.takeExpectation(signal.ref.id)
         if (ended !== undefined) {
-          this.#stopping?.delete(signal.ref.id)
           this.#scope.runInAsyncScope(ended, undefined, signal.reason)
           return
         }
@@ -371,7 +358,7 @@ export class ActorCell {
         return
       }
       case 'down':
-        if (this.#monitors?.delete(signal.monitor) !== true) return
+        if (this.relations.removeMonitor(signal.monitor) === undefined) return
         break
     }
     if (this.#lastSignal === undefined) this.#firstSignal = signal
@@ -476,24 +463,22 @@ export class ActorCell {
     this.currentType = undefined
     const { runtime, ref } = this
     runtime.forget(this)
+    const { relations } = this
     // The names first: whoever learns of the end may start a successor under the same name at once.
-    if (this.#names !== undefined) for (const name of this.#names) runtime.registry.unregister(name, ref)
+    for (const name of relations.names) runtime.registry.unregister(name, ref)
     this.#refuseAll(reason)
     this.socket?.destroy()
-    if (this.#timers !== undefined) for (const timer of this.#timers.values()) timer.cancelTimer()
-    if (this.#monitors !== undefined)
-      for (const [monitor, target] of this.#monitors) runtime.unwatch(this, target, monitor)
-    if (this.#watchers !== undefined) {
-      for (const watcher of this.#watchers.values()) {
-        runtime.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
-      }
+    relations.cancelTimers()
+    for (const [monitor, target] of relations.monitors()) runtime.unwatch(this, target, monitor)
+    for (const watcher of relations.watchers()) {
+      runtime.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
     }
     this.#started?.(reason)
-    if (this.#links !== undefined) {
-      for (const linked of this.#links.values()) runtime.send(linked, new Signal('link', ref, reason))
-    }
+    for (const linked of relations.links()) runtime.send(linked, new Signal('link', ref, reason))
     runtime.ended(this, reason)
-    this.#release()
+    this.#handlers = this.#args = this.#started = undefined
+    relations.clear()
+    this.socket = undefined
   }
 
   /** Settles everything others wait for from this actor, and everything it waits for. */
@@ -511,65 +496,14 @@ export class ActorCell {
     const promised = this.#promised
     this.#promised = undefined
     if (promised !== undefined) for (const asker of promised) asker.refuse('down', why, reason)
-    const asks = this.#asks
-    this.#asks = undefined
-    if (asks !== undefined) for (const ask of asks) ask.refuse('cancelled', 'the caller ended')
+    for (const ask of this.relations.takeAsks()) ask.refuse('cancelled', 'the caller ended')
   }
 
-  /** A ref may live much longer than its actor: drop what hangs on it. */
-  #release(): void {
-    this.#handlers = this.#args = this.#started = undefined
-    this.#links = this.#watchers = this.#monitors = this.#timers = this.#names = this.#stopping = undefined
-    this.socket = undefined
-  }
-
-  // --- Relations, kept here, arranged by the runtime
-
-  linkTo(ref: Ref): void {
-    this.#links ??= new Map()
-    this.#links.set(ref.id, ref)
-  }
-
-  unlinkFrom(id: number): boolean {
-    return this.#links?.delete(id) === true
-  }
-
-  isLinkedTo(id: number): boolean {
-    return this.#links?.has(id) === true
-  }
-
-  links(): Iterable<Ref> {
-    return this.#links?.values() ?? []
-  }
-
-  addMonitor(monitor: number, target: Ref): void {
-    this.#monitors ??= new Map()
-    this.#monitors.set(monitor, target)
-  }
-
-  removeMonitor(monitor: number): Ref | undefined {
-    const target = this.#monitors?.get(monitor)
-    this.#monitors?.delete(monitor)
-    return target
-  }
+  // --- What the runtime needs to know
 
   addWatcher(key: number, ref: Ref, monitor: number): void {
-    if (this.state === 'ended') {
-      this.runtime.send(ref, new Signal('down', this.ref, noActor, monitor))
-      return
-    }
-    this.#watchers ??= new Map()
-    this.#watchers.set(key, { ref, monitor })
-  }
-
-  removeWatcher(key: number): void {
-    this.#watchers?.delete(key)
-  }
-
-  /** Those who watched from a thread that is gone. */
-  dropWatchers(thread: number): void {
-    if (this.#watchers === undefined) return
-    for (const [key, watcher] of this.#watchers) if (watcher.ref.thread === thread) this.#watchers.delete(key)
+    if (this.state === 'ended') this.runtime.send(ref, new Signal('down', this.ref, noActor, monitor))
+    else this.relations.addWatcher(key, { ref, monitor })
   }
 
   row(): ActorRow {
@@ -578,7 +512,7 @@ export class ActorCell {
       id: this.id,
       name: definition.name,
       childId: this.childId,
-      registeredAs: [...this.names],
+      registeredAs: [...this.relations.names],
       type: definition.type ?? 'worker',
       thread: this.runtime.thread,
       parent: this.parent?.id,
@@ -590,19 +524,14 @@ export class ActorCell {
     }
   }
 
-  /** Calls `ended` instead of `handleExit` when the linked child ends; `normal` at once when it has ended already. */
+  /** Calls `ended` instead of `handleExit` when the linked child ends; `false`: it had ended already, and is told. */
   expectEnd(ref: Ref, ended: (reason: ExitReason) => void): boolean {
-    if (!this.isLinkedTo(ref.id)) {
+    if (!this.relations.isLinkedTo(ref.id)) {
       ended(this.#takeQueuedEnd(ref) ?? normal)
       return false
     }
-    this.#stopping ??= new Map()
-    this.#stopping.set(ref.id, ended)
+    this.relations.expectEnd(ref.id, ended)
     return true
-  }
-
-  expectsEnd(id: number): boolean {
-    return this.#stopping?.has(id) === true
   }
 
   #takeQueuedEnd(ref: Ref): ExitReason | undefined {
@@ -615,31 +544,6 @@ export class ActorCell {
       return signal.reason
     }
     return undefined
-  }
-
-  addAsk(ask: PendingAsk): void {
-    this.#asks ??= new Set()
-    this.#asks.add(ask)
-  }
-
-  removeAsk(ask: PendingAsk): void {
-    this.#asks?.delete(ask)
-  }
-
-  addTimer(id: number, timer: Timer): void {
-    this.#timers ??= new Map()
-    this.#timers.set(id, timer)
-  }
-
-  removeTimer(id: number): Timer | undefined {
-    const timer = this.#timers?.get(id)
-    this.#timers?.delete(id)
-    return timer
-  }
-
-  addName(name: string): void {
-    this.#names ??= []
-    this.#names.push(name)
   }
 
   /** Runs `callback` as this actor; what it throws ends the actor. */

@@ -7,8 +7,6 @@ import {
   type AnyActorDefinition,
   type AskOptions,
   type ExitReason,
-  errorReason,
-  isExpected,
   killed,
   type Logger,
   noActor,
@@ -19,13 +17,15 @@ import { PendingAsk } from './asks.ts'
 import { ActorCell, currentActor } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
 import type { Ids } from './ids.ts'
-import { type Asker, Signal } from './message.ts'
+import { logEnd, logLateError, logRestart } from './lifecycle-log.ts'
+import { Signal } from './message.ts'
 import type { ActorRow, RuntimeObserver } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Registry } from './registry.ts'
+import { RemoteAsk, RemoteRelations } from './remote-side.ts'
 import { Scheduler } from './scheduler.ts'
 import type { Time } from './time.ts'
-import { Timer, Timers } from './timers.ts'
+import { CallbackTimer, type Timer, Timers } from './timers.ts'
 
 /** OTP's default for a call. */
 const defaultAskTimeoutMs = 5_000
@@ -46,53 +46,6 @@ export interface SpawnRequest {
   readonly parent?: ActorCell
   readonly link?: boolean
   readonly started?: (reason: ExitReason | undefined) => void
-}
-
-/** An actor of another thread as this thread's actors relate to it. */
-class RemoteRelations {
-  readonly ref: Ref
-  /** Cells here that are linked to it. */
-  readonly linked = new Set<ActorCell>()
-  readonly watching = new Map<number, ActorCell>()
-  /** Called when its `init` is done or it ended before. */
-  started: ((reason: ExitReason | undefined) => void) | undefined
-
-  constructor(ref: Ref) {
-    this.ref = ref
-  }
-}
-
-class RemoteAsk implements Asker {
-  readonly #cluster: Cluster
-  readonly #thread: number
-  readonly #id: number
-
-  constructor(cluster: Cluster, thread: number, id: number) {
-    this.#cluster = cluster
-    this.#thread = thread
-    this.#id = id
-  }
-
-  answer(value: unknown): void {
-    this.#cluster.answer(this.#thread, this.#id, value)
-  }
-
-  refuse(failure: Parameters<Asker['refuse']>[0], why: string, reason?: ExitReason): void {
-    this.#cluster.refuse(this.#thread, this.#id, failure, why, reason)
-  }
-}
-
-class ShutdownTimer extends Timer {
-  readonly #callback: () => void
-
-  constructor(callback: () => void) {
-    super()
-    this.#callback = callback
-  }
-
-  override ring(): void {
-    this.#callback()
-  }
 }
 
 export class ThreadRuntime {
@@ -182,8 +135,8 @@ export class ThreadRuntime {
       options.registerAs,
     )
     if (parent !== undefined && request.link === true) {
-      parent.linkTo(cell.ref)
-      cell.linkTo(parent.ref)
+      parent.relations.linkTo(cell.ref)
+      cell.relations.linkTo(parent.ref)
     }
     return cell.ref
   }
@@ -208,7 +161,7 @@ export class ThreadRuntime {
     const cell = new ActorCell(this, start)
     if (registerAs !== undefined) {
       this.registry.register(registerAs, cell.ref)
-      cell.addName(registerAs)
+      cell.relations.addName(registerAs)
     }
     this.#cells.set(start.id, cell)
     this.spawned++
@@ -225,7 +178,7 @@ export class ThreadRuntime {
     if (started === undefined) return undefined
     if (parent === undefined) return started
     return (reason) => {
-      if (reason !== undefined && !parent.expectsEnd(id)) parent.unlinkFrom(id)
+      if (reason !== undefined && !parent.relations.expectsEnd(id)) parent.relations.unlinkFrom(id)
       parent.perform(started, [reason])
     }
   }
@@ -236,7 +189,7 @@ export class ThreadRuntime {
     const relations = this.#relations(thread, id)
     const ref = relations.ref
     if (parent !== undefined && request.link === true) {
-      parent.linkTo(ref)
+      parent.relations.linkTo(ref)
       relations.linked.add(parent)
     }
     relations.started = this.#startedInParent(id, request)
@@ -258,7 +211,7 @@ export class ThreadRuntime {
     } catch (error) {
       // Its arguments cannot be sent.
       if (options.registerAs !== undefined) this.registry.unregister(options.registerAs, ref)
-      parent?.unlinkFrom(id)
+      parent?.relations.unlinkFrom(id)
       this.#remotes.get(thread)?.delete(id)
       options.socket?.destroy()
       throw error
@@ -276,9 +229,9 @@ export class ThreadRuntime {
     const start = { ...spawn, started: spawn.report ? report : undefined }
     const cell = this.#spawnHere(start, undefined, waitsForSocket)
     ref = cell.ref
-    if (spawn.registerAs !== undefined) cell.addName(spawn.registerAs)
+    if (spawn.registerAs !== undefined) cell.relations.addName(spawn.registerAs)
     if (parent !== undefined && spawn.link) {
-      cell.linkTo(parent)
+      cell.relations.linkTo(parent)
       this.#relations(parent.thread, parent.id).linked.add(cell)
     }
     return cell
@@ -403,7 +356,7 @@ export class ThreadRuntime {
       for (const cell of linked) cell.signal(new Signal('link', ref, reason))
       for (const [monitor, cell] of watching) cell.signal(new Signal('down', ref, reason, monitor))
     }
-    for (const cell of this.#cells.values()) cell.dropWatchers(thread)
+    for (const cell of this.#cells.values()) cell.relations.dropWatchers(thread)
   }
 
   // --- Relations
@@ -425,7 +378,7 @@ export class ThreadRuntime {
 
   watch(watcher: ActorCell, target: Ref): number {
     const monitor = this.nextNumber()
-    watcher.addMonitor(monitor, target)
+    watcher.relations.addMonitor(monitor, target)
     const cell = target.cell ?? (target.thread === this.thread ? this.#cells.get(target.id) : undefined)
     if (cell !== undefined) cell.addWatcher(watcherKey(this.thread, monitor), watcher.ref, monitor)
     else if (target.thread !== this.thread && this.cluster?.isAlive(target.thread) === true) {
@@ -438,7 +391,7 @@ export class ThreadRuntime {
   unwatch(watcher: ActorCell, target: Ref, monitor: number): void {
     if (target.thread === this.thread) {
       const cell = target.cell ?? this.#cells.get(target.id)
-      cell?.removeWatcher(watcherKey(this.thread, monitor))
+      cell?.relations.removeWatcher(watcherKey(this.thread, monitor))
       return
     }
     const relations = this.#remotes.get(target.thread)?.get(target.id)
@@ -448,10 +401,10 @@ export class ThreadRuntime {
   }
 
   link(one: ActorCell, other: Ref): void {
-    if (other.id === one.id || one.isLinkedTo(other.id)) return
-    one.linkTo(other)
+    if (other.id === one.id || one.relations.isLinkedTo(other.id)) return
+    one.relations.linkTo(other)
     const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
-    if (cell !== undefined && cell.state !== 'ended') cell.linkTo(one.ref)
+    if (cell !== undefined && cell.state !== 'ended') cell.relations.linkTo(one.ref)
     else if (other.thread !== this.thread && this.cluster?.isAlive(other.thread) === true) {
       this.#relations(other.thread, other.id).linked.add(one)
       this.cluster.relate(other, 'link', one.ref, 0)
@@ -459,9 +412,9 @@ export class ThreadRuntime {
   }
 
   unlink(one: ActorCell, other: Ref): void {
-    if (!one.unlinkFrom(other.id)) return
+    if (!one.relations.unlinkFrom(other.id)) return
     const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
-    if (cell !== undefined) cell.unlinkFrom(one.id)
+    if (cell !== undefined) cell.relations.unlinkFrom(one.id)
     if (other.thread === this.thread) return
     const relations = this.#remotes.get(other.thread)?.get(other.id)
     relations?.linked.delete(one)
@@ -478,18 +431,18 @@ export class ThreadRuntime {
         else this.cluster?.signal(from, 'down', this.refOf(id, this.thread), noActor, monitor)
         return
       case 'unwatch':
-        cell?.removeWatcher(watcherKey(from.thread, monitor))
+        cell?.relations.removeWatcher(watcherKey(from.thread, monitor))
         return
       case 'link':
         if (cell === undefined) {
           this.cluster?.signal(from, 'link', this.refOf(id, this.thread), noActor, 0)
           return
         }
-        cell.linkTo(from)
+        cell.relations.linkTo(from)
         this.#relations(from.thread, from.id).linked.add(cell)
         return
       case 'unlink': {
-        cell?.unlinkFrom(from.id)
+        cell?.relations.unlinkFrom(from.id)
         const relations = this.#remotes.get(from.thread)?.get(from.id)
         if (relations === undefined || cell === undefined) return
         relations.linked.delete(cell)
@@ -534,8 +487,8 @@ export class ThreadRuntime {
       return
     }
     this.exit(parent.ref, child, { kind: 'shutdown' })
-    if (shutdown === 'infinity' || !parent.expectsEnd(child.id)) return
-    timer = new ShutdownTimer(() => this.exit(parent.ref, child, killed))
+    if (shutdown === 'infinity' || !parent.relations.expectsEnd(child.id)) return
+    timer = new CallbackTimer(() => this.exit(parent.ref, child, killed))
     this.timers.start(timer, shutdown)
   }
 
@@ -545,7 +498,7 @@ export class ThreadRuntime {
   forget(cell: ActorCell): void {
     this.#cells.delete(cell.id)
     this.cluster?.count(-1)
-    for (const linked of cell.links()) {
+    for (const linked of cell.relations.links()) {
       if (linked.thread === this.thread) continue
       const relations = this.#remotes.get(linked.thread)?.get(linked.id)
       if (relations === undefined) continue
@@ -558,38 +511,13 @@ export class ThreadRuntime {
   ended(cell: ActorCell, reason: ExitReason): void {
     const { definition, id, restarts } = cell
     this.#observer.terminated({ name: definition.name, actorId: id, thread: this.thread, reason, restarts })
-    const expected = isExpected(reason)
-    if (expected && !this.log.isLevelEnabled('debug')) return
-    const facts = {
-      event: 'actor.terminated',
-      component: definition.name,
-      actor: id,
-      reason: reason.kind,
-      restarts,
-      ...(reason.message === undefined ? {} : { error: reason.message }),
-      ...(reason.code === undefined ? {} : { code: reason.code }),
-      ...(reason.stack === undefined ? {} : { stack: reason.stack }),
-    }
-    if (expected) this.log.debug(facts, 'actor ended')
-    else if (reason.kind === 'error') this.log.error(facts, 'actor failed')
-    else this.log.warn(facts, 'actor was ended')
+    logEnd(this.log, cell, reason)
   }
 
   restarted(child: RestartedChild): void {
     const { childId, name, actorId, reason, restarts } = child
     this.#observer.restarted({ name, actorId, thread: this.thread, reason, restarts, childId })
-    this.log.warn(
-      {
-        event: 'actor.restarted',
-        component: name,
-        actor: actorId,
-        childId,
-        reason: reason.kind,
-        restarts,
-        ...(reason.message === undefined ? {} : { error: reason.message }),
-      },
-      'actor was restarted',
-    )
+    logRestart(this.log, child)
   }
 
   deadLetter(ref: Ref, type: string, body: readonly unknown[]): void {
@@ -605,11 +533,7 @@ export class ThreadRuntime {
   attribute(error: unknown): boolean {
     const cell = currentActor.getStore()
     if (cell === undefined || cell.runtime !== this) return false
-    if (cell.state === 'ended') {
-      const { message, stack } = errorReason(error)
-      const facts = { actor: cell.definition.name, actorId: cell.id, error: message, stack }
-      this.log.error({ event: 'actor.late-error', ...facts }, 'code of an actor that has ended failed')
-    }
+    if (cell.state === 'ended') logLateError(this.log, cell, error)
     cell.crash(error)
     return true
   }

@@ -25,6 +25,20 @@ export abstract class Timer {
   }
 }
 
+/** A timer that calls back. */
+export class CallbackTimer extends Timer {
+  readonly #callback: () => void
+
+  constructor(callback: () => void) {
+    super()
+    this.#callback = callback
+  }
+
+  override ring(): void {
+    this.#callback()
+  }
+}
+
 class TimerList {
   readonly #timers: Timers
   readonly delayMs: number
@@ -80,6 +94,7 @@ class TimerList {
 export class Timers {
   readonly time: Time
   readonly #lists = new Map<number, TimerList>()
+  #closed = false
 
   constructor(time: Time) {
     this.time = time
@@ -87,7 +102,7 @@ export class Timers {
 
   /** Starts `timer`. A delay of `Infinity` never rings. */
   start(timer: Timer, delayMs: number): void {
-    if (delayMs === Infinity) return
+    if (delayMs === Infinity || this.#closed) return
     // Whole milliseconds, so that computed delays share lists.
     const key = delayMs > 0 ? Math.ceil(delayMs) : 0
     let list = this.#lists.get(key)
@@ -105,6 +120,7 @@ export class Timers {
 
   /** No timer rings afterwards. */
   close(): void {
+    this.#closed = true
     for (const list of this.#lists.values()) list.close()
     this.#lists.clear()
   }
