@@ -223,8 +223,10 @@ export class Session implements ReplyListener {
       this.destroy()
       return
     }
-    // Runs on nobody's behalf: the delivery is over, and what is left is to close.
+    // Runs on nobody's behalf: the delivery is over, and what is left is to close. A program that embeds us may
+    // end meanwhile.
     this.#run = runPlainly
+    this.#socket.unref()
     this.#unclaimed = []
     const quit = () => {
       if (options.quitSent === true) {
@@ -250,6 +252,7 @@ export class Session implements ReplyListener {
       onEnd: () => this.destroy(),
     }
     this.expect(options.waitForReply ? options.waitMs : Math.min(options.waitMs, partingLimitMs))
+    this.#timer?.unref()
   }
 
   /** Closes at once, without a word. */
