@@ -7,7 +7,6 @@ import { chmodSync, rmSync, statSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import {
   type ActorContext,
-  type ActorRef,
   type AnyActorDefinition,
   actor,
   MailactorsError,
@@ -37,7 +36,6 @@ class Listener {
   readonly #context: ActorContext<ListenerContract>
   readonly #args: ListenerArgs
   readonly #server: Server
-  readonly #sessions: ActorRef<SupervisorContract>
   readonly #maxConnections: number
   /** Distinguishes the sessions of this start of this listener from those of earlier ones. */
   readonly #prefix: string
@@ -47,11 +45,8 @@ class Listener {
   #refused = 0
 
   constructor(context: ActorContext<ListenerContract>, args: ListenerArgs) {
-    const sessions = context.whereis<SupervisorContract>('sessions')
-    if (sessions === undefined) throw new ListenError('the session supervisor is not running')
     this.#context = context
     this.#args = args
-    this.#sessions = sessions
     this.#maxConnections = context.setting<Config>('config')?.limits.max_connections ?? 20_000
     this.#open = context.local('listeners.open', () => ({ sessions: 0 }))
     this.#prefix = `${context.clock.now().toString(36)}${context.self.id.toString(36)}`
@@ -107,13 +102,19 @@ class Listener {
       this.#refuse(socket, 'limits.max_connections is reached')
       return
     }
+    // Looked up each time: it may have been restarted since.
+    const sessions = this.#context.whereis<SupervisorContract>('sessions')
+    if (sessions === undefined) {
+      this.#refuse(socket, 'the session supervisor is not running')
+      return
+    }
     this.#accepted++
     this.#open.sessions++
     const session = `${this.#prefix}-${this.#accepted.toString(36)}`
     const { listener } = this.#args
     // A socket that dies before it has an owner has nobody else to hear of it.
     socket.on('error', ignore)
-    const started = this.#sessions.ask('startChild', {
+    const started = sessions.ask('startChild', {
       id: session,
       actor: this.#args.session,
       args: { service: listener.service, listener, session },
@@ -141,7 +142,8 @@ class Listener {
 
   #refuse(socket: Socket, why: string): void {
     this.#refused++
-    this.#context.log.warn({ event: 'session.refused', service: this.#args.listener.service, reason: why })
+    const { service } = this.#args.listener
+    this.#context.log.warn({ event: 'session.refused', service, reason: why }, 'connection turned away')
     if (!socket.destroyed) {
       socket.end(`${this.#args.busy}\r\n`)
       socket.destroySoon()

@@ -12,13 +12,14 @@ export const mailboxSupervisor = supervisor<undefined>({
 
 /**
  * Started in this order and stopped in reverse: `mailboxes` takes no more requests, then the mailboxes write what
- * they have, then the index closes.
+ * they have, then the index closes. `mailboxes` knows which actor owns which Maildir, so they begin anew together:
+ * were the owners to outlive it, a second one could be started beside them.
  */
 export const mailboxStores = supervisor<undefined>({
   name: 'mailbox-stores',
   module: import.meta.url,
   init: () => ({
-    strategy: 'rest_for_one',
+    strategy: 'one_for_all',
     intensity: 3,
     periodMs: 10_000,
     children: [
