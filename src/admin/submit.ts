@@ -1,6 +1,6 @@
 /** Mail of a local user that comes over the control socket: `mailactors send`. */
 import { join } from 'node:path'
-import type { ActorRef } from '../actors/index.ts'
+import type { ActorRef, AskError } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import { receivedField } from '../protocols/smtp/server/header.ts'
 import { Spool } from '../protocols/smtp/server/spool.ts'
@@ -8,6 +8,8 @@ import type { ClientInfo, Content, Envelope, QueueContract } from '../queue/cont
 import { QueueIdSource } from '../queue/queue-id.ts'
 import type { SubmitResult } from './contract.ts'
 
+/** A commit waits for the disk, and for the commits before it. */
+const enqueueMs = 60_000
 /** Larger content goes to a file, as the queue wants it. */
 const inMemoryLimit = 128 * 1024
 
@@ -44,7 +46,16 @@ export class Submission {
     try {
       spool.append(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
       const content: Content = await spool.finish()
-      const result = await this.#queue().ask('enqueue', { queueId, envelope, content, client, arrivedAt })
+      await spool.sync()
+      const queue = this.#queue()
+      const mail = { queueId, envelope, content, client, arrivedAt }
+      const result = await queue
+        .askWith({ timeoutMs: enqueueMs }, 'enqueue', mail)
+        .catch((error: AskError) => {
+          // No answer is no refusal: the queue may have the mail, so its content has to stay.
+          if (error.failure === 'timeout' || error.failure === 'down') spool.release()
+          throw error
+        })
       if (result.status === 'refused') {
         return { ok: false, temporary: result.temporary, dsn: result.dsn, reason: result.reason }
       }
