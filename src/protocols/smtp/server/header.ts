@@ -51,16 +51,21 @@ export interface TraceFacts {
 /** The Received field of RFC 5321 section 4.4, with its CRLF. */
 export function receivedField(trace: TraceFacts): string {
   const { client, queueId, hostname, recipient, arrivedAt } = trace
+  const receiver = recipient === undefined ? '' : `\r\n\tfor <${recipient}>`
+  const date = headerDate(arrivedAt)
+  if (client.protocol === 'local') {
+    const user = client.user === undefined ? '' : `, from user ${headerWord(client.user)}`
+    return `Received: by ${hostname} (mailactors${user})\r\n\tid ${queueId}${receiver};\r\n\t${date}\r\n`
+  }
   const from = headerWord(client.helo ?? '') || 'unknown'
   const origin =
     client.address === 'unix'
       ? 'unix socket'
       : `${client.name ?? 'unknown'} ${addressLiteral(client.address)}`
-  const receiver = recipient === undefined ? '' : `\r\n\tfor <${recipient}>`
   return (
     `Received: from ${from} (${origin})\r\n` +
     `\tby ${hostname} (mailactors) with ${client.protocol} id ${queueId}${receiver};\r\n` +
-    `\t${headerDate(arrivedAt)}\r\n`
+    `\t${date}\r\n`
   )
 }
 
