@@ -24,7 +24,15 @@ import type { Ref } from './ref.ts'
 import type { RegistryObserver } from './registry.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import type { Placer } from './topology.ts'
-import { Codec, framesPerTurn, Inbox, type InboxHalf, Outbox, type OutboxHalf } from './transport/index.ts'
+import {
+  Codec,
+  framesPerTurn,
+  Inbox,
+  type InboxHalf,
+  type InboxOptions,
+  Outbox,
+  type OutboxHalf,
+} from './transport/index.ts'
 
 /** This thread's ends of its two links with another one. */
 export interface PeerHalves {
@@ -33,7 +41,22 @@ export interface PeerHalves {
   readonly inbox: InboxHalf
 }
 
+/** How frames get from thread to thread. Another way than rings is for tests, where all threads are simulated. */
+export interface Transport {
+  outbox(half: OutboxHalf, codec: Codec): Pick<Outbox, 'send' | 'whenRoom' | 'isClosed' | 'flush' | 'close'>
+  inbox(options: InboxOptions): Pick<Inbox, 'add' | 'drain' | 'sleep' | 'finish' | 'close'>
+  reviveDefinition(module: string, name: string): AnyActorDefinition | undefined
+}
+
+const rings: Transport = {
+  outbox: (half, codec) => new Outbox(half, { codec }),
+  inbox: (options) => new Inbox(options),
+  reviveDefinition: () => undefined,
+}
+
 export interface PeersOptions {
+  /** Default: rings of shared memory. */
+  readonly transport?: Transport
   readonly runtime: ThreadRuntime
   readonly doorbell: SharedArrayBuffer
   readonly load: LoadTable
@@ -48,7 +71,7 @@ export interface PeersOptions {
 const maxWaiting = 100_000
 
 class Peer {
-  outbox: Outbox | undefined
+  outbox: ReturnType<Transport['outbox']> | undefined
   sockets: MessagePort | undefined
   /** Frames that wait for room, or for the link. */
   readonly waiting: (readonly unknown[])[] = []
@@ -57,7 +80,8 @@ class Peer {
 export class Peers implements Cluster, RegistryObserver {
   readonly #runtime: ThreadRuntime
   readonly #codec: Codec
-  readonly #inbox: Inbox
+  readonly #transport: Transport
+  readonly #inbox: ReturnType<Transport['inbox']>
   readonly #load: LoadTable
   readonly #placer: Placer
   readonly #slot: number
@@ -78,6 +102,7 @@ export class Peers implements Cluster, RegistryObserver {
 
   constructor(options: PeersOptions) {
     this.#runtime = options.runtime
+    this.#transport = options.transport ?? rings
     this.#load = options.load
     this.#placer = options.placer
     this.#slot = options.slot
@@ -86,10 +111,11 @@ export class Peers implements Cluster, RegistryObserver {
       check: options.checkMessages,
       hooks: {
         reviveRef: (thread, id) => runtime.refOf(id, thread),
-        reviveDefinition: (module, name) => this.#definitions.revive(module, name),
+        reviveDefinition: (module, name) =>
+          this.#transport.reviveDefinition(module, name) ?? this.#definitions.revive(module, name),
       },
     })
-    this.#inbox = new Inbox({
+    this.#inbox = this.#transport.inbox({
       doorbell: options.doorbell,
       codec: this.#codec,
       spinUs: options.spinUs,
@@ -108,7 +134,7 @@ export class Peers implements Cluster, RegistryObserver {
   connect(halves: PeerHalves, sockets?: MessagePort): void {
     const peer = this.#peer(halves.thread)
     this.#newest = Math.max(this.#newest, halves.thread)
-    peer.outbox = new Outbox(halves.outbox, { codec: this.#codec })
+    peer.outbox = this.#transport.outbox(halves.outbox, this.#codec)
     peer.sockets = sockets
     sockets?.on('message', ({ id, socket }: { id: number; socket: Socket }) =>
       this.#socketArrived(id, socket),

@@ -5,11 +5,18 @@ const messagesPerTurn = 256
 /** Messages of one actor before the next one: a flooded actor must not hold up the others. */
 const messagesPerActor = 16
 
+/** Gives actors their turns. Another one than ours is for tests, where turns are drawn from a seed. */
+export interface RunQueue {
+  push(cell: ActorCell): void
+  readonly isIdle: boolean
+  runNow(): void
+}
+
 /**
  * The run queue of one thread. Continues by `setImmediate`: by microtask or MessagePort the actors would starve
  * all I/O of the thread.
  */
-export class Scheduler {
+export class Scheduler implements RunQueue {
   #first: ActorCell | undefined
   #last: ActorCell | undefined
   #scheduled = false

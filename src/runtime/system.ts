@@ -28,6 +28,7 @@ import { Peers } from './peers.ts'
 import { ownRef, type Ref } from './ref.ts'
 import { logLevels } from './remote-log.ts'
 import { root } from './root.ts'
+import type { RunQueue } from './scheduler.ts'
 import { canMoveSockets } from './socket-probe.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
 import {
@@ -66,9 +67,30 @@ export interface SystemOptions {
   readonly spinUs?: number
   /** @internal Virtual in tests. */
   readonly time?: Time
+  /** @internal Threads that are none, and turns that are drawn from a seed, for tests. */
+  readonly simulation?: Simulation
   /** @internal */
   readonly deadLetter?: (ref: Ref, type: string, body: readonly unknown[]) => void
 }
+
+/** @internal What a simulated system is made of. */
+export interface Simulation {
+  readonly scheduler: RunQueue
+  threads(parts: SimulationParts): { readonly threads: ThreadHost; readonly peers: Peers }
+}
+
+/** @internal What a simulation gets to make its threads from. */
+export interface SimulationParts {
+  readonly runtime: ThreadRuntime
+  readonly ids: Ids
+  readonly pools: Readonly<Record<string, PoolOptions>>
+  readonly observer: RuntimeObserver
+  readonly onStarted: (event: ThreadEvent) => void
+  readonly onExit: (event: ThreadExitEvent) => void
+}
+
+/** @internal The threads as the system sees them. */
+export type ThreadHost = Pick<Threads, keyof Threads>
 
 /** For observers only: nothing depends on anyone listening. */
 export interface SystemEvents {
@@ -101,7 +123,7 @@ export class ActorSystem {
   readonly #ids = new Ids()
   readonly #log: Logger
   #peers: Peers | undefined
-  #threads: Threads | undefined
+  #threads: ThreadHost | undefined
   #root: Ref | undefined
   #markEnded: (reason: ExitReason) => void = () => {}
   #stopping: Promise<void> | undefined
@@ -127,6 +149,7 @@ export class ActorSystem {
       log: this.#log,
       settings: options.settings ?? {},
       observer: this.#observer(),
+      ...(options.simulation === undefined ? {} : { scheduler: options.simulation.scheduler }),
     })
   }
 
@@ -178,6 +201,7 @@ export class ActorSystem {
     const { pools = {}, checkMessages = false, spinUs = 0 } = this.#options
     if (Object.keys(pools).length === 0) return
     const runtime = this.#runtime
+    if (this.#options.simulation !== undefined) return this.#startSimulated(this.#options.simulation, pools)
     const load = new LoadTable()
     const placer = new Placer(0, load)
     const mainDoorbell = createDoorbell()
@@ -190,7 +214,7 @@ export class ActorSystem {
       checkMessages,
       spinUs,
     })
-    this.#threads = new Threads({
+    const threads = new Threads({
       pools,
       peers: this.#peers,
       placer,
@@ -210,10 +234,24 @@ export class ActorSystem {
       onStarted: (event) => this.#emit('thread.started', event),
       onExit: (event) => this.#emit('thread.exit', event),
     })
-    const { makeRoom } = this.#threads
-    placer.makeRoom = makeRoom.bind(this.#threads)
-    const [movesSockets] = await Promise.all([canMoveSockets(), this.#threads.start()])
+    this.#threads = threads
+    placer.makeRoom = threads.makeRoom.bind(threads)
+    const [movesSockets] = await Promise.all([canMoveSockets(), threads.start()])
     this.#peers.movesSockets = movesSockets
+  }
+
+  async #startSimulated(simulation: Simulation, pools: Readonly<Record<string, PoolOptions>>): Promise<void> {
+    const { threads, peers } = simulation.threads({
+      runtime: this.#runtime,
+      ids: this.#ids,
+      pools,
+      observer: this.#observer(),
+      onStarted: (event) => this.#emit('thread.started', event),
+      onExit: (event) => this.#emit('thread.exit', event),
+    })
+    this.#threads = threads
+    this.#peers = peers
+    await threads.start()
   }
 
   #threadLog(): ThreadTask['log'] {

@@ -23,7 +23,7 @@ import type { ActorRow, RuntimeObserver } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Registry } from './registry.ts'
 import { RemoteAsk, RemoteRelations } from './remote-side.ts'
-import { Scheduler } from './scheduler.ts'
+import { type RunQueue, Scheduler } from './scheduler.ts'
 import type { Time } from './time.ts'
 import { CallbackTimer, type Timer, Timers } from './timers.ts'
 
@@ -37,6 +37,8 @@ export interface ThreadRuntimeOptions {
   readonly log: Logger
   readonly settings: Readonly<Record<string, unknown>>
   readonly observer: RuntimeObserver
+  /** Default: turns in the order of asking. */
+  readonly scheduler?: RunQueue
 }
 
 export interface SpawnRequest {
@@ -54,7 +56,7 @@ export class ThreadRuntime {
   readonly log: Logger
   /** Replaced as a whole when it changes. */
   settings: Readonly<Record<string, unknown>>
-  readonly scheduler = new Scheduler()
+  readonly scheduler: RunQueue
   readonly timers: Timers
   readonly registry = new Registry()
   cluster: Cluster | undefined
@@ -77,6 +79,7 @@ export class ThreadRuntime {
     this.log = options.log
     this.settings = options.settings
     this.timers = new Timers(options.time)
+    this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
     this.#observer = options.observer
   }
