@@ -59,9 +59,9 @@ export type Handlers<C extends AnyContract> = {
 }
 
 export interface ActorOptions<C extends AnyContract, A> {
-  /** What people see in the tree and the log. Unique among the exports of its module. */
+  /** What people see in the tree and the log. Unique within its module; within a bundle, unique in all of it. */
   readonly name: string
-  /** `import.meta.url` of the module that exports the definition: other threads import it from there. */
+  /** `import.meta.url` of the module that makes the definition: other threads import it from there. */
   readonly module: string
   /** Most messages that may wait; beyond it `tell` is false and `ask` fails `MA_OVERLOADED`. Default 10 000. */
   readonly maxQueue?: number
@@ -90,8 +90,8 @@ export interface AnyActorDefinition {
 }
 
 /**
- * Defines an actor. Export the result from the module whose `import.meta.url` it names, so that any thread
- * can find it:
+ * Defines an actor. Make it at the top of the module whose `import.meta.url` it names, and best export it, so that any
+ * thread can find it:
  *
  *     export const counter = actor<Counter, { start: number }>({
  *       name: 'counter',
@@ -115,7 +115,29 @@ export function actor<C extends AnyContract, A = undefined>(
   }
   if (typeof options.init !== 'function')
     throw new UsageError('actor: init is missing', { name: options.name })
-  return Object.freeze(new Definition(options)) as unknown as ActorDefinition<C, A>
+  const definition = Object.freeze(new Definition(options)) as unknown as ActorDefinition<C, A>
+  remember(definition)
+  return definition
+}
+
+/**
+ * Definitions by module and name, as far as there is one of each; `several` where there are more. A bundle exports few
+ * of the definitions that are in it, and yet other threads know them by no more than this.
+ */
+const made = new Map<string, AnyActorDefinition | 'several'>()
+
+/** Definitions are few and made once. A program that makes them by the thousand has to export them. */
+const mostMade = 10_000
+
+function remember(definition: AnyActorDefinition): void {
+  const key = `${definition.module}\n${definition.name}`
+  if (made.has(key)) made.set(key, 'several')
+  else if (made.size < mostMade) made.set(key, definition)
+}
+
+/** @internal The definition of that name that the module made in this thread, exported or not. */
+export function madeIn(module: string, name: string): AnyActorDefinition | 'several' | undefined {
+  return made.get(`${module}\n${name}`)
 }
 
 /** @internal What `actor` returns. It is a class so that messages know a definition from other objects. */

@@ -1,4 +1,4 @@
-import { Definition } from '../actors/definition.ts'
+import { Definition, madeIn } from '../actors/definition.ts'
 import { type AnyActorDefinition, UsageError } from '../actors/index.ts'
 import { currentActor } from './cell.ts'
 
@@ -47,19 +47,26 @@ class LazyDefinition extends Definition implements AnyActorDefinition {
 
   async #load(): Promise<AnyActorDefinition> {
     const { module, name } = this
+    const already = madeIn(module, name)
+    // Not imported when it need not be: the program's own module may wait at its top for what this thread is to do.
+    if (already !== undefined && already !== 'several') return this.#use(already)
     // What a module sets up for itself is nobody's in particular, least of all the first actor's that needs it.
     const exported: Record<string, unknown> = await currentActor.exit(() => import(module))
-    for (const value of Object.values(exported)) {
-      if (!isDefinition(value) || value.name !== name) continue
-      this.#loaded = value
-      this.#found(value)
-      return value
-    }
+    const made = Object.values(exported).find((value) => isDefinition(value) && value.name === name)
+    const definition = (made as AnyActorDefinition | undefined) ?? madeIn(module, name)
+    if (definition !== undefined && definition !== 'several') return this.#use(definition)
     this.#loading = undefined
-    throw new UsageError(`actor '${name}' is not exported by its module, so no other thread can start it`, {
-      actor: name,
-      module,
-    })
+    const why =
+      definition === 'several'
+        ? 'is not the only one of its name in its module, and none is exported'
+        : 'is not exported, nor made at the top of its module'
+    throw new UsageError(`actor '${name}' ${why}, so no other thread can start it`, { actor: name, module })
+  }
+
+  #use(definition: AnyActorDefinition): AnyActorDefinition {
+    this.#loaded = definition
+    this.#found(definition)
+    return definition
   }
 }
 

@@ -65,6 +65,11 @@ export interface SystemOptions {
   readonly checkMessages?: boolean
   /** Microseconds a thread looks for messages of others before it sleeps; wakes faster, uses the core. Default 0. */
   readonly spinUs?: number
+  /**
+   * For programs that are bundled together with this package: `import.meta.url` of the bundle. Its threads import it, and
+   * it has `export { runThread } from 'mailactors'` for them; the program's own part runs only `if (import.meta.main)`.
+   */
+  readonly entry?: string
   /** @internal Virtual in tests. */
   readonly time?: Time
   /** @internal Threads that are none, and turns that are drawn from a seed, for tests. */
@@ -231,6 +236,7 @@ export class ActorSystem {
       settings: () => runtime.settings,
       checkMessages,
       spinUs,
+      entry: this.#options.entry,
       onStarted: (event) => this.#emit('thread.started', event),
       onExit: (event) => this.#emit('thread.exit', event),
     })

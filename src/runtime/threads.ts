@@ -14,6 +14,7 @@ import {
   type ThreadTask,
   withPorts,
 } from './control.ts'
+import { entryFile } from './entry-file.ts'
 import type { Ids } from './ids.ts'
 import { type LoadTable, maxSlots } from './load-table.ts'
 import type { ActorRow } from './observer.ts'
@@ -77,6 +78,8 @@ export interface ThreadsOptions {
   readonly settings: () => Readonly<Record<string, unknown>>
   readonly checkMessages: boolean
   readonly spinUs: number
+  /** Of a bundle, see `SystemOptions`. */
+  readonly entry?: string | undefined
   readonly onStarted: (event: ThreadEvent) => void
   readonly onExit: (event: ThreadExitEvent) => void
 }
@@ -130,9 +133,8 @@ export class Threads {
   #addPool(name: string, options: PoolOptions): void {
     const minThreads = options.minThreads ?? 1
     const maxThreads = Math.max(options.maxThreads ?? minThreads, minThreads, 1)
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     const piscina = new Piscina({
-      filename: new URL(`./thread-entry.${suffix}`, import.meta.url).href,
+      ...entryFile(this.#options.entry),
       minThreads: 0,
       // Threads that drain run beside their replacements.
       maxThreads: 2 * maxThreads + 2,

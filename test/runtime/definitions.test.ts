@@ -1,0 +1,58 @@
+/** How another thread finds the definition of an actor it is to start: by its module and name alone. */
+import { afterEach, describe, expect, test } from 'vitest'
+import { ActorSystem, actor, type Contract } from '../../src/index.ts'
+import { definitions } from './fixtures/unexported.ts'
+
+let system: ActorSystem
+const start = async () => {
+  system = await ActorSystem.start({ pools: { a: { minThreads: 1 } } })
+}
+const placement = { pool: 'a' }
+
+afterEach(() => system?.stop())
+
+describe('a definition that its module does not export', () => {
+  test('is found all the same when it is made at the top', async () => {
+    await start()
+    const ref = system.spawn(definitions.alone, undefined, { placement })
+    expect(ref.thread).not.toBe(0)
+    expect(await ref.ask('where')).toBe(ref.thread)
+  })
+
+  test('is not guessed when there are two of its name', async () => {
+    await start()
+    for (const twin of [definitions.one, definitions.other]) {
+      const answer = await system.startChild({ id: 'twin', actor: twin, placement })
+      expect(answer).toMatchObject({
+        ok: false,
+        reason: { code: 'MA_USAGE', message: /not the only one of its name/ },
+      })
+    }
+  })
+})
+
+describe('the entry of threads', () => {
+  test.each(['./dist/main.js', 'file:///no/such/bundle.js'])('cannot be %s', async (entry) => {
+    const starting = ActorSystem.start({ pools: { a: { minThreads: 1 } }, entry })
+    await expect(starting).rejects.toMatchObject({ code: 'MA_START', cause: { code: 'MA_USAGE' } })
+  })
+
+  test('is a module that exports runThread', async () => {
+    const entry = new URL('../../src/index.ts', import.meta.url).href
+    system = await ActorSystem.start({ pools: { a: { minThreads: 1 } }, entry })
+    const ref = system.spawn(definitions.alone, undefined, { placement })
+    expect(await ref.ask('where')).toBe(ref.thread)
+  })
+})
+
+test('definitions made again and again in a function are good on their own thread', async () => {
+  await start()
+  for (let total = 0; total < 3; total++) {
+    const again = actor<Contract<{ total(): number }>>({
+      name: 'again',
+      module: import.meta.url,
+      init: () => ({ total: () => total }),
+    })
+    expect(await system.spawn(again, undefined).ask('total')).toBe(total)
+  }
+})
