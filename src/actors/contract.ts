@@ -17,13 +17,11 @@ export type AnyContract = { readonly [type: string]: (...body: any[]) => any }
 
 /** Checks at compile time that every parameter and reply of `C` can cross a thread. */
 export type Contract<C extends { [K in keyof C]: (...body: never[]) => unknown }> = {
-  readonly [K in keyof C]: K extends ReservedName
-    ? never
-    : C[K] extends (...body: infer B) => infer R
-      ? (
-          ...body: B extends Wire<B> ? B : Wire<B> extends readonly unknown[] ? Wire<B> : never
-        ) => R extends void ? R : Wire<Awaited<R>>
-      : never
+  readonly [K in keyof C as K extends ReservedName ? never : K]: C[K] extends (...body: infer B) => infer R
+    ? (
+        ...body: B extends Wire<B> ? B : Wire<B> extends readonly unknown[] ? Wire<B> : never
+      ) => R extends void ? R : Wire<Awaited<R>>
+    : never
 }
 
 /** Names of the lifecycle callbacks, see `Handlers`. A contract cannot use them for messages. */

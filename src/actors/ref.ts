@@ -7,11 +7,15 @@ export interface AskOptions {
   readonly signal?: AbortSignal
 }
 
+declare const contract: unique symbol
+
 /**
  * The address of an actor, on whatever thread. Cheap to copy, can be sent in messages and compared by `id`.
  * It stays valid as an address after the actor ended: telling it then does nothing.
  */
 export interface ActorRef<C extends AnyContract = AnyContract> {
+  /** Only for the compiler: a ref that takes more messages is one that takes fewer, and no other. */
+  readonly [contract]?: C
   /** Unique for the life of the system; never used again for another actor. */
   readonly id: number
   /** Number of the thread the actor lives on: 0 is main. A thread that is replaced gets a new number. */

@@ -26,23 +26,22 @@ export type WireValue =
  * `T` when it can cross a thread, otherwise a type no value has: makes a contract that msgpack cannot carry
  * fail to compile. Interfaces count too, although they have no index signature.
  */
-export type Wire<T> = T extends
-  | null
-  | undefined
-  | boolean
-  | number
-  | bigint
-  | string
-  | Uint8Array
-  | AnyRef
-  | AnyActorDefinition
-  ? T
-  : T extends (...args: never[]) => unknown
-    ? NotWire<'a function cannot cross a thread'>
-    : T extends Map<unknown, unknown> | Set<unknown> | Date | Error | Promise<unknown> | RegExp
-      ? NotWire<'this object does not survive msgpack'>
-      : T extends readonly (infer _)[]
-        ? { readonly [K in keyof T]: Wire<T[K]> }
+export type Wire<T> =
+  // What is known to be sendable as a whole is not looked into: types that contain themselves would have no end.
+  T extends WireValue
+    ? T
+    : T extends (...args: never[]) => unknown
+      ? NotWire<'a function cannot cross a thread'>
+      : T extends
+            | ReadonlyMap<unknown, unknown>
+            | ReadonlySet<unknown>
+            | Date
+            | Error
+            | Promise<unknown>
+            | RegExp
+            | ArrayBufferView
+            | ArrayBufferLike
+        ? NotWire<'this object does not survive msgpack'>
         : T extends object
           ? { readonly [K in keyof T]: Wire<T[K]> }
           : NotWire<'this value cannot cross a thread'>

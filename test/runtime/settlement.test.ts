@@ -22,8 +22,7 @@ type Node = Contract<{
   quit(): number
   forward(to: Peer): number
 }>
-// biome-ignore lint/suspicious/noExplicitAny: a contract that mentions itself
-type Peer = any
+type Peer = ActorRef<Node>
 
 const node = actor<Node>({
   name: 'node',
