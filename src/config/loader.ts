@@ -328,10 +328,6 @@ class Loader {
       if (mode !== undefined && mode !== 'off' && tls.cert === '') {
         this.#problem(where, `listener.tls: "${mode}" needs a certificate (set tls.cert and tls.key)`)
       }
-      if (mode === 'implicit' && service === 'pop3' && tls.cert !== '') {
-        // TODO(tls): POP3 sessions speak no TLS yet. A client would wait for a handshake that never comes.
-        this.#problem(where, 'listener.tls: "implicit" is not there yet for pop3 (use "off")')
-      }
       if (mode === 'starttls' && service === 'admin') {
         this.#problem(where, 'listener.tls: the admin page has no STARTTLS (use "implicit" or "off")')
       }

@@ -161,13 +161,13 @@ describe('listeners', () => {
     expect(problems({})[0]).toMatch(/^mailactors\.toml:4: listener\.tls: .*certificate/)
   })
 
-  test('implicit TLS is refused where the session does not speak it', () => {
-    listener('address = ":25"\ntls = "implicit"\n[tls]\ncert = "cert.pem"')
-    expect(problems({})).toEqual([])
-    file('[[listener]]\nservice = "pop3"\naddress = ":995"\ntls = "implicit"\n[tls]\ncert = "cert.pem"')
-    expect(problems({})).toEqual([
-      expect.stringMatching(/^mailactors\.toml:4: listener\.tls: "implicit" is not there yet/),
-    ])
+  test('implicit TLS can be had for each service', () => {
+    for (const service of ['smtp', 'submission', 'lmtp', 'pop3', 'admin']) {
+      file(
+        `[[listener]]\nservice = "${service}"\naddress = ":995"\ntls = "implicit"\n[tls]\ncert = "cert.pem"`,
+      )
+      expect(loadConfig({ cwd: dir }).listener).toMatchObject([{ service, tls: 'implicit' }])
+    }
   })
 
   test('all of them can be given on the command line', () => {

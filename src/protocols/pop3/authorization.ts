@@ -32,13 +32,20 @@ const refusedCleartext = '-ERR [AUTH] passwords are not taken on a connection wi
 const malformed = '-ERR [AUTH] malformed authentication data'
 
 export class Authorization {
-  readonly #options: AuthorizationOptions
+  #options: AuthorizationOptions
   #user: string | undefined
   #sasl: { readonly mechanism: Mechanism; readonly user: string | undefined } | undefined
   #badCommands = 0
 
   constructor(options: AuthorizationOptions) {
     this.#options = options
+  }
+
+  /** The connection has TLS now: passwords are safe, and what was said in clear does not count. */
+  secured(): void {
+    this.#options = { ...this.#options, cleartext: true, stls: false }
+    this.#user = undefined
+    this.#sasl = undefined
   }
 
   /** Whether the next line answers a challenge, and so may be long. */

@@ -30,6 +30,12 @@ export class Output {
     this.#drained = drained
   }
 
+  /** Writes to another socket from now on, such as TLS over the first. */
+  moveTo(socket: Socket): void {
+    this.#socket = socket
+    this.#blocked = false
+  }
+
   /** The client has not yet taken what it was sent: wait for `drained` before making more. */
   get blocked(): boolean {
     return this.#blocked

@@ -9,10 +9,12 @@
  * Nothing is removed unless the client says QUIT and the mailbox has answered that it is done.
  */
 import type { Socket } from 'node:net'
+import type { SecureContext, TLSSocket } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../actors/index.ts'
 import type { Config, ListenerConfig } from '../../config/settings.ts'
 import type { UpdateResult } from '../../mailbox/contract.ts'
 import { LineReader, lineTooLong } from '../line-reader.ts'
+import { serverTls, upgradeToTls } from '../server-tls.ts'
 import { Authorization } from './authorization.ts'
 import { capabilities } from './capabilities.ts'
 import { parseCommand } from './command.ts'
@@ -55,9 +57,14 @@ class Pop3Session {
   readonly #args: Pop3SessionArgs
   readonly #config: Config
   readonly #settings: Pop3Settings
-  readonly #socket: Socket
+  readonly #accepted: Socket
+  /** The accepted socket, or TLS over it. */
+  #socket: Socket
+  readonly #listeners: readonly (readonly [event: string, listener: (...args: never[]) => void])[]
   readonly #remote: string
-  readonly #reader: LineReader
+  /** The certificate; undefined: no TLS on this connection. */
+  readonly #tls: SecureContext | undefined
+  #reader: LineReader
   readonly #output: Output
   readonly #authorization: Authorization
   #state: State = 'authorization'
@@ -95,9 +102,18 @@ class Pop3Session {
     this.#args = args
     this.#config = context.setting<Config>('config')!
     this.#settings = this.#config.pop3
+    this.#accepted = socket
     this.#socket = socket
+    this.#listeners = [
+      ['data', context.bind((chunk: Buffer) => this.#received(chunk))],
+      ['end', context.bind(() => this.#inputEnded())],
+      ['error', context.bind((error: NodeJS.ErrnoException) => this.#failed(error))],
+      ['close', context.bind(() => this.#gone())],
+    ]
     this.#remote = socket.remoteAddress ?? 'unix'
-    this.#reader = new LineReader({ maxOctets: this.#settings.login_max_sasl_line - 1, ending: 'lf' })
+    const mode = args.listener.tls
+    this.#tls = mode === 'off' ? undefined : serverTls(context, this.#config.tls)
+    this.#reader = this.#loginReader()
     this.#output = new Output(
       socket,
       this.#settings.output_high_water,
@@ -105,41 +121,69 @@ class Pop3Session {
     )
     this.#authorization = new Authorization({
       cleartext: this.#config.auth.allow_cleartext || isSameHost(socket),
-      // TODO(tls): with `listener.tls` of starttls or implicit; the socket is replaced and the reader emptied then.
-      stls: false,
+      stls: mode === 'starttls' && this.#tls !== undefined,
       maxBadCommands: this.#settings.login_max_bad_commands,
       maxLine: this.#settings.login_max_line - 1,
     })
     this.#startedAt = context.clock.monotonic()
     this.#lastInput = this.#startedAt
     this.#lastOutput = this.#startedAt
+    this.#tickBy(this.#startedAt + this.#settings.login_timeout)
     this.#listen()
+    if (mode === 'implicit') {
+      if (this.#tls === undefined) {
+        // Nothing can be said that this client would understand.
+        this.#cutOff('No certificate for TLS')
+        return
+      }
+      this.#secure(this.#tls)
+    }
     this.#reply(`+OK ${this.#settings.login_greeting}`)
     this.#output.flush()
-    this.#tickBy(this.#startedAt + this.#settings.login_timeout)
-    socket.resume()
+    this.#socket.resume()
   }
 
   #listen(): void {
-    const socket = this.#socket
     // A client may send its last command together with FIN, and still wants the answer.
-    socket.allowHalfOpen = true
-    socket.on(
-      'data',
-      this.#context.bind((chunk: Buffer) => this.#received(chunk)),
-    )
-    socket.on(
-      'end',
-      this.#context.bind(() => this.#inputEnded()),
-    )
-    socket.on(
-      'error',
-      this.#context.bind((error: NodeJS.ErrnoException) => this.#failed(error)),
-    )
-    socket.on(
-      'close',
-      this.#context.bind(() => this.#gone()),
-    )
+    this.#socket.allowHalfOpen = true
+    for (const [event, listener] of this.#listeners) {
+      this.#socket.on(event, listener as (...args: unknown[]) => void)
+    }
+  }
+
+  #loginReader(): LineReader {
+    return new LineReader({ maxOctets: this.#settings.login_max_sasl_line - 1, ending: 'lf' })
+  }
+
+  // TLS
+
+  /** STLS, RFC 2595 section 4: what came behind it in clear is forgotten, and so is what was said before. */
+  #startTls(): void {
+    this.#reply('+OK begin TLS now')
+    this.#output.flush()
+    this.#reader = this.#loginReader()
+    this.#lineStart = ''
+    this.#secure(this.#tls!)
+    this.#paused = false
+    this.#socket.resume()
+  }
+
+  /** TLS from now on. What is written before the handshake is done waits for it. */
+  #secure(tls: SecureContext): void {
+    for (const [event, listener] of this.#listeners) {
+      this.#accepted.off(event, listener as (...args: unknown[]) => void)
+    }
+    // Its errors come out of the TLS socket, too.
+    this.#accepted.on('error', () => {})
+    this.#socket = upgradeToTls(this.#accepted, tls)
+    this.#output.moveTo(this.#socket)
+    this.#authorization.secured()
+    this.#listen()
+  }
+
+  /** Version of TLS; null without. */
+  get #tlsVersion(): string | null {
+    return this.#socket === this.#accepted ? null : (this.#socket as TLSSocket).getProtocol()
   }
 
   // Input
@@ -225,7 +269,7 @@ class Pop3Session {
         this.#refuse(step.line, step.reason)
         return
       case 'starttls':
-        this.#reply('-ERR TLS cannot be started here')
+        this.#startTls()
         return
       case 'verify':
         this.#verify(step)
@@ -280,7 +324,7 @@ class Pop3Session {
     this.#tickBy(now + this.#settings.idle_timeout)
     const { commit_interval } = this.#settings
     if (this.#mailbox.hasSizes && commit_interval > 0) this.#context.sendAfter(commit_interval, 'commit')
-    const facts = { event: 'pop3.login', ...this.#ids(), user: account.user, method, tls: null }
+    const facts = { event: 'pop3.login', ...this.#ids(), user: account.user, method, tls: this.#tlsVersion }
     this.#context.log.info(facts, 'logged in')
     this.#reply('+OK welcome, the maildrop is open')
     this.#done()
