@@ -54,7 +54,12 @@ export {
 } from './actors/index.ts'
 export type { ActorInfo } from './runtime/inspect.ts'
 export type { LogFormat, LogLevel, LogOptions } from './runtime/log.ts'
-export type { RestartedEvent, TerminatedEvent } from './runtime/observer.ts'
+export type {
+  DeadLetterEvent,
+  DeadLetterReport,
+  RestartedEvent,
+  TerminatedEvent,
+} from './runtime/observer.ts'
 export type { SystemEvents, SystemOptions } from './runtime/system.ts'
 export { ActorSystem, StartError } from './runtime/system.ts'
 export { default as runThread } from './runtime/thread-entry.ts'

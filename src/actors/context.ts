@@ -58,7 +58,10 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
 
   /** Ends this actor after the current handler. Default reason `normal`. Messages still waiting are answered `MA_DOWN`. */
   stop(reason?: ExitReason): void
-  /** Asks another actor to end with `reason`; `killed` does not ask. */
+  /**
+   * Asks another actor to end with `reason`; `killed` does not ask. As in OTP, `normal` ends no actor but oneself and
+   * those one has started, and with `trapExit` others get a `handleExit`.
+   */
   exit(ref: AnyRef, reason: ExitReason): void
 
   /** Calls `handleDown` once when `ref` ends; at once, reason `no_actor`, if it is not there. Returns the monitor's id. */

@@ -100,6 +100,7 @@ export class CellContext implements ActorContext, ContextRuntime {
   demonitor(monitor: number): void {
     const target = this.#cell.relations.removeMonitor(monitor)
     if (target !== undefined) this.#cell.runtime.unwatch(this.#cell, target, monitor)
+    else this.#cell.dropDown(monitor)
   }
 
   link(ref: AnyRef): void {

@@ -339,6 +339,9 @@ export class ActorCell {
     switch (signal.kind) {
       case 'exit':
         if (this.traps && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id) break
+        // As in OTP: nobody ends another one by saying that all is well.
+        if (signal.reason.kind === 'normal' && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id)
+          return
         this.stop(signal.reason, true)
         return
       case 'link': {
@@ -506,6 +509,18 @@ export class ActorCell {
     else this.relations.addWatcher(key, { ref, monitor })
   }
 
+  /** What its next turn begins with, for those who draw the turns. */
+  get next(): 'init' | ExitReason | Signal | Message | undefined {
+    if (this.state === 'new') return 'init'
+    if (this.state !== 'idle') return undefined
+    return this.#stopReason ?? this.#firstSignal ?? this.#first
+  }
+
+  /** Another bound of the queue than the definition's; without one that again. For tests. */
+  limitQueue(messages = this.definition.maxQueue ?? defaultMaxQueue): void {
+    this.#maxQueue = messages
+  }
+
   row(): ActorRow {
     const { definition, state } = this
     return {
@@ -535,9 +550,18 @@ export class ActorCell {
   }
 
   #takeQueuedEnd(ref: Ref): ExitReason | undefined {
+    return this.#takeSignal((signal) => signal.kind === 'link' && signal.ref.id === ref.id)
+  }
+
+  /** Takes back the word of an end that waits for its turn. */
+  dropDown(monitor: number): void {
+    this.#takeSignal((signal) => signal.kind === 'down' && signal.monitor === monitor)
+  }
+
+  #takeSignal(matches: (signal: Signal) => boolean): ExitReason | undefined {
     let before: Signal | undefined
     for (let signal = this.#firstSignal; signal !== undefined; before = signal, signal = signal.next) {
-      if (signal.kind !== 'link' || signal.ref.id !== ref.id) continue
+      if (!matches(signal)) continue
       if (before === undefined) this.#firstSignal = signal.next
       else before.next = signal.next
       if (this.#lastSignal === signal) this.#lastSignal = before

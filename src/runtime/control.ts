@@ -6,7 +6,7 @@ import type { MessagePort } from 'node:worker_threads'
 import * as comlink from 'comlink'
 import type { ExitReason } from '../actors/index.ts'
 import type { LogOptions } from './log.ts'
-import type { ActorRow, RestartedEvent, TerminatedEvent } from './observer.ts'
+import type { ActorRow, DeadLetterEvent, RestartedEvent, TerminatedEvent } from './observer.ts'
 import type { PeerHalves } from './peers.ts'
 import type { Topology } from './topology.ts'
 
@@ -29,6 +29,7 @@ export interface MainControl {
   /** Ends that are not expected; the others stay on their thread. */
   terminated(event: TerminatedEvent): void
   restarted(event: RestartedEvent): void
+  deadLetters(event: DeadLetterEvent): void
   /** A line of a thread whose log is main's. */
   log(level: LogLevelName, facts: object, text: string | undefined): void
 }
@@ -55,7 +56,12 @@ export interface ThreadTask {
   readonly topology: Topology
 }
 
-export type Remote<T> = comlink.Remote<T>
+/** A surface as the other side sees it. Not comlink's own type, whose declarations need a browser's. */
+export type Remote<T> = {
+  readonly [K in keyof T]: T[K] extends (...args: infer A) => infer R
+    ? (...args: A) => Promise<Awaited<R>>
+    : never
+}
 
 // Node's MessagePort has all that comlink uses of the browser's.
 const endpoint = (port: MessagePort): comlink.Endpoint => port as unknown as comlink.Endpoint
@@ -67,7 +73,7 @@ export function offer(surface: object, port: MessagePort): void {
 
 /** The surface offered at the other end of `port`. A call never settles when that thread is gone. */
 export function reach<T>(port: MessagePort): Remote<T> {
-  return comlink.wrap<T>(endpoint(port))
+  return comlink.wrap<T>(endpoint(port)) as unknown as Remote<T>
 }
 
 /** Marks `value` as an argument whose ports move to the other thread. */

@@ -15,12 +15,29 @@ export interface RestartedEvent extends TerminatedEvent {
   readonly childId: string
 }
 
+/** Messages nobody will handle, since the report before. */
+export interface DeadLetterReport {
+  readonly count: number
+  /** How many of them were refused by the full message queue of an actor that lives; the rest came too late. */
+  readonly overloaded: number
+  /** Since the thread started. */
+  readonly total: number
+  /** The most frequent ones. `to` is the name of the definition, or `actor` where it is not known any more. */
+  readonly most: readonly { readonly to: string; readonly type: string; readonly count: number }[]
+}
+
+export interface DeadLetterEvent extends DeadLetterReport {
+  readonly thread: number
+}
+
 /** Watches what happens on a thread. Nothing depends on it. */
 export interface RuntimeObserver {
   terminated(event: TerminatedEvent): void
   restarted(event: RestartedEvent): void
-  /** A message nobody will handle. */
+  /** A message nobody will handle. Called for each: for tests. */
   deadLetter?(ref: Ref, type: string, body: readonly unknown[]): void
+  /** The same in summary, at a limited rate. */
+  deadLetters?(event: DeadLetterEvent): void
 }
 
 /** One living actor, without its place in the tree. Plain data. */

@@ -23,7 +23,7 @@ import { type ActorInfo, treeOf } from './inspect.ts'
 import { LoadTable } from './load-table.ts'
 import { createLogger, type LogOptions } from './log.ts'
 import { looseActors } from './loose.ts'
-import type { RestartedEvent, RuntimeObserver, TerminatedEvent } from './observer.ts'
+import type { DeadLetterEvent, RestartedEvent, RuntimeObserver, TerminatedEvent } from './observer.ts'
 import { Peers } from './peers.ts'
 import { ownRef, type Ref } from './ref.ts'
 import { logLevels } from './remote-log.ts'
@@ -102,6 +102,8 @@ export interface SystemEvents {
   /** On other threads than main only ends that are not `normal` or `shutdown`. */
   'actor.terminated': [TerminatedEvent]
   'actor.restarted': [RestartedEvent]
+  /** Messages were lost: a summary of each thread, at most once in ten seconds. */
+  'actor.dead-letter': [DeadLetterEvent]
   'thread.started': [ThreadEvent]
   'thread.exit': [ThreadExitEvent]
 }
@@ -167,6 +169,7 @@ export class ActorSystem {
         this.#emit('actor.terminated', event)
       },
       restarted: (event) => this.#emit('actor.restarted', event),
+      deadLetters: (event) => this.#emit('actor.dead-letter', event),
       ...(deadLetter === undefined ? {} : { deadLetter }),
     }
   }
@@ -231,6 +234,7 @@ export class ActorSystem {
       mainControl: {
         terminated: (event) => this.#emit('actor.terminated', event),
         restarted: (event) => this.#emit('actor.restarted', event),
+        deadLetters: (event) => this.#emit('actor.dead-letter', event),
         log: (level, facts, text) => this.#log[level](facts, text),
       },
       settings: () => runtime.settings,

@@ -43,6 +43,7 @@ export default function runThread(task: ThreadTask): Promise<void> {
         if (!isExpected(event.reason)) void main.terminated(event)
       },
       restarted: (event) => void main.restarted(event),
+      deadLetters: (event) => void main.deadLetters(event),
     },
   })
   const load = new LoadTable(task.load)

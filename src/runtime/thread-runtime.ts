@@ -16,6 +16,7 @@ import {
 import { PendingAsk } from './asks.ts'
 import { ActorCell, currentActor } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
+import { DeadLetters } from './dead-letters.ts'
 import type { Ids } from './ids.ts'
 import { logEnd, logLateError, logRestart } from './lifecycle-log.ts'
 import { Signal } from './message.ts'
@@ -59,6 +60,7 @@ export class ThreadRuntime {
   readonly scheduler: RunQueue
   readonly timers: Timers
   readonly registry = new Registry()
+  readonly deadLetters: DeadLetters
   cluster: Cluster | undefined
   /** Actors ever started here. */
   spawned = 0
@@ -82,6 +84,9 @@ export class ThreadRuntime {
     this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
     this.#observer = options.observer
+    this.deadLetters = new DeadLetters(this.time, this.log, (report) =>
+      this.#observer.deadLetters?.({ ...report, thread: this.thread }),
+    )
   }
 
   /** A number no other timer, monitor or remote ask of this thread has. */
@@ -298,8 +303,10 @@ export class ThreadRuntime {
     const cell = this.#cells.get(id)
     const asker =
       ask === 0 || this.cluster === undefined ? undefined : new RemoteAsk(this.cluster, thread, ask)
-    if (cell !== undefined) cell.accept(type, body, asker)
-    else {
+    if (cell !== undefined) {
+      // An ask has been refused; who told us cannot be.
+      if (!cell.accept(type, body, asker) && asker === undefined) this.deadLetter(cell.ref, type, body, true)
+    } else {
       this.deadLetter(this.refOf(id, this.thread), type, body)
       asker?.refuse('no_actor', 'there is no such actor')
     }
@@ -523,7 +530,9 @@ export class ThreadRuntime {
     logRestart(this.log, child)
   }
 
-  deadLetter(ref: Ref, type: string, body: readonly unknown[]): void {
+  /** A message that is lost: its actor has ended, or takes no more (`overloaded`) and its sender cannot be told. */
+  deadLetter(ref: Ref, type: string, body: readonly unknown[], overloaded = false): void {
+    this.deadLetters.note(ref, type, overloaded)
     this.#observer.deadLetter?.(ref, type, body)
   }
 
@@ -548,6 +557,7 @@ export class ThreadRuntime {
       for (const ask of [...asks.values()]) ask.refuse('cancelled', 'the system stopped')
     }
     this.timers.close()
+    this.deadLetters.close()
   }
 }
 
