@@ -1,0 +1,114 @@
+/** The example projects, each run from a copy beside the package as npm packs and installs it. */
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { tempDir } from '../support/fixtures.ts'
+import { createLab } from '../support/packed.ts'
+import { runProgram } from '../support/service.ts'
+
+const lab = await createLab()
+afterAll(() => lab.dispose())
+
+/** Runs a script of an example's package.json, with the Node of these tests. */
+async function run(dir: string, script: string, ...args: readonly string[]): Promise<string> {
+  const path = [join(lab.dir, 'node_modules', '.bin'), join(process.execPath, '..'), process.env.PATH].join(
+    ':',
+  )
+  const { code, stdout, stderr } = await runProgram('npm', ['run', '--silent', script, '--', ...args], {
+    cwd: dir,
+    env: { PATH: path, NO_COLOR: '1', FORCE_COLOR: '0' },
+    deadlineMs: 60_000,
+  })
+  expect({ code }, `${stdout}${stderr}`).toEqual({ code: 0 })
+  return stdout
+}
+
+const skipped = lab.reason === undefined ? '' : ` (skipped: ${lab.reason})`
+
+describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, { timeout: 90_000 }, () => {
+  test('TypeScript starts in worker threads as it is, and its types hold', async () => {
+    const dir = lab.copy('typescript')
+    expect(await run(dir, 'start')).toBe('42 worker\n')
+    await run(dir, 'check')
+  })
+
+  test('plain JavaScript in one file', async () => {
+    expect(await run(lab.copy('packed-javascript'), 'start')).toBe('42 worker\n')
+  })
+
+  test('vitest tests TypeScript actors, on worker threads and in virtual time', async () => {
+    const dir = lab.copy('vitest')
+    expect(await run(dir, 'test')).toMatch(/Tests +2 passed/)
+    // Its main thread is then a worker itself.
+    expect(await run(dir, 'test', '--pool=threads')).toMatch(/Tests +2 passed/)
+  })
+
+  describe.each(['esbuild', 'vite'])('bundled with %s', (bundler) => {
+    test('into one file, it runs where there are no packages', async () => {
+      const dir = lab.copy(bundler)
+      await run(dir, 'build')
+      const alone = tempDir()
+      for (const name of ['dist', 'package.json'])
+        cpSync(join(dir, name), join(alone, name), { recursive: true })
+      expect(await run(alone, 'start')).toBe('42 worker\n')
+    })
+
+    test('with packages left external', async () => {
+      const dir = lab.copy(bundler)
+      await run(dir, 'build:external')
+      expect(await run(dir, 'start')).toBe('42 worker\n')
+    })
+  })
+
+  test.each([
+    ['NodeNext', ['--module', 'NodeNext']],
+    ['Bundler', ['--module', 'ESNext', '--moduleResolution', 'Bundler']],
+    ['Bundler, beside those of a browser', ['--module', 'Preserve', '--lib', 'ES2024,DOM,ESNext.Disposable']],
+  ])('the declarations hold with module resolution %s, libraries checked too', async (_name, options) => {
+    const dir = mkdtempSync(join(lab.dir, 'types-'))
+    writeFileSync(join(dir, 'consumer.ts'), consumer)
+    const compiler = join(lab.dir, 'node_modules', 'typescript', 'bin', 'tsc')
+    const { code, stdout } = await runProgram(
+      process.execPath,
+      [compiler, '--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'ES2024']
+        .concat(['--types', 'node', '--lib', 'ES2024,ESNext.Disposable'], options)
+        .concat('consumer.ts'),
+      { cwd: dir },
+    )
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
+    rmSync(dir, { recursive: true })
+  })
+})
+
+/** Every door of the package, and a mistake behind each that the compiler has to see. */
+const consumer = `
+import { ActorSystem, actor, supervisor, type ActorRef, type Contract } from 'mailactors'
+import { loadConfig, serve } from 'mailactors/mail'
+import { TestSystem } from 'mailactors/testing'
+
+type Counter = Contract<{ add(by: number): number }>
+const counter = actor<Counter, { start: number }>({
+  name: 'counter',
+  module: import.meta.url,
+  init: (_context, { start }) => ({ add: (by) => start + by }),
+})
+export const top = supervisor({
+  name: 'top',
+  module: import.meta.url,
+  init: () => ({ strategy: 'one_for_one', children: [{ id: 'counter', actor: counter, args: { start: 1 } }] }),
+})
+export async function use(): Promise<number> {
+  await using test = await TestSystem.start()
+  const ref: ActorRef<Counter> = test.spawn(counter, { start: 1 })
+  // @ts-expect-error: not a number
+  ref.tell('add', '1')
+  // @ts-expect-error: no such message
+  ref.tell('subtract', 1)
+  // @ts-expect-error: no such argument
+  test.spawn(counter, { begin: 1 })
+  // @ts-expect-error: no such option
+  await ActorSystem.start({ pool: {} })
+  return await ref.ask('add', 1)
+}
+export const mail: readonly unknown[] = [loadConfig, serve]
+`
