@@ -72,7 +72,8 @@ describe('a password is checked', () => {
 describe('what cannot be checked says why', () => {
   test.each([
     { field: '{MD4}x', problem: /\{MD4\} is not known/ },
-    { field: '$6$salt$hash', problem: /\{CRYPT\} is not known/ },
+    { field: '$6$salt$hash', problem: /malformed \{CRYPT\}/ },
+    { field: '{OTP}x', problem: /\{OTP\} is not known/ },
     { field: '{SHA256}tooshort', problem: /malformed \{SHA256\}/ },
     { field: `{SSHA256}${digest('sha256', 'secret').toString('base64')}`, problem: /malformed \{SSHA256\}/ },
     { field: '{ARGON2ID}$argon2id$v=19$m=64,t=1,p=1$AAAA$AAAA', problem: /malformed/ },
