@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
 import type { AccountingContract } from './accounting/contract.ts'
 import {
   type ActorRef,
@@ -20,7 +21,8 @@ import { Submission } from './admin/submit.ts'
 import type { AuthContract } from './auth/contract.ts'
 import type { CacheContract } from './cache/contract.ts'
 import { reloaded } from './config/live.ts'
-import type { Config } from './config/settings.ts'
+import type { Config, ListenerConfig } from './config/settings.ts'
+import { changeListeners } from './listener-changes.ts'
 import type { ListenerContract, ListenerInfo } from './listeners/contract.ts'
 import type { QueueContract } from './queue/contract.ts'
 import type { LogOptions } from './runtime/log.ts'
@@ -85,7 +87,6 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
 }
 
 class MailSystem implements Administered {
-  readonly hostname: string
   readonly version = version
   readonly startedAt = Date.now()
   readonly #options: ServeOptions
@@ -93,14 +94,22 @@ class MailSystem implements Administered {
   #config: Config
   #system: ActorSystem | undefined
   #stopping: Promise<void> | undefined
+  /** The last reload. */
+  #adopting: Promise<unknown> = Promise.resolve()
   /** Ends the wait for running deliveries. */
   #hurry: () => void = () => {}
 
   constructor(config: Config, options: ServeOptions) {
-    this.hostname = config.hostname
     this.#config = config
     this.#options = options
-    this.#submission = new Submission(config, () => this.queue())
+    this.#submission = new Submission(
+      () => this.#config,
+      () => this.queue(),
+    )
+  }
+
+  get hostname(): string {
+    return this.#config.hostname
   }
 
   async start(): Promise<void> {
@@ -110,7 +119,7 @@ class MailSystem implements Administered {
       settings: { config },
       log: this.#options.actorLog ?? this.#options.log,
       pools: poolOptions(config),
-      children: mailTree(config, this),
+      children: mailTree(this),
     })
   }
 
@@ -174,13 +183,47 @@ class MailSystem implements Administered {
     return await this.adopt(await readConfig())
   }
 
-  async adopt(next: Config): Promise<readonly string[]> {
+  /** One at a time: two reloads at once would open the same listener twice. */
+  adopt(next: Config): Promise<readonly string[]> {
+    const adopted = this.#adopting.then(() => this.#adopt(next))
+    this.#adopting = adopted.catch(() => {})
+    return adopted
+  }
+
+  async #adopt(next: Config): Promise<readonly string[]> {
     const { config, unchanged } = reloaded(this.#config, next)
+    const { listener: listening } = this.#config
+    await this.#configure({ ...config, listener: listening })
+    this.#running.whereis<AuthContract>('auth')?.tell('reload')
+    this.#running.whereis<QueueContract>('queue')?.tell('reload')
+    const closed = await this.#changeListeners(listening, config.listener)
+    const kept = [...unchanged, ...closed.map(({ service, address }) => `listener ${service} ${address}`)]
+    this.#options.log.info({ event: 'reloaded', unchanged: kept }, 'configuration reloaded')
+    return kept
+  }
+
+  async #configure(config: Config): Promise<void> {
     this.#config = config
     await this.#running.configure({ config })
-    this.#running.whereis<AuthContract>('auth')?.tell('reload')
-    this.#options.log.info({ event: 'reloaded', unchanged }, 'configuration reloaded')
-    return unchanged
+  }
+
+  /** Returns those that could not be opened; the next reload tries them again. */
+  async #changeListeners(
+    current: readonly ListenerConfig[],
+    next: readonly ListenerConfig[],
+  ): Promise<readonly ListenerConfig[]> {
+    if (isDeepStrictEqual(current, next) || this.#stopping !== undefined) return []
+    const supervisors = {
+      listeners: this.#part<SupervisorContract>('listeners'),
+      admin: this.#part<SupervisorContract>('admin'),
+    }
+    const { listening, failed } = await changeListeners(current, next, supervisors, this)
+    await this.#configure({ ...this.#config, listener: listening })
+    for (const { listener, reason } of failed) {
+      const { service, address } = listener
+      this.#options.log.error({ event: 'listener.failed', service, address, reason }, 'cannot listen')
+    }
+    return failed.map(({ listener }) => listener)
   }
 
   stop(now: boolean): void {

@@ -19,7 +19,7 @@ import { accountingActor } from './accounting/accounting.ts'
 import { type AnyActorDefinition, type ChildSpec, supervisor } from './actors/index.ts'
 import type { Administered } from './admin/contract.ts'
 import { controlActor } from './admin/control.ts'
-import { adminPageActor } from './admin/http.ts'
+import { type AdminPageArgs, adminPageActor } from './admin/http.ts'
 import { authActor } from './auth/auth.ts'
 import { cacheActor } from './cache/cache.ts'
 import type { Config, ListenerConfig } from './config/settings.ts'
@@ -82,55 +82,71 @@ const sessionActors: Readonly<Record<string, { actor: AnyActorDefinition; busy: 
   lmtp: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
 }
 
-export const listeners = supervisor<readonly ListenerConfig[]>({
+/** Its children may change while it runs, see `listener-changes.ts`; a restart begins with those of the configuration. */
+export const listeners = supervisor<undefined>({
   name: 'listeners',
   module: import.meta.url,
-  init: (_context, wanted) => ({
+  init: (context) => ({
     strategy: 'one_for_one',
     intensity: 5,
     periodMs: 10_000,
-    children: wanted.map((listener) => {
-      const session = sessionActors[listener.service]!
-      return {
-        id: `${listener.service} ${listener.address}`,
-        actor: listenerActor,
-        args: { listener, session: session.actor, busy: session.busy },
-      }
-    }),
+    children: context
+      .setting<Config>('config')!
+      .listener.filter((listener) => listener.service !== 'admin')
+      .map(listenerSpec),
   }),
 })
+
+/** What serves one `[[listener]]` of any service but `admin`. */
+export function listenerSpec(listener: ListenerConfig): ChildSpec {
+  const session = sessionActors[listener.service]!
+  return {
+    id: `${listener.service} ${listener.address}`,
+    actor: listenerActor,
+    args: { listener, session: session.actor, busy: session.busy },
+  }
+}
 
 /** Registered name of the admin page at `address`. */
 export const adminPageName = (address: string): string => `admin-page ${address}`
 
 export interface AdminArgs {
-  readonly config: Config
   readonly service: Administered
+}
+
+/** What serves one `[[listener]]` of the service `admin`. */
+export function adminPageSpec(listener: ListenerConfig, service: Administered): ChildSpec {
+  const { address } = listener
+  const tls = listener.tls === 'implicit' ? 'implicit' : 'off'
+  return {
+    id: `page ${address}`,
+    actor: adminPageActor,
+    args: { address, tls, service } satisfies AdminPageArgs,
+    registerAs: adminPageName(address),
+  }
 }
 
 export const admin = supervisor<AdminArgs>({
   name: 'admin',
   module: import.meta.url,
-  init: (_context, { config, service }) => ({
-    strategy: 'one_for_one',
-    intensity: 5,
-    periodMs: 10_000,
-    children: [
-      { id: 'control', actor: controlActor, args: { path: join(config.data_dir, 'control.sock'), service } },
-      ...config.listener
-        .filter((listener) => listener.service === 'admin')
-        .map((listener) => ({
-          id: `page ${listener.address}`,
-          actor: adminPageActor,
-          args: { address: listener.address, metrics: config.admin.metrics, service },
-          registerAs: adminPageName(listener.address),
-        })),
-    ],
-  }),
+  init: (context, { service }) => {
+    const { data_dir: dataDir, listener: wanted } = context.setting<Config>('config')!
+    return {
+      strategy: 'one_for_one',
+      intensity: 5,
+      periodMs: 10_000,
+      children: [
+        { id: 'control', actor: controlActor, args: { path: join(dataDir, 'control.sock'), service } },
+        ...wanted
+          .filter((listener) => listener.service === 'admin')
+          .map((listener) => adminPageSpec(listener, service)),
+      ],
+    }
+  },
 })
 
 /** The children of the root supervisor, in the order they start. */
-export function mailTree(config: Config, service: Administered): readonly ChildSpec[] {
+export function mailTree(service: Administered): readonly ChildSpec[] {
   return [
     { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
     { id: 'auth', actor: authActor, args: undefined, registerAs: 'auth' },
@@ -140,10 +156,10 @@ export function mailTree(config: Config, service: Administered): readonly ChildS
     {
       id: 'listeners',
       actor: listeners,
-      args: config.listener.filter((listener) => listener.service !== 'admin'),
+      args: undefined,
       registerAs: 'listeners',
       shutdown: 'infinity',
     },
-    { id: 'admin', actor: admin, args: { config, service }, registerAs: 'admin', shutdown: 'infinity' },
+    { id: 'admin', actor: admin, args: { service }, registerAs: 'admin', shutdown: 'infinity' },
   ]
 }

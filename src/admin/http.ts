@@ -3,9 +3,12 @@
  * needs no login; it is bound to loopback unless the configuration says otherwise.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createListener, type Server as Listener, type Socket } from 'node:net'
 import { type ActorContext, actor, type Contract } from '../actors/index.ts'
+import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import { boundAddress, hostAndPort, ListenError } from '../listeners/listener.ts'
+import { serverTls, upgradeToTls } from '../protocols/server-tls.ts'
 import type { Administered, TreeNode } from './contract.ts'
 import { metricsText } from './metrics.ts'
 import { readStatus } from './status.ts'
@@ -13,8 +16,7 @@ import { readStatus } from './status.ts'
 export interface AdminPageArgs {
   /** `host:port`, `[v6]:port` or `:port`. */
   readonly address: string
-  /** Whether `/metrics` is served. */
-  readonly metrics: boolean
+  readonly tls: 'off' | 'implicit'
   readonly service: Administered
 }
 
@@ -24,6 +26,7 @@ class AdminPage {
   readonly #context: ActorContext<AdminPageContract>
   readonly #args: AdminPageArgs
   readonly #server: Server
+  readonly #listener: Listener
   #accepted = 0
 
   constructor(context: ActorContext<AdminPageContract>, args: AdminPageArgs) {
@@ -32,31 +35,48 @@ class AdminPage {
     this.#server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
       void this.#serve(request, response)
     })
-    this.#server.maxConnections = 100
-    this.#server.on('connection', () => {
-      this.#accepted++
-    })
+    this.#listener = createListener((socket) => this.#accept(socket))
+    this.#listener.maxConnections = 100
+  }
+
+  #accept(socket: Socket): void {
+    this.#accepted++
+    if (this.#args.tls === 'off') {
+      this.#server.emit('connection', socket)
+      return
+    }
+    // A socket that dies in the handshake has nobody else to hear of it.
+    socket.on('error', () => {})
+    const certificate = this.#context.setting<Config>('config')?.tls
+    const tls = certificate === undefined ? undefined : serverTls(this.#context, certificate)
+    if (tls === undefined) {
+      socket.destroy()
+      return
+    }
+    const secured = upgradeToTls(socket, tls)
+    secured.on('error', () => {})
+    this.#server.emit('connection', secured)
   }
 
   async listen(): Promise<this> {
     const { address } = this.#args
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => {
+      this.#listener.once('error', (error: NodeJS.ErrnoException) => {
         const details = { address, service: 'admin', errno: error.code }
         reject(new ListenError(`cannot listen on ${address}: ${error.message}`, details, { cause: error }))
       })
-      this.#server.listen(hostAndPort(address), resolve)
+      this.#listener.listen(hostAndPort(address), resolve)
     })
     return this
   }
 
   info(): ListenerInfo {
-    const address = boundAddress(this.#server.address(), this.#args.address)
-    return { service: 'admin', address, tls: 'off', accepted: this.#accepted, refused: 0 }
+    const address = boundAddress(this.#listener.address(), this.#args.address)
+    return { service: 'admin', address, tls: this.#args.tls, accepted: this.#accepted, refused: 0 }
   }
 
   terminate(): void {
-    this.#server.close()
+    this.#listener.close()
     this.#server.closeAllConnections()
   }
 
@@ -73,7 +93,8 @@ class AdminPage {
   }
 
   async #page(url: string): Promise<{ status: number; type: string; body: string }> {
-    const { service, metrics } = this.#args
+    const { service } = this.#args
+    const metrics = this.#context.setting<Config>('config')?.admin.metrics ?? true
     const path = url.split('?', 1)[0]
     if (path === '/healthz') {
       await service.queue().ask('counts')

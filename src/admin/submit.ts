@@ -14,19 +14,19 @@ const enqueueMs = 60_000
 const inMemoryLimit = 128 * 1024
 
 export class Submission {
-  readonly #config: Config
+  readonly #config: () => Config
   readonly #queue: () => ActorRef<QueueContract>
   // The main thread's own sessions have another source; the random part keeps them apart.
   readonly #ids = new QueueIdSource(0)
 
-  constructor(config: Config, queue: () => ActorRef<QueueContract>) {
+  constructor(config: () => Config, queue: () => ActorRef<QueueContract>) {
     this.#config = config
     this.#queue = queue
   }
 
   /** Queues the mail; local recipients too, the queue delivers to them. */
   async submit(envelope: Envelope, bytes: Uint8Array, client: ClientInfo): Promise<SubmitResult> {
-    const { message_size_limit: limit } = this.#config.smtpd
+    const { message_size_limit: limit } = this.#config().smtpd
     if (limit !== 0 && bytes.length > limit) {
       const reason = `message of ${bytes.length} octets is larger than smtpd.message_size_limit ${limit}`
       return { ok: false, temporary: false, dsn: '5.3.4', reason }
@@ -34,7 +34,7 @@ export class Submission {
     const arrivedAt = Date.now()
     const queueId = this.#ids.next(arrivedAt)
     const only = envelope.recipients.length === 1 ? envelope.recipients[0]?.address : undefined
-    const { hostname, data_dir: dataDir } = this.#config
+    const { hostname, data_dir: dataDir } = this.#config()
     const field = receivedField({ queueId, hostname, client, arrivedAt, recipient: only })
     const spool = new Spool({
       file: join(dataDir, 'queue', 'content', queueId),

@@ -10,7 +10,9 @@ import {
   type AnyRef,
   actor,
 } from '../actors/index.ts'
+import { defaults } from '../config/schema.ts'
 import type { Config } from '../config/settings.ts'
+import { cacheSettings } from './config.ts'
 import type { CacheContract, CacheStatistics, IdleConnection, KeeperContract, Lease } from './contract.ts'
 import { CacheTable, type Entry } from './table.ts'
 
@@ -25,10 +27,10 @@ interface Held {
   readonly connection: number
 }
 
+const defaultSettings: Config['cache'] = defaults(cacheSettings)
+
 class ConnectionCache {
   readonly #context: ActorContext<OwnContract>
-  readonly #ttlLimit: number
-  readonly #reportEvery: number
   readonly #table: CacheTable<Held>
   /** Keepers that live, by actor id: a last message of one that died saves nothing. */
   readonly #keepers = new Set<number>()
@@ -37,14 +39,16 @@ class ConnectionCache {
   #timer = 0
 
   constructor(context: ActorContext<OwnContract>) {
-    const config = context.setting<Config>('config')
     this.#context = context
-    this.#ttlLimit = config?.cache.ttl_limit ?? 2_000
-    this.#reportEvery = config?.cache.status_update_time ?? 600_000
     this.#table = new CacheTable(context.clock.now())
     // Keepers are linked: they end with the cache, and their end is heard of.
     context.trapExit()
-    context.sendAfter(this.#reportEvery, 'report')
+    context.sendAfter(this.#settings.status_update_time, 'report')
+  }
+
+  /** As they are now: a reload may have changed them. */
+  get #settings(): Config['cache'] {
+    return this.#context.setting<Config>('config')?.cache ?? defaultSettings
   }
 
   startKeeper(keeper: AnyActorDefinition, nextTo: AnyRef): void {
@@ -52,7 +56,7 @@ class ConnectionCache {
   }
 
   save(idle: IdleConnection): void {
-    const ttlMs = Math.min(idle.ttlMs, this.#ttlLimit)
+    const ttlMs = Math.min(idle.ttlMs, this.#settings.ttl_limit)
     if (!(ttlMs > 0) || !this.#keepers.has(idle.keeper.id)) {
       idle.keeper.tell('close', idle.connection)
       return
@@ -104,7 +108,7 @@ class ConnectionCache {
 
   report(): void {
     this.#logStatistics()
-    this.#context.sendAfter(this.#reportEvery, 'report')
+    this.#context.sendAfter(this.#settings.status_update_time, 'report')
   }
 
   handleExit(ref: AnyRef): void {

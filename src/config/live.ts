@@ -4,7 +4,7 @@ import type { Table } from './schema.ts'
 import { type Config, generalSettings, tables } from './settings.ts'
 
 /** Keys of the top level that are fixed while the service runs, whatever is in them. */
-const fixedTables = ['listener', 'pools'] as const
+const fixedTables = ['pools'] as const
 
 /** The configuration to use after a reload: `next`, with what cannot change live kept as in `current`. */
 export interface Reloaded {

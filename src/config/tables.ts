@@ -32,17 +32,14 @@ export const tlsModes = ['off', 'starttls', 'implicit'] as const
 export const listenerSettings = {
   service: choice(listenerServices, {
     default: 'smtp',
-    live: false,
     doc: 'What is spoken there. Required. `submission` is `smtp` for mail programs: login needed before mail is taken for other hosts.',
   }),
   address: string({
     default: '',
-    live: false,
     doc: 'Where to listen: `host:port`, `[v6]:port`, `:port` (all addresses), `unix:/path`. Required. Port 0 lets the system choose; `status` and the `ready` line name the choice.',
   }),
   tls: choice(tlsModes, {
     default: 'off',
-    live: false,
     doc: '`starttls` offers TLS in the protocol, `implicit` begins with it. Unset: `starttls` when `tls.cert` is given, else `off`. Unix sockets and `admin` are always `off` unless said otherwise.',
   }),
   proxy_protocol: boolean({
@@ -127,6 +124,7 @@ export const poolsSettings = {
 export const logSettings = {
   level: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     default: 'info',
+    live: false,
     doc: 'The least important lines that are written.',
   }),
   format: choice(['auto', 'json', 'pretty', 'syslog'], {

@@ -36,7 +36,6 @@ class Listener {
   readonly #context: ActorContext<ListenerContract>
   readonly #args: ListenerArgs
   readonly #server: Server
-  readonly #maxConnections: number
   /** Distinguishes the sessions of this start of this listener from those of earlier ones. */
   readonly #prefix: string
   /** Sessions alive of all listeners: the limit is for the service, and all listeners share the main thread. */
@@ -47,7 +46,6 @@ class Listener {
   constructor(context: ActorContext<ListenerContract>, args: ListenerArgs) {
     this.#context = context
     this.#args = args
-    this.#maxConnections = context.setting<Config>('config')?.limits.max_connections ?? 20_000
     this.#open = context.local('listeners.open', () => ({ sessions: 0 }))
     this.#prefix = `${context.clock.now().toString(36)}${context.self.id.toString(36)}`
     // allowHalfOpen: a client may send its last command and FIN together and still wants the reply.
@@ -98,7 +96,8 @@ class Listener {
   }
 
   #accept(socket: Socket): void {
-    if (this.#open.sessions >= this.#maxConnections) {
+    const { max_connections = 20_000 } = this.#context.setting<Config>('config')?.limits ?? {}
+    if (this.#open.sessions >= max_connections) {
       this.#refuse(socket, 'limits.max_connections is reached')
       return
     }

@@ -14,15 +14,21 @@ export interface OwnResult extends Pick<RecipientResult, 'status' | 'dsn' | 'rep
 export class Admission {
   /** A flush is under way: transports that are set aside are tried too. */
   ignoresDeferTransports = false
-  readonly #config: QueueSources
+  #config: QueueSources
   readonly #scheduler: Scheduler
   readonly #transports: ReadonlySet<string>
-  readonly #router: Router
+  #router: Router
 
   constructor(config: QueueSources, scheduler: Scheduler, transports: ReadonlySet<string>) {
     this.#config = config
     this.#scheduler = scheduler
     this.#transports = transports
+    this.#router = new Router(routingSettings(config))
+  }
+
+  /** Counts for recipients that come into memory from now on. */
+  configure(config: QueueSources): void {
+    this.#config = config
     this.#router = new Router(routingSettings(config))
   }
 

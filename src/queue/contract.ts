@@ -165,6 +165,8 @@ export type QueueContract = Contract<{
   hold(queueIds: readonly string[]): readonly string[]
   /** Takes mail out of hold, or out of corrupt, and tries it now. */
   release(queueIds: readonly string[]): readonly string[]
+  /** The configuration has changed: it counts from now on. What is on its way to a destination goes on as it was. */
+  reload(): void
   /** Starts no more deliveries; answers when those that run have reported. Mail is still accepted and kept. */
   drain(): void
 }>

@@ -87,7 +87,7 @@ const flushBatch = 2_000
 
 export class QueueManager {
   readonly #context: ActorContext<QueueManagerContract>
-  readonly #config: QueueSources
+  #config: QueueSources
   readonly #directory: string
   readonly #store: QueueStore
   readonly #folder: ContentFolder
@@ -98,7 +98,7 @@ export class QueueManager {
   readonly #scheduler: Scheduler
   readonly #dispatcher: Dispatcher
   readonly #committer = new Committer()
-  readonly #writeContext: WriteContext
+  #writeContext: WriteContext
   readonly #states: MailCounts
   readonly #operators: Operators
   #commitAsked = false
@@ -159,6 +159,19 @@ export class QueueManager {
     context.whereis<DeliveriesContract>('deliveries')?.tell('attach', context.self as never)
     this.#sweepContent()
     this.#askRefill()
+  }
+
+  reload(): void {
+    const config = this.#context.setting<QueueSources>('config') ?? this.#config
+    if (config === this.#config) return
+    this.#config = config
+    this.#active.configure(activeLimits(config))
+    this.#scheduler.configure(schedulerSettings(config))
+    this.#admission.configure(config)
+    this.#writeContext = { ...this.#writeContext, settings: noticeSettings(config) }
+    // There may be room for more in memory now, and sooner a look for it.
+    this.#askRefill()
+    this.#pump()
   }
 
   get #now(): number {

@@ -45,9 +45,14 @@ export class Scheduler {
     return this.#sites
   }
 
-  /** Later settings count for sites that are new from now on. */
+  /** Sites that are there already go on with what they learned. */
   configure(settings: SchedulerSettings): void {
     this.#settings = settings
+    for (const site of this.#sites.values()) {
+      site.configure(settings.window, settings.alwaysCaches(site))
+      // A wider window may have room for what waits.
+      this.#schedule(site)
+    }
   }
 
   /** The site of a route; with one recipient per delivery each mailbox there is a site of its own. */

@@ -36,7 +36,7 @@ export class Site {
   /** Whether to look for an idle connection, and whether to leave one behind. */
   #load = false
   #store = false
-  readonly #always: boolean
+  #always: boolean
   // Ring of mails: taken from the front, put back at the end while it has recipients left.
   #peers: Peer[] = []
   #head = 0
@@ -52,6 +52,11 @@ export class Site {
     this.transport = route.transport
     this.nexthop = route.nexthop
     this.window = new Window(window)
+    this.#always = alwaysCache
+  }
+
+  configure(window: WindowSettings, alwaysCache: boolean): void {
+    this.window.configure(window)
     this.#always = alwaysCache
   }
 

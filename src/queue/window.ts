@@ -34,7 +34,7 @@ export function parseFeedback(text: string): Feedback | undefined {
 
 /** The window of one site. Width 0: dead. */
 export class Window {
-  readonly #settings: WindowSettings
+  #settings: WindowSettings
   #width: number
   #success = 0
   #failure = 0
@@ -43,6 +43,12 @@ export class Window {
   constructor(settings: WindowSettings) {
     this.#settings = settings
     this.#width = this.#first
+  }
+
+  /** Takes other settings; what was learned stays, within the new limit. */
+  configure(settings: WindowSettings): void {
+    this.#settings = settings
+    if (settings.limit !== 0) this.#width = Math.min(this.#width, settings.limit)
   }
 
   /** Deliveries that may run at the same time; 0 while the site is dead. */

@@ -80,11 +80,7 @@ interface Shared {
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
   const config = context.setting<Config>('config')!
-  const shared = context.local<Shared>('smtp.delivery', () => ({
-    resolver: createResolver(config.dns),
-    families: familiesOf(config.net.inet_protocols),
-    isOwnAddress: ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
-  }))
+  const shared = sharedFor(context, config)
   const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
     task(argument as never),
   )
@@ -105,6 +101,21 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     random: Math.random,
     log: (level, event, facts) => context.log[level]({ event, ...facts }, logText[event] ?? event),
   }
+}
+
+/** Made once per thread and configuration: a reload brings a new one. */
+function sharedFor(context: ActorContext, config: Config): Shared {
+  const known = context.local('smtp.delivery', () => new WeakMap<Config, Shared>())
+  let shared = known.get(config)
+  if (shared === undefined) {
+    shared = {
+      resolver: createResolver(config.dns),
+      families: familiesOf(config.net.inet_protocols),
+      isOwnAddress: ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
+    }
+    known.set(config, shared)
+  }
+  return shared
 }
 
 function familiesOf(protocols: readonly string[]): readonly Family[] {
