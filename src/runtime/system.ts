@@ -81,6 +81,8 @@ export interface SystemOptions {
 /** @internal What a simulated system is made of. */
 export interface Simulation {
   readonly scheduler: RunQueue
+  /** Called once, with what runs the actors of main. */
+  begin(main: ThreadRuntime): void
   threads(parts: SimulationParts): { readonly threads: ThreadHost; readonly peers: Peers }
 }
 
@@ -158,6 +160,7 @@ export class ActorSystem {
       observer: this.#observer(),
       ...(options.simulation === undefined ? {} : { scheduler: options.simulation.scheduler }),
     })
+    options.simulation?.begin(this.#runtime)
   }
 
   #observer(): RuntimeObserver {
