@@ -32,6 +32,8 @@ export type ParsedPath =
 
 const atext =
   /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\u{10ffff}-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\u{10ffff}-]+)*$/u
+// Dots at the ends or side by side make no Dot-string, but there are mailboxes with such names, and Postfix takes them.
+const lenientLocalPart = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\u{10ffff}-]+$/u
 // An underscore is no letter of a domain in RFC 5321, but hosts with one in their name send mail every day.
 const label =
   /^[A-Za-z0-9_\u0080-\u{10ffff}](?:[A-Za-z0-9_\u0080-\u{10ffff}-]*[A-Za-z0-9_\u0080-\u{10ffff}])?$/u
@@ -44,7 +46,7 @@ const nonAscii = /[^\u0000-\u007f]/
  * starting with a space. A source route is read and dropped, as RFC 5321 appendix C asks.
  *
  * Lenient as Postfix is by default: angle brackets may be missing, a domain may be missing (its absence is seen
- * in `domain`), and a dot may follow the domain.
+ * in `domain`), a dot may follow the domain, and dots may stand anywhere in the local part.
  */
 export function parsePath(text: string): ParsedPath {
   const end = pathEnd(text)
@@ -133,7 +135,7 @@ export function isUtf8Address(address: string): boolean {
 }
 
 function parseLocalPart(text: string): string | undefined {
-  if (text.charCodeAt(0) !== 34) return atext.test(text) ? text : undefined
+  if (text.charCodeAt(0) !== 34) return lenientLocalPart.test(text) ? text : undefined
   if (text.length < 2 || quotedEnd(text) !== text.length) return undefined
   return text.slice(1, -1).replace(/\\(.)/gsu, '$1')
 }

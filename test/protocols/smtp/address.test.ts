@@ -29,6 +29,10 @@ describe('paths that are read (RFC 5321 section 4.1.2)', () => {
     { text: '<grüße@bücher.test>', address: 'grüße@bücher.test' },
     // What Postfix takes by default, too.
     { text: 'a@b.test', address: 'a@b.test' },
+    // Written as RFC 5321 has it: as a quoted string.
+    { text: '<.a@b.test>', address: '".a"@b.test' },
+    { text: '<a.@b.test>', address: '"a."@b.test' },
+    { text: '<a..b@c.test>', address: '"a..b"@c.test' },
     { text: 'a@b.test SIZE=1', address: 'a@b.test', rest: ' SIZE=1' },
     { text: '"a b"@c.test X', address: '"a b"@c.test', rest: ' X' },
     {
@@ -61,9 +65,6 @@ describe('paths that are refused', () => {
     '<a@>',
     '<a@@b.test>',
     '<a@b@c.test>',
-    '<.a@b.test>',
-    '<a.@b.test>',
-    '<a..b@c.test>',
     '<a@-b.test>',
     '<a@b-.test>',
     '<a@b..test>',
