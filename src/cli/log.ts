@@ -2,11 +2,21 @@ import { writeSync } from 'node:fs'
 import type { Logger } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import { createLogger, type LogOptions } from '../runtime/log.ts'
+import { syslogFormats } from './syslog-formats.ts'
 
-/** How each thread writes to stdout: one JSON object a line, or for people on a terminal. A line is out when its call returns. */
+/** How to write to stdout: one JSON object a line, or for people on a terminal. A line is out when its call returns. */
 export function logOptions(config: Config, isTerminal: boolean): LogOptions {
   const { level, format } = config.log
-  return { level, format, isTerminal, host: config.hostname }
+  const options = { level, format, isTerminal, host: config.hostname }
+  return format === 'syslog' ? { ...options, syslogFormats: syslogFormats(process.pid) } : options
+}
+
+/**
+ * The same for the log that each thread makes of its own. Undefined: their lines pass through the main thread, which
+ * has the forms of `syslog`; functions cannot cross to another thread.
+ */
+export function threadLogOptions(options: LogOptions): LogOptions | undefined {
+  return options.syslogFormats === undefined ? options : undefined
 }
 
 /** For the lines that no actor writes. */

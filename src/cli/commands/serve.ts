@@ -64,21 +64,22 @@ function reread(terminal: Terminal, options: ConfigOptions): Config {
 async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => Config): Promise<number> {
   const { config } = loaded
   // Loaded here: the other commands need none of it, and start faster without.
-  const [{ serve }, { logOptions, openLog, writeOut }] = await Promise.all([
+  const [{ serve }, { logOptions, openLog, threadLogOptions, writeOut }] = await Promise.all([
     import('../../serve.ts'),
     import('../log.ts'),
   ])
   const lock = claimDataDir(config.data_dir)
   const isFirst = isFirstRun(loaded)
-  const actorLog = logOptions(config, terminal.isTerminal)
-  const log = openLog(actorLog)
+  const toLog = logOptions(config, terminal.isTerminal)
+  const log = openLog(toLog)
+  const actorLog = threadLogOptions(toLog)
   const running = new RunningService(log, readConfig)
   let firstRun: FirstRun | undefined
   try {
     firstRun = isFirst ? await FirstRun.begin(loaded, new Date()) : undefined
     const service = await serve(config, {
       log,
-      actorLog,
+      ...(actorLog === undefined ? {} : { actorLog }),
       onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
       readConfig: async () => readConfig(),
       onListening: (listeners) => {

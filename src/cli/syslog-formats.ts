@@ -1,0 +1,69 @@
+/**
+ * Log lines as Postfix and Dovecot write them, for `log.format = "syslog"` and the analysers people have: pflogsumm and
+ * the like for the mail that passes, fail2ban and the like for logins. All pure.
+ */
+
+/** Facts of one line; what peers sent is in them as it came. */
+interface Facts {
+  readonly [key: string]: unknown
+}
+
+type Formatter = (facts: Facts) => string
+
+/** Lines by event. `pid` is what stands in brackets behind the program's name. */
+export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> {
+  const postfix = (program: string) => `postfix/${program}[${pid}]:`
+  const remote = (facts: Facts) => `unknown[${text(facts.client) === 'unix' ? 'local' : text(facts.client)}]`
+  const session = (facts: Facts) => `session=<${text(facts.session)}>`
+  return {
+    'mail.accepted': (facts) =>
+      `${postfix('qmgr')} ${text(facts.queueId)}: from=<${text(facts.from)}>, size=${text(facts.octets)}, ` +
+      `nrcpt=${count(facts.recipients)} (queue active)`,
+    delivery: (facts) => {
+      const words = [
+        `to=<${text(facts.to)}>`,
+        ...(facts.origTo === undefined ? [] : [`orig_to=<${text(facts.origTo)}>`]),
+        `relay=${text(facts.relay) === '' ? 'none' : text(facts.relay)}`,
+        ...(facts.connUse === undefined ? [] : [`conn_use=${text(facts.connUse)}`]),
+        `delay=${text(facts.delay)}`,
+        `delays=${text(facts.delays)}`,
+        `dsn=${text(facts.dsn)}`,
+        `status=${text(facts.status)} (${text(facts.reply)})`,
+      ]
+      return `${postfix(agent(text(facts.relay)))} ${text(facts.queueId)}: ${words.join(', ')}`
+    },
+    'mail.removed': (facts) => `${postfix('qmgr')} ${text(facts.queueId)}: removed`,
+    'smtpd.refused': (facts) =>
+      `${postfix('smtpd')} NOQUEUE: reject: from ${remote(facts)}: ${text(facts.reply)}`,
+    'smtpd.disconnect': (facts) =>
+      `${postfix('smtpd')} disconnect from ${remote(facts)} commands=${text(facts.commands)}`,
+    'auth.failed': (facts) =>
+      `dovecot: auth: passwd-file(${text(facts.user)},${text(facts.remote)}): ` +
+      (facts.reason === 'unknown user' ? 'unknown user' : 'Password mismatch'),
+    'pop3.login': (facts) =>
+      `dovecot: pop3-login: Login: user=<${text(facts.user)}>, method=${text(facts.method)}, ` +
+      `rip=${text(facts.remote)}, mpid=${pid}, ${tlsWord(facts)}${session(facts)}`,
+    'pop3.disconnect': (facts) =>
+      `dovecot: pop3-login: Disconnected: ${text(facts.reason)}: rip=${text(facts.remote)}, ${session(facts)}`,
+    'pop3.logout': (facts) =>
+      `dovecot: pop3(${text(facts.user)})<${pid}><${text(facts.session)}>: Disconnected: ${text(facts.reason)} ` +
+      `top=${text(facts.topCount)}/${text(facts.topBytes)}, retr=${text(facts.retrCount)}/${text(facts.retrBytes)}, ` +
+      `del=${text(facts.deletedCount)}/${text(facts.messageCount)}, size=${text(facts.messageBytes)}`,
+  }
+}
+
+const tlsWord = ({ tls }: Facts): string => (typeof tls === 'string' ? 'TLS, ' : '')
+
+/** The Postfix program that would have said it. */
+function agent(relay: string): string {
+  if (relay === 'local') return 'local'
+  return relay.includes('[/') ? 'lmtp' : 'smtp'
+}
+
+function count(recipients: unknown): string {
+  return String(Array.isArray(recipients) ? recipients.length : (recipients ?? 0))
+}
+
+function text(value: unknown): string {
+  return value === undefined || value === null ? '' : String(value)
+}

@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest'
+import { syslogFormats } from '../../src/cli/syslog-formats.ts'
+
+const formats = syslogFormats(7)
+const line = (event: string, facts: object) => formats[event]?.(facts as Record<string, unknown>)
+
+test.each([
+  [
+    'mail.accepted',
+    {
+      queueId: 'Q1',
+      from: 'a@b.test',
+      recipients: ['x@y.test', 'z@y.test'],
+      octets: 120,
+      client: '192.0.2.1',
+    },
+    'postfix/qmgr[7]: Q1: from=<a@b.test>, size=120, nrcpt=2 (queue active)',
+  ],
+  [
+    'delivery',
+    {
+      queueId: 'Q1',
+      to: 'x@y.test',
+      relay: 'mx.y.test[192.0.2.2]:25',
+      delay: 0.5,
+      delays: '0.1/0/0.2/0.2',
+      dsn: '2.0.0',
+      status: 'sent',
+      reply: '250 2.0.0 Ok',
+      connUse: 3,
+    },
+    'postfix/smtp[7]: Q1: to=<x@y.test>, relay=mx.y.test[192.0.2.2]:25, conn_use=3, delay=0.5, delays=0.1/0/0.2/0.2, dsn=2.0.0, status=sent (250 2.0.0 Ok)',
+  ],
+  [
+    'delivery',
+    {
+      queueId: 'Q2',
+      to: 'x@y.test',
+      origTo: 'o@y.test',
+      relay: '',
+      delay: 9,
+      delays: '9/0/0/0',
+      dsn: '4.4.1',
+      status: 'deferred',
+      reply: 'no',
+    },
+    'postfix/smtp[7]: Q2: to=<x@y.test>, orig_to=<o@y.test>, relay=none, delay=9, delays=9/0/0/0, dsn=4.4.1, status=deferred (no)',
+  ],
+  ['mail.removed', { queueId: 'Q1' }, 'postfix/qmgr[7]: Q1: removed'],
+  [
+    'pop3.login',
+    { session: 's1', remote: '192.0.2.1', user: 'ann', method: 'PLAIN', tls: 'TLSv1.3' },
+    'dovecot: pop3-login: Login: user=<ann>, method=PLAIN, rip=192.0.2.1, mpid=7, TLS, session=<s1>',
+  ],
+  [
+    'pop3.logout',
+    {
+      session: 's1',
+      user: 'ann',
+      reason: 'Logged out',
+      topCount: 0,
+      topBytes: 0,
+      retrCount: 1,
+      retrBytes: 34,
+      deletedCount: 1,
+      messageCount: 3,
+      messageBytes: 99,
+    },
+    'dovecot: pop3(ann)<7><s1>: Disconnected: Logged out top=0/0, retr=1/34, del=1/3, size=99',
+  ],
+  [
+    'auth.failed',
+    { user: 'eve', remote: '192.0.2.9', reason: 'wrong password' },
+    'dovecot: auth: passwd-file(eve,192.0.2.9): Password mismatch',
+  ],
+])('%s', (event, facts, expected) => {
+  expect(line(event, facts)).toBe(expected)
+})
