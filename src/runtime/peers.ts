@@ -354,8 +354,7 @@ export class Peers implements Cluster, RegistryObserver {
     const type = message[2] as string | number
     const seq = message[3] as number
     if (typeof type === 'string') {
-      message.splice(0, 4)
-      this.#runtime.deliver(to, from, seq, type, message)
+      this.#runtime.deliver(to, from, seq, type, message.slice(4))
       return
     }
     this.#handleControl(type, to, message[1] as number, seq, message, from)

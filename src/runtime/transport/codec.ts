@@ -19,6 +19,7 @@
 import { addExtension, Packr, Unpackr } from 'msgpackr'
 import { Definition } from '../../actors/definition.ts'
 import { UsageError } from '../../actors/errors.ts'
+import { maxPlain, PlainDecoder, PlainEncoder, plainMark } from './plain-frames.ts'
 import { label, refuseUnsendable } from './unsendable.ts'
 import { WireRef } from './wire-ref.ts'
 
@@ -95,12 +96,19 @@ export class Codec {
   /** For payloads that belong to nobody else: a view of them is safe. */
   readonly #ownedUnpackr = new Unpackr({ useRecords: false })
   readonly #scratch = Buffer.allocUnsafeSlow(scratchSize)
+  readonly #plainEncoder: PlainEncoder
+  readonly #plainDecoder: PlainDecoder
+  /** Where plain frames are encoded. */
+  readonly #plain: Buffer & { start: number; end: number }
   readonly #hooks: CodecHooks
   readonly #check: boolean
   readonly #maxFrame: number
 
   constructor(options: CodecOptions = {}) {
     this.#hooks = options.hooks ?? asPlainData
+    this.#plain = Object.assign(Buffer.allocUnsafeSlow(maxPlain), { start: 0, end: 0 })
+    this.#plainEncoder = new PlainEncoder(this.#plain)
+    this.#plainDecoder = new PlainDecoder(this.#hooks.reviveRef)
     this.#check = options.check ?? false
     this.#maxFrame = options.maxFrame ?? 1 << 26
   }
@@ -111,6 +119,11 @@ export class Codec {
    */
   encode(frame: readonly unknown[]): Encoded {
     if (this.#check) refuseUnsendable(frame)
+    const length = this.#plainEncoder.encode(frame)
+    if (length > 0 && length <= this.#maxFrame) {
+      this.#plain.end = length
+      return this.#plain
+    }
     let packed: Encoded
     try {
       packed = this.#packr.pack(frame, reuseBuffer | resetBuffer) as Encoded
@@ -129,6 +142,10 @@ export class Codec {
 
   /** Decodes one frame. With `owned` the result may contain views of `bytes`, otherwise it has no part of it. */
   decode(bytes: Buffer, start: number, end: number, owned = false): unknown[] {
+    // In place: nothing of the result is part of `bytes`.
+    if (bytes[start] === plainMark && bytes[start + 1] === 0 && bytes[start + 2]! < 16) {
+      return this.#plainDecoder.decode(bytes, start, end)
+    }
     decoding.hooks = this.#hooks
     if (owned) return this.#ownedUnpackr.unpack(bytes.subarray(start, end)) as unknown[]
     const length = end - start
