@@ -43,6 +43,12 @@ describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, {
     expect(await run(dir, 'test', '--pool=threads')).toMatch(/Tests +2 passed/)
   })
 
+  test.each(['crawler', 'chat', 'jobs'])('%s keeps its promises, and its types hold', async (example) => {
+    const dir = lab.copy(example)
+    expect(await run(dir, 'test')).toMatch(/Tests +\d+ passed/)
+    await run(dir, 'check')
+  })
+
   describe.each(['esbuild', 'vite'])('bundled with %s', (bundler) => {
     test('into one file, it runs where there are no packages', async () => {
       const dir = lab.copy(bundler)
