@@ -10,6 +10,7 @@ export type {
   AnyRef,
   AskFailure,
   AskOptions,
+  Backoff,
   Body,
   ChildCounts,
   ChildError,
@@ -18,6 +19,7 @@ export type {
   ChildSpec,
   Clock,
   Contract,
+  Crash,
   Down,
   ErrorDetails,
   ExitReason,
@@ -39,10 +41,12 @@ export type {
   WireValue,
 } from './actors/index.ts'
 export {
+  ActorExit,
   AskError,
   actor,
   Deferred,
   errorReason,
+  ignore,
   isExpected,
   killed,
   MailactorsError,

@@ -35,7 +35,7 @@ import { queueManager } from './queue/manager.ts'
 export const dynamic = supervisor<undefined>({
   name: 'dynamic',
   module: import.meta.url,
-  init: () => ({ strategy: 'one_for_one', children: [] }),
+  init: () => ({ strategy: 'one_for_one', concurrent: true, children: [] }),
 })
 
 /**

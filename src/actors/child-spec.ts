@@ -1,3 +1,4 @@
+import { backoffProblem } from './backoff.ts'
 import { UsageError } from './errors.ts'
 import type { ChildSpec, SupervisorSpec } from './supervisor.ts'
 
@@ -16,6 +17,8 @@ export function checkSupervisorSpec(spec: SupervisorSpec, name: string): void {
   if (!Number.isInteger(intensity) || intensity < 0) refuse('intensity must be an integer of at least 0')
   if (!(periodMs > 0)) refuse('periodMs must be more than 0')
   if (!autoShutdowns.includes(autoShutdown)) refuse(`no such autoShutdown: ${String(autoShutdown)}`)
+  const backoff = spec.backoff === undefined ? undefined : backoffProblem(spec.backoff)
+  if (backoff !== undefined) refuse(backoff)
   if (!Array.isArray(spec.children)) refuse('children must be a list')
   if (spec.strategy === 'simple_one_for_one' && spec.children.length !== 1) {
     refuse('simple_one_for_one needs exactly one child, the template')
@@ -41,6 +44,8 @@ export function childProblem(child: ChildSpec, mayBeSignificant: boolean): strin
     return 'shutdown must be milliseconds, infinity or brutal_kill'
   }
   if (child.socket !== undefined && restart !== 'temporary') return 'only a temporary child can have a socket'
+  const backoff = child.backoff === undefined ? undefined : backoffProblem(child.backoff)
+  if (backoff !== undefined) return backoff
   if (child.significant !== true) return undefined
   if (restart === 'permanent') return 'a permanent child cannot be significant'
   if (!mayBeSignificant) return 'significant needs autoShutdown'

@@ -3,6 +3,7 @@ import type { AnyContract, Body, MessageType } from './contract.ts'
 import type { ActorDefinition, AnyActorDefinition } from './definition.ts'
 import type { ExitReason } from './exit-reason.ts'
 import type { ActorRef, AnyRef } from './ref.ts'
+import type { Crash } from './supervisor.ts'
 
 /** Where an actor is put: this thread, a named pool (least loaded thread of it), or the thread of another actor. */
 export type Placement = 'here' | { readonly pool: string } | { readonly nextTo: AnyRef }
@@ -130,6 +131,10 @@ export interface ContextRuntime {
     shutdown: number | 'infinity' | 'brutal_kill',
     ended: (reason: ExitReason) => void,
   ): void
+  /** A message to the calling actor itself, which the bound of its queue does not refuse. */
+  remind(type: string, ...body: readonly unknown[]): void
+  /** From 0, less than 1; seeded in tests. */
+  random(): number
   /** Writes the log line and the event `actor.restarted`. */
   restarted(child: RestartedChild): void
 }
@@ -140,6 +145,8 @@ export interface ChildStart extends SpawnOptions {
   readonly childId: string
   /** How often it was restarted before. */
   readonly restarts: number
+  /** How its predecessors failed, the last few. */
+  readonly crashes?: readonly Crash[]
 }
 
 /** @internal */

@@ -1,7 +1,7 @@
 import type { ActorContext } from './context.ts'
 import type { AnyContract, Body, MessageType, Reply, ReservedName } from './contract.ts'
 import { UsageError } from './errors.ts'
-import type { ExitReason } from './exit-reason.ts'
+import type { ExitReason, ignore } from './exit-reason.ts'
 import type { AnyRef } from './ref.ts'
 
 /** A reply that is given later, while the actor goes on with other messages. Settle it once. */
@@ -67,9 +67,10 @@ export interface ActorOptions<C extends AnyContract, A> {
   readonly maxQueue?: number
   /**
    * Starts the actor and returns its handlers. Runs again, with the same arguments, at each restart, so state
-   * that must survive is read from where it is stored. The supervisor waits for it.
+   * that must survive is read from where it is stored. The supervisor waits for it. `ignore` instead of handlers: there
+   * is nothing to do, the actor ends `normal` and its supervisor goes on without it.
    */
-  init(context: ActorContext<C>, args: A): Handlers<C> | Promise<Handlers<C>>
+  init(context: ActorContext<C>, args: A): Handlers<C> | typeof ignore | Promise<Handlers<C> | typeof ignore>
 }
 
 export interface ActorDefinition<C extends AnyContract, A = undefined> extends ActorOptions<C, A> {

@@ -1,3 +1,5 @@
+import { MailactorsError } from './errors.ts'
+
 /** Why an actor ended, in OTP's words. Plain data: it crosses threads as it is. */
 export interface ExitReason {
   /**
@@ -22,11 +24,42 @@ export const shutdown: ExitReason = { kind: 'shutdown' }
 export const killed: ExitReason = { kind: 'killed' }
 export const noActor: ExitReason = { kind: 'no_actor' }
 
+/**
+ * Thrown by `init`, a handler or a callback, it ends the actor with just this reason, as Erlang's `exit(Reason)`: with
+ * `shutdown` for instance the end is no error to anyone. In `init` it is a start that failed, whatever the reason.
+ */
+export class ActorExit extends MailactorsError {
+  readonly code = 'MA_EXIT'
+  readonly exitReason: ExitReason
+
+  constructor(reason: ExitReason) {
+    super(reason.message ?? `exit: ${reason.kind}`, { kind: reason.kind })
+    this.exitReason = reason
+  }
+}
+
+/** What `init` returns to say that the actor is not needed now: it ends `normal`, and its supervisor goes on without it. */
+export const ignore: unique symbol = Symbol.for('mailactors.ignore') as never
+
+/** @internal The end of an actor whose `init` returned `ignore`. */
+export const ignored: ExitReason = { kind: 'normal', message: 'ignored', code: 'MA_IGNORED' }
+
+/** @internal */
+export function isIgnored(reason: ExitReason): boolean {
+  return reason.code === ignored.code && reason.kind === 'normal'
+}
+
 /** Turns what was thrown into a reason. Anything can be thrown, so nothing is assumed of `thrown`. */
 export function errorReason(thrown: unknown): ExitReason {
   try {
     if (!(thrown instanceof Error)) return { kind: 'error', message: String(thrown) }
-    const { message, stack, code } = thrown as { message: unknown; stack: unknown; code?: unknown }
+    const { message, stack, code, exitReason } = thrown as {
+      message: unknown
+      stack: unknown
+      code?: unknown
+      exitReason?: ExitReason
+    }
+    if (code === 'MA_EXIT' && typeof exitReason?.kind === 'string') return exitReason
     return {
       kind: 'error',
       message: String(message),

@@ -1,5 +1,6 @@
 /** What an actor author sees. Imports nothing of ours. */
 
+export type { Backoff } from './backoff.ts'
 export type { ActorContext, Clock, Logger, Placement, SpawnOptions } from './context.ts'
 export type { AnyContract, Body, Contract, MessageType, Reply } from './contract.ts'
 export type {
@@ -14,7 +15,17 @@ export { actor, Deferred } from './definition.ts'
 export type { AskFailure, ErrorDetails } from './errors.ts'
 export { AskError, MailactorsError, UsageError } from './errors.ts'
 export type { ExitReason } from './exit-reason.ts'
-export { errorReason, isExpected, killed, noActor, normal, shutdown } from './exit-reason.ts'
+export {
+  ActorExit,
+  errorReason,
+  ignore,
+  ignored,
+  isExpected,
+  killed,
+  noActor,
+  normal,
+  shutdown,
+} from './exit-reason.ts'
 export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
 export type {
   ChildCounts,
@@ -22,6 +33,7 @@ export type {
   ChildInfo,
   ChildResult,
   ChildSpec,
+  Crash,
   Restart,
   Shutdown,
   StartChildResult,

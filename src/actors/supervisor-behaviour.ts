@@ -1,30 +1,43 @@
 /**
  * What a supervisor does, after OTP 25's `supervisor`. It owns its children's specs and their restarts; links tell
- * it of their ends.
- *
- * Two things are other than in OTP, both for supervisors with a child per connection: temporary children start and
- * stop concurrently, so that a slow `init` or a long goodbye holds up nobody else; and they are stopped together.
- * All other children start and stop one at a time, and the supervisor waits.
+ * it of their ends. Children start and stop one at a time, and the supervisor waits, except for temporary ones where the
+ * spec says `concurrent`. `test/interop/otp.test.ts` compares it with OTP.
  */
+import { backoffMs } from './backoff.ts'
 import { checkSupervisorSpec, childProblem } from './child-spec.ts'
 import type { ActorContext } from './context.ts'
 import { type ActorDefinition, type ActorOptions, actor, Deferred, type Handlers } from './definition.ts'
-import { UsageError } from './errors.ts'
-import { type ExitReason, errorReason, isExpected, normal } from './exit-reason.ts'
+import {
+  ActorExit,
+  type ExitReason,
+  errorReason,
+  ignore,
+  isExpected,
+  isIgnored,
+  normal,
+} from './exit-reason.ts'
 import type { ActorRef, AnyRef } from './ref.ts'
 import type {
   ChildCounts,
   ChildInfo,
   ChildResult,
   ChildSpec,
+  Crash,
   StartChildResult,
   SupervisorContract,
   SupervisorOptions,
   SupervisorSpec,
 } from './supervisor.ts'
+import { moveChild } from './supervisor.ts'
 
 /** Name of the message by which a supervisor reminds itself of a restart that failed. */
 const tryAgain = 'supervisor.try-again'
+/** Name of the message that ends the wait of a backoff. */
+const waited = 'supervisor.waited'
+
+/** Crashes kept of each child. */
+const crashesKept = 5
+const noCrashes: readonly Crash[] = []
 
 interface Child {
   spec: ChildSpec
@@ -32,6 +45,10 @@ interface Child {
   state: 'starting' | 'running' | 'restarting' | 'stopping' | 'stopped'
   restarts: number
   lastExit: ExitReason | null
+  crashes: readonly Crash[]
+  /** Restarts in a row, and when the last one was; counted only with a backoff. */
+  attempts: number
+  startedAt: number
   /** Called when it has stopped. */
   waiters: (() => void)[]
 }
@@ -50,6 +67,7 @@ export function supervisor<A = undefined>(
     module: options.module,
     async init(context, args) {
       const spec = await options.init(context as unknown as ActorContext, args)
+      if (spec === ignore) return ignore
       checkSupervisorSpec(spec, options.name)
       context.trapExit()
       const behaviour = new SupervisorBehaviour(context, spec)
@@ -83,18 +101,22 @@ class SupervisorBehaviour {
     return this.#spec.strategy === 'simple_one_for_one'
   }
 
-  /** The children of the spec, one after the other. @throws UsageError, the started ones stopped again. */
+  /** The children of the spec, one after the other. @throws ActorExit with `shutdown`, the started ones stopped again. */
   async startAll(): Promise<void> {
     if (this.#isSimple) return
     for (const spec of this.#spec.children) {
       const child = this.#add(spec)
       const reason = await this.#start(child)
       if (reason === undefined) continue
+      if (isIgnored(reason)) {
+        this.#ignored(child)
+        continue
+      }
       await this.#stopAll()
-      throw new UsageError(`child ${spec.id} did not start: ${reason.message ?? reason.kind}`, {
-        child: spec.id,
-        reason: reason.kind,
-        code: reason.code,
+      throw new ActorExit({
+        kind: 'shutdown',
+        message: `child ${spec.id} did not start: ${reason.message ?? reason.kind}`,
+        ...(reason.code === undefined ? {} : { code: reason.code }),
       })
     }
   }
@@ -110,6 +132,8 @@ class SupervisorBehaviour {
       handleExit: (ref: AnyRef, reason: ExitReason) => this.#childEnded(ref, reason),
       terminate: () => this.#stopAll(),
       [tryAgain]: (id: string) => this.#tryAgain(id),
+      [moveChild]: (id: string, actorId: number) => this.#move(id, actorId),
+      [waited]: (id: string, attempts: number) => this.#waited(id, attempts),
     }
     return handlers as unknown as Handlers<SupervisorContract>
   }
@@ -125,10 +149,10 @@ class SupervisorBehaviour {
       if (existing === undefined) {
         return { ok: false, error: 'invalid', reason: { kind: 'error', message: problem ?? '' } }
       }
-      return { ok: false, error: existing.state === 'stopped' ? 'already_present' : 'already_started' }
+      return { ok: false, error: existing.ref === undefined ? 'already_present' : 'already_started' }
     }
     const child = this.#add(spec)
-    if (spec.restart !== 'temporary') {
+    if (!this.#isBeside(spec)) {
       return this.#start(child).then((reason) => this.#startAnswer(child, reason))
     }
     const answer = new Deferred<StartChildResult>()
@@ -138,11 +162,29 @@ class SupervisorBehaviour {
 
   #startAnswer(child: Child, reason: ExitReason | undefined): StartChildResult {
     if (reason === undefined && child.ref !== undefined) return { ok: true, ref: child.ref }
+    if (reason !== undefined && isIgnored(reason)) {
+      this.#ignored(child)
+      return { ok: false, error: 'ignored' }
+    }
     this.#forget(child)
     return { ok: false, error: 'failed', ...(reason === undefined ? {} : { reason }) }
   }
 
+  /** Its `init` said that it is not needed now: the spec stays, as a stopped child's. */
+  #ignored(child: Child): void {
+    if (child.spec.restart === 'temporary' || this.#isSimple) this.#forget(child)
+  }
+
+  /** Whether this child starts and stops beside others, and the supervisor does not wait. */
+  #isBeside(spec: ChildSpec): boolean {
+    return this.#spec.concurrent === true && spec.restart === 'temporary'
+  }
+
   #nextId = 1
+
+  #wasChild(id: string): boolean {
+    return this.#isSimple && /^\d+$/.test(id) && Number(id) < this.#nextId
+  }
 
   /** The argument of `startChild` is the child's own `args`, and its id a number. */
   #fromTemplate(args: unknown): ChildSpec {
@@ -152,8 +194,9 @@ class SupervisorBehaviour {
 
   #terminateChild(id: string): ChildResult | Promise<ChildResult> | Deferred<ChildResult> {
     const child = this.#children.get(id)
-    if (child === undefined) return { ok: false, error: 'not_found' }
-    if (child.spec.restart !== 'temporary') {
+    // As in OTP, where a child of a simple_one_for_one that has ended already is no error.
+    if (child === undefined) return this.#wasChild(id) ? { ok: true } : { ok: false, error: 'not_found' }
+    if (!this.#isBeside(child.spec)) {
       return this.#stop(child).then(() => ({ ok: true }) as const)
     }
     const answer = new Deferred<ChildResult>()
@@ -167,6 +210,7 @@ class SupervisorBehaviour {
     if (error !== undefined || child === undefined) return { ok: false, error: error ?? 'not_found' }
     return this.#start(child).then((reason) => {
       if (reason === undefined && child.ref !== undefined) return { ok: true, ref: child.ref } as const
+      if (reason !== undefined && isIgnored(reason)) return { ok: false, error: 'ignored' } as const
       return { ok: false, error: 'failed', ...(reason === undefined ? {} : { reason }) } as const
     })
   }
@@ -187,7 +231,7 @@ class SupervisorBehaviour {
   }
 
   #whichChildren(): ChildInfo[] {
-    return Array.from(this.#children.values(), ({ spec, ref, state, restarts, lastExit }) => ({
+    return Array.from(this.#children.values(), ({ spec, ref, state, restarts, lastExit, crashes }) => ({
       id: spec.id,
       ref: ref ?? null,
       state: state === 'stopped' || state === 'restarting' ? state : 'running',
@@ -195,6 +239,7 @@ class SupervisorBehaviour {
       name: spec.actor.name,
       restarts,
       lastExit,
+      crashes,
     }))
   }
 
@@ -216,7 +261,7 @@ class SupervisorBehaviour {
     if (child === undefined) return undefined
     this.#byRef.delete(ref.id)
     child.ref = undefined
-    child.lastExit = reason
+    this.#ended(child, reason)
     child.state = 'stopped'
     const { restart = 'permanent', significant = false } = child.spec
     if (restart === 'permanent' || (restart === 'transient' && !isExpected(reason))) {
@@ -231,7 +276,9 @@ class SupervisorBehaviour {
     const { autoShutdown = 'never' } = this.#spec
     if (autoShutdown === 'never') return
     if (autoShutdown === 'all_significant') {
-      for (const { spec, ref } of this.#children.values()) if (spec.significant && ref !== undefined) return
+      for (const { spec, ref, state } of this.#children.values()) {
+        if (spec.significant && (ref !== undefined || state === 'restarting')) return
+      }
     }
     this.#context.stop({ kind: 'shutdown', message: 'significant children ended' })
   }
@@ -256,15 +303,20 @@ class SupervisorBehaviour {
       })
       return
     }
+    const delay = this.#delay(child)
+    if (delay === undefined) return await this.#restartNow(child, reason)
+    // Those that restart with it do not run on without it.
+    await this.#stopAffected(child)
+    if (this.#isEnding) return
+    child.state = 'restarting'
+    this.#sendAfter(delay, waited, child.spec.id, child.attempts)
+  }
+
+  async #restartNow(child: Child, reason: ExitReason): Promise<void> {
     const failed = await this.#restartAffected(child, reason)
     if (failed === undefined || this.#isEnding) return
     failed.child.state = 'restarting'
-    failed.child.lastExit = failed.reason
-    // By a timer and not `tell`: the message queue may be full.
-    const { sendAfter } = this.#context as unknown as {
-      sendAfter(ms: number, type: string, id: string): number
-    }
-    sendAfter.call(this.#context, 0, tryAgain, failed.child.spec.id)
+    this.#context.runtime.remind(tryAgain, failed.child.spec.id)
   }
 
   #tryAgain(id: string): void | Promise<void> {
@@ -274,18 +326,61 @@ class SupervisorBehaviour {
     return this.#restart(child, child.lastExit ?? normal)
   }
 
+  /**
+   * The thread of a child drains: it stops in order, with those the strategy restarts together with it, and starts on
+   * another thread. That is no failure, so it does not count as one. Temporary children may stay until they end.
+   */
+  async #move(id: string, actorId: number): Promise<void> {
+    const child = this.#children.get(id)
+    if (child === undefined || child.ref?.id !== actorId || child.state !== 'running') return
+    if (this.#isEnding || this.#isSimple || child.spec.restart === 'temporary') return
+    for (const other of this.#affected(child).reverse()) await this.#stop(other)
+    if (!this.#isEnding) await this.#restartNow(child, { kind: 'shutdown', message: 'its thread drains' })
+  }
+
+  /** Milliseconds to wait before its next restart. */
+  #delay(child: Child): number | undefined {
+    const backoff = child.spec.backoff ?? this.#spec.backoff
+    if (backoff === undefined) return undefined
+    const { resetMs = backoff.maxMs } = backoff
+    const now = this.#context.clock.monotonic()
+    if (now - child.startedAt >= resetMs) child.attempts = 0
+    return backoffMs(backoff, child.attempts++, this.#context.runtime.random())
+  }
+
+  #sendAfter(ms: number, type: string, ...body: unknown[]): void {
+    const { sendAfter } = this.#context as unknown as {
+      sendAfter(ms: number, type: string, ...body: unknown[]): number
+    }
+    sendAfter.call(this.#context, ms, type, ...body)
+  }
+
+  #waited(id: string, attempts: number): void | Promise<void> {
+    const child = this.#children.get(id)
+    if (child?.state !== 'restarting' || child.attempts !== attempts) return undefined
+    return this.#restartNow(child, child.lastExit ?? normal)
+  }
+
+  async #stopAffected(child: Child): Promise<readonly Child[]> {
+    const affected = this.#affected(child)
+    for (const other of affected.toReversed()) if (other !== child) await this.#stop(other)
+    return affected
+  }
+
   async #restartAffected(
     child: Child,
     reason: ExitReason,
   ): Promise<{ child: Child; reason: ExitReason } | undefined> {
-    const affected = this.#affected(child)
-    for (const other of [...affected].reverse()) if (other !== child) await this.#stop(other)
-    for (const other of affected) {
+    for (const other of await this.#stopAffected(child)) {
       // Temporary children among them were forgotten when they were stopped.
       if (this.#children.get(other.spec.id) !== other) continue
       other.restarts++
       const failure = await this.#start(other)
-      if (failure !== undefined) return { child: other, reason: failure }
+      if (failure !== undefined) {
+        if (!isIgnored(failure)) return { child: other, reason: failure }
+        this.#ignored(other)
+        continue
+      }
       const cause: ExitReason = other === child ? reason : { kind: 'shutdown' }
       this.#context.runtime.restarted({
         childId: other.spec.id,
@@ -322,9 +417,27 @@ class SupervisorBehaviour {
   // --- One child
 
   #add(spec: ChildSpec): Child {
-    const child: Child = { spec, ref: undefined, state: 'stopped', restarts: 0, lastExit: null, waiters: [] }
+    const child: Child = {
+      spec,
+      ref: undefined,
+      state: 'stopped',
+      restarts: 0,
+      lastExit: null,
+      crashes: noCrashes,
+      attempts: 0,
+      startedAt: 0,
+      waiters: [],
+    }
     this.#children.set(spec.id, child)
     return child
+  }
+
+  /** Remembers how it ended. */
+  #ended(child: Child, reason: ExitReason): void {
+    child.lastExit = reason
+    if (isExpected(reason)) return
+    const { stack: _, ...rest } = reason
+    child.crashes = [...child.crashes, { atMs: this.#context.clock.now(), reason: rest }].slice(-crashesKept)
   }
 
   #forget(child: Child): void {
@@ -339,6 +452,7 @@ class SupervisorBehaviour {
     const { spec } = child
     const { placement, registerAs, socket } = spec
     child.state = 'starting'
+    if ((spec.backoff ?? this.#spec.backoff) !== undefined) child.startedAt = this.#context.clock.monotonic()
     // The socket goes with its child; the spec must not keep it.
     if (socket !== undefined) child.spec = { ...spec, socket: undefined } as unknown as ChildSpec
     let ref: ActorRef
@@ -349,6 +463,7 @@ class SupervisorBehaviour {
         {
           childId: spec.id,
           restarts: child.restarts,
+          crashes: child.crashes,
           ...(placement === undefined ? {} : { placement }),
           ...(registerAs === undefined ? {} : { registerAs }),
           ...(socket === undefined ? {} : { socket }),
@@ -360,9 +475,10 @@ class SupervisorBehaviour {
         },
       )
     } catch (error) {
+      const reason = errorReason(error)
       child.state = 'stopped'
-      child.lastExit = errorReason(error)
-      started(child.lastExit)
+      this.#ended(child, reason)
+      started(reason)
       return
     }
     child.ref = ref
@@ -371,7 +487,7 @@ class SupervisorBehaviour {
 
   #startFailed(child: Child, ref: ActorRef, reason: ExitReason): void {
     this.#byRef.delete(ref.id)
-    child.lastExit = reason
+    this.#ended(child, reason)
     // A stop that was under way tells for itself.
     if (child.state === 'stopping') return
     child.ref = undefined
@@ -399,18 +515,19 @@ class SupervisorBehaviour {
     }
     child.state = 'stopping'
     this.#byRef.delete(ref.id)
-    this.#context.runtime.stopChild(ref, shutdown, (reason) => {
+    // No time at all is a kill; its goodbye would not even begin.
+    this.#context.runtime.stopChild(ref, shutdown === 0 ? 'brutal_kill' : shutdown, (reason) => {
       child.lastExit = reason
       finish()
     })
   }
 
-  /** In reverse start order; neighbours that are temporary together. */
+  /** In reverse start order; the children of a simple_one_for_one, and neighbours that are beside others, together. */
   async #stopAll(): Promise<void> {
     this.#isEnding = true
     let together: Promise<void>[] = []
     for (const child of [...this.#children.values()].reverse()) {
-      if (child.spec.restart === 'temporary' || this.#isSimple) {
+      if (this.#isSimple || this.#isBeside(child.spec)) {
         together.push(this.#stop(child))
         continue
       }

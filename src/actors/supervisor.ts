@@ -3,10 +3,11 @@
  * behaviour is `supervisor-behaviour.ts`.
  */
 import type { Socket } from 'node:net'
+import type { Backoff } from './backoff.ts'
 import type { ActorContext, Placement } from './context.ts'
 import type { Contract } from './contract.ts'
 import type { AnyActorDefinition } from './definition.ts'
-import type { ExitReason } from './exit-reason.ts'
+import type { ExitReason, ignore } from './exit-reason.ts'
 import type { ActorRef } from './ref.ts'
 
 /**
@@ -15,6 +16,9 @@ import type { ActorRef } from './ref.ts'
  * - `temporary`: never restarted, and forgotten when it ends.
  */
 export type Restart = 'permanent' | 'transient' | 'temporary'
+
+/** @internal Name of the message that asks a supervisor to move a child off a thread that drains. */
+export const moveChild = 'supervisor.move-child'
 
 /** Milliseconds to stop by itself before it is killed; `infinity` for supervisors; `brutal_kill` does not ask. */
 export type Shutdown = number | 'infinity' | 'brutal_kill'
@@ -36,6 +40,8 @@ export interface ChildSpec {
   readonly shutdown?: Shutdown
   /** Its end may end the supervisor, see `autoShutdown`. Not for permanent children. */
   readonly significant?: boolean
+  /** Waits before restarts of this child; without it the supervisor's. */
+  readonly backoff?: Backoff
 }
 
 /**
@@ -54,11 +60,27 @@ export interface SupervisorSpec {
   readonly periodMs?: number
   /** Whether the end of significant children ends the supervisor. Default `never`. */
   readonly autoShutdown?: 'never' | 'any_significant' | 'all_significant'
+  /**
+   * Beyond OTP, for many children of their own kind, a session each for instance: temporary children start and stop beside
+   * each other, so that a slow `init` or a long goodbye holds up nobody else. Default false: one at a time, in order, and
+   * requests wait.
+   */
+  readonly concurrent?: boolean
+  /** Waits before restarts of its children, where the child has none of its own. Default: none, as OTP. */
+  readonly backoff?: Backoff
   /** Started in this order, stopped in reverse. For `simple_one_for_one`: exactly one, the template. */
   readonly children: readonly ChildSpec[]
 }
 
-/** One row of `whichChildren`. */
+/** An end of a child that was not `normal` or `shutdown`. */
+export interface Crash {
+  /** Milliseconds since the epoch. */
+  readonly atMs: number
+  /** Without the stack, which is in the log. */
+  readonly reason: ExitReason
+}
+
+/** One row of `whichChildren`, in start order. */
 export interface ChildInfo {
   readonly id: string
   readonly ref: ActorRef | null
@@ -67,6 +89,8 @@ export interface ChildInfo {
   readonly name: string
   readonly restarts: number
   readonly lastExit: ExitReason | null
+  /** The last five, the latest last; failed starts count. */
+  readonly crashes: readonly Crash[]
 }
 
 export interface ChildCounts {
@@ -76,7 +100,11 @@ export interface ChildCounts {
   readonly workers: number
 }
 
-/** OTP's answers: `already_present` (stopped child with this id), `already_started`, `not_found`, `running`, `restarting`, `simple_one_for_one`. */
+/**
+ * OTP's answers: `already_present` (a child with this id that does not run now), `already_started`, `not_found`, `running`,
+ * `restarting`, `simple_one_for_one`. `ignored` is OTP's `{ok, undefined}`: its `init` returned `ignore`, so there is no
+ * ref; the spec stays unless it is temporary. `invalid`: a wrong spec. `failed`: its `init` failed.
+ */
 export type ChildError =
   | 'already_present'
   | 'already_started'
@@ -84,6 +112,7 @@ export type ChildError =
   | 'running'
   | 'restarting'
   | 'simple_one_for_one'
+  | 'ignored'
   | 'invalid'
   | 'failed'
 
@@ -114,5 +143,9 @@ export type ChildSpecMessage = any
 export interface SupervisorOptions<A> {
   readonly name: string
   readonly module: string
-  init(context: ActorContext, args: A): SupervisorSpec | Promise<SupervisorSpec>
+  /** `ignore` instead of a spec: the supervisor is not needed now. */
+  init(
+    context: ActorContext,
+    args: A,
+  ): SupervisorSpec | typeof ignore | Promise<SupervisorSpec | typeof ignore>
 }

@@ -7,7 +7,7 @@ import { mailboxesActor } from './mailboxes.ts'
 export const mailboxSupervisor = supervisor<undefined>({
   name: 'mailbox-supervisor',
   module: import.meta.url,
-  init: () => ({ strategy: 'one_for_one', children: [] }),
+  init: () => ({ strategy: 'one_for_one', concurrent: true, children: [] }),
 })
 
 /**

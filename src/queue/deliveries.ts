@@ -82,6 +82,7 @@ class Deliveries {
       name,
       restarts: 0,
       lastExit: null,
+      crashes: [],
     }))
   }
 

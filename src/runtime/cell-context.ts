@@ -184,6 +184,14 @@ export class CellContext implements ActorContext, ContextRuntime {
     this.#cell.runtime.stopChild(this.#cell, ref as Ref, shutdown, ended)
   }
 
+  remind(type: string, ...body: readonly unknown[]): void {
+    this.#cell.acceptAlways(type, body)
+  }
+
+  random(): number {
+    return this.#cell.runtime.random()
+  }
+
   restarted(child: RestartedChild): void {
     this.#cell.runtime.restarted(child)
   }

@@ -10,6 +10,8 @@ import {
   Deferred,
   type ExitReason,
   errorReason,
+  ignore,
+  ignored,
   killed,
   noActor,
   normal,
@@ -222,6 +224,10 @@ export class ActorCell {
 
   #initialised(handlers: unknown): void {
     if (this.state !== 'starting') return
+    if (handlers === ignore) {
+      this.#end(ignored)
+      return
+    }
     if (typeof handlers !== 'object' || handlers === null) {
       this.#failed(new TypeError(`init of ${this.definition.name} returned no handlers`))
       return
@@ -396,12 +402,17 @@ export class ActorCell {
 
   // --- The end
 
-  /** Ends the actor after the handler in hand. `asked`: by someone else, who need not wait for an `init`. */
+  /**
+   * Ends the actor after the handler in hand. `asked`: by someone else, who need not wait for an `init`, unless the
+   * actor traps exits, as one that has to clean up does: supervisors for instance.
+   */
   stop(reason: ExitReason, asked = false): void {
     if (this.state === 'ended' || this.state === 'stopping') return
     this.#stopReason ??= reason
     if (this.state === 'idle') this.#ready()
-    else if (asked && (this.state === 'new' || this.state === 'starting')) this.#end(this.#stopReason)
+    else if (asked && !this.traps && (this.state === 'new' || this.state === 'starting')) {
+      this.#end(this.#stopReason)
+    }
   }
 
   /** Ends the actor at once, without asking it. */

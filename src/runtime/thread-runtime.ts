@@ -40,6 +40,8 @@ export interface ThreadRuntimeOptions {
   readonly observer: RuntimeObserver
   /** Default: turns in the order of asking. */
   readonly scheduler?: RunQueue
+  /** For jitter: from 0, less than 1. Default `Math.random`. */
+  readonly random?: () => number
 }
 
 export interface SpawnRequest {
@@ -62,6 +64,7 @@ export class ThreadRuntime {
   readonly registry = new Registry()
   readonly deadLetters: DeadLetters
   cluster: Cluster | undefined
+  readonly random: () => number
   /** Actors ever started here. */
   spawned = 0
 
@@ -80,6 +83,7 @@ export class ThreadRuntime {
     this.time = options.time
     this.log = options.log
     this.settings = options.settings
+    this.random = options.random ?? Math.random
     this.timers = new Timers(options.time)
     this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
