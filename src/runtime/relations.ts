@@ -68,6 +68,10 @@ export class Relations {
     this.#monitors.set(monitor, target)
   }
 
+  hasMonitor(monitor: number): boolean {
+    return this.#monitors?.has(monitor) === true
+  }
+
   removeMonitor(monitor: number): Ref | undefined {
     const target = this.#monitors?.get(monitor)
     this.#monitors?.delete(monitor)

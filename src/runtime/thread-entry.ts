@@ -34,7 +34,7 @@ export default function runThread(task: ThreadTask): Promise<void> {
   const log = threadLog(task, main)
   const runtime = new ThreadRuntime({
     thread: task.thread,
-    ids: new Ids(task.ids),
+    ids: new Ids(task.thread, task.ids),
     time: systemTime,
     log,
     settings: task.settings,

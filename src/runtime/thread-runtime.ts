@@ -17,6 +17,7 @@ import { PendingAsk } from './asks.ts'
 import { ActorCell, currentActor } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
 import { DeadLetters } from './dead-letters.ts'
+import { Early } from './early.ts'
 import type { Ids } from './ids.ts'
 import { logEnd, logLateError, logRestart } from './lifecycle-log.ts'
 import { Signal } from './message.ts'
@@ -69,6 +70,7 @@ export class ThreadRuntime {
   spawned = 0
 
   readonly #ids: Ids
+  readonly #early = new Early()
   readonly #observer: RuntimeObserver
   readonly #cells = new Map<number, ActorCell>()
   readonly #shared = new Map<string, unknown>()
@@ -246,7 +248,18 @@ export class ThreadRuntime {
       cell.relations.linkTo(parent)
       this.#relations(parent.thread, parent.id).linked.add(cell)
     }
+    this.#early.started(spawn.id, this.#ids.ownerOf(spawn.id))
     return cell
+  }
+
+  /**
+   * For an actor that should be here and is not: whether its start may still arrive. `again` is then called when it has,
+   * or cannot any more.
+   */
+  #isEarly(id: number, again: () => unknown): boolean {
+    const spawner = this.#ids.ownerOf(id)
+    if (spawner === this.thread || this.cluster?.isAlive(spawner) !== true) return false
+    return this.#early.hold(id, spawner, again)
   }
 
   // --- Messages
@@ -258,6 +271,7 @@ export class ThreadRuntime {
     // Decoded refs have no cell, so an actor of this thread can be here all the same.
     const cell = to.thread === this.thread ? this.#cells.get(to.id) : undefined
     if (cell !== undefined) return cell.accept(type, body, undefined)
+    if (to.thread === this.thread && this.#isEarly(to.id, () => this.tellRemote(to, type, body))) return true
     this.deadLetter(to, type, body)
     return true
   }
@@ -280,9 +294,18 @@ export class ThreadRuntime {
       if (cell !== undefined) cell.accept(type, body, ask)
       else if (to.thread !== this.thread && this.cluster?.isAlive(to.thread) === true) {
         this.#askRemote(this.cluster, to, ask, type, body)
-      } else ask.refuse('no_actor', 'there is no such actor')
+      } else if (to.thread !== this.thread || !this.#isEarly(to.id, () => this.#askLate(to, ask, type, body))) {
+        ask.refuse('no_actor', 'there is no such actor')
+      }
       if (!ask.settled) this.timers.start(ask, options.timeoutMs ?? defaultAskTimeoutMs)
     })
+  }
+
+  #askLate(to: Ref, ask: PendingAsk, type: string, body: readonly unknown[]): void {
+    const cell = this.#cells.get(to.id)
+    if (ask.settled) return
+    if (cell !== undefined) cell.accept(type, body, ask)
+    else ask.refuse('no_actor', 'there is no such actor')
   }
 
   #askRemote(cluster: Cluster, to: Ref, ask: PendingAsk, type: string, body: readonly unknown[]): void {
@@ -305,6 +328,7 @@ export class ThreadRuntime {
 
   deliver(id: number, thread: number, ask: number, type: string, body: readonly unknown[]): void {
     const cell = this.#cells.get(id)
+    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, type, body))) return
     const asker =
       ask === 0 || this.cluster === undefined ? undefined : new RemoteAsk(this.cluster, thread, ask)
     if (cell !== undefined) {
@@ -339,7 +363,12 @@ export class ThreadRuntime {
   ): void {
     if (kind === 'link' || kind === 'down') this.#remoteEnded(from, id, kind, monitor)
     const cell = this.#cells.get(id)
-    if (cell === undefined) return
+    if (cell === undefined) {
+      if (kind === 'exit' || kind === 'kill') {
+        this.#isEarly(id, () => this.arrive(id, kind, from, reason, monitor))
+      }
+      return
+    }
     if (kind === 'kill') cell.kill(reason)
     else cell.signal(new Signal(kind, from, reason, monitor))
   }
@@ -360,6 +389,8 @@ export class ThreadRuntime {
     this.registry.forgetAll((ref) => ref.thread === thread)
     const asks = this.#remoteAsks.get(thread)
     this.#remoteAsks.delete(thread)
+    this.#early.spawnerDown(thread)
+    for (const cell of this.#cells.values()) cell.relations.dropWatchers(thread)
     const remotes = this.#remotes.get(thread)
     this.#remotes.delete(thread)
     if (asks !== undefined)
@@ -370,7 +401,6 @@ export class ThreadRuntime {
       for (const cell of linked) cell.signal(new Signal('link', ref, reason))
       for (const [monitor, cell] of watching) cell.signal(new Signal('down', ref, reason, monitor))
     }
-    for (const cell of this.#cells.values()) cell.relations.dropWatchers(thread)
   }
 
   // --- Relations
@@ -379,27 +409,40 @@ export class ThreadRuntime {
   send(to: Ref, signal: Signal): void {
     const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
     if (cell !== undefined) cell.signal(signal)
-    else if (to.thread !== this.thread)
-      this.cluster?.signal(to, signal.kind, signal.ref, signal.reason, signal.monitor)
+    else if (to.thread === this.thread) this.#isEarly(to.id, () => this.send(to, signal))
+    else this.cluster?.signal(to, signal.kind, signal.ref, signal.reason, signal.monitor)
   }
 
   exit(from: Ref, to: Ref, reason: ExitReason): void {
     const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
     if (reason.kind !== 'killed') this.send(to, new Signal('exit', from, reason))
     else if (cell !== undefined) cell.kill(reason)
-    else if (to.thread !== this.thread) this.cluster?.signal(to, 'kill', from, reason, 0)
+    else if (to.thread === this.thread) this.#isEarly(to.id, () => this.exit(from, to, reason))
+    else this.cluster?.signal(to, 'kill', from, reason, 0)
   }
 
   watch(watcher: ActorCell, target: Ref): number {
     const monitor = this.nextNumber()
     watcher.relations.addMonitor(monitor, target)
+    this.#watch(watcher, target, monitor)
+    return monitor
+  }
+
+  #watch(watcher: ActorCell, target: Ref, monitor: number): void {
     const cell = target.cell ?? (target.thread === this.thread ? this.#cells.get(target.id) : undefined)
     if (cell !== undefined) cell.addWatcher(watcherKey(this.thread, monitor), watcher.ref, monitor)
     else if (target.thread !== this.thread && this.cluster?.isAlive(target.thread) === true) {
       this.#relations(target.thread, target.id).watching.set(monitor, watcher)
       this.cluster.relate(target, 'watch', watcher.ref, monitor)
-    } else watcher.signal(new Signal('down', target, noActor, monitor))
-    return monitor
+    } else if (
+      target.thread !== this.thread ||
+      !this.#isEarly(
+        target.id,
+        () => watcher.relations.hasMonitor(monitor) && this.#watch(watcher, target, monitor),
+      )
+    ) {
+      watcher.signal(new Signal('down', target, noActor, monitor))
+    }
   }
 
   unwatch(watcher: ActorCell, target: Ref, monitor: number): void {
@@ -417,12 +460,21 @@ export class ThreadRuntime {
   link(one: ActorCell, other: Ref): void {
     if (other.id === one.id || one.relations.isLinkedTo(other.id)) return
     one.relations.linkTo(other)
+    this.#link(one, other)
+  }
+
+  #link(one: ActorCell, other: Ref): void {
     const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
     if (cell !== undefined && cell.state !== 'ended') cell.relations.linkTo(one.ref)
     else if (other.thread !== this.thread && this.cluster?.isAlive(other.thread) === true) {
       this.#relations(other.thread, other.id).linked.add(one)
       this.cluster.relate(other, 'link', one.ref, 0)
-    } else one.signal(new Signal('link', other, noActor))
+    } else if (
+      other.thread !== this.thread ||
+      !this.#isEarly(other.id, () => one.relations.isLinkedTo(other.id) && this.#link(one, other))
+    ) {
+      one.signal(new Signal('link', other, noActor))
+    }
   }
 
   unlink(one: ActorCell, other: Ref): void {
@@ -439,6 +491,7 @@ export class ThreadRuntime {
   /** A relation an actor of another thread takes up with, or gives up to, an actor of this one. */
   relateTo(id: number, what: 'link' | 'unlink' | 'watch' | 'unwatch', from: Ref, monitor: number): void {
     const cell = this.#cells.get(id)
+    if (cell === undefined && this.#isEarly(id, () => this.relateTo(id, what, from, monitor))) return
     switch (what) {
       case 'watch':
         if (cell !== undefined) cell.addWatcher(watcherKey(from.thread, monitor), from, monitor)

@@ -115,7 +115,7 @@ export class SimulatedThreads {
     const { ids, runtime: main, onStarted } = this.#parts
     const runtime = new ThreadRuntime({
       thread,
-      ids: new Ids(ids.shared),
+      ids: new Ids(thread, ids.shared),
       time: this.#time,
       log: this.#log,
       settings: main.settings,

@@ -121,7 +121,11 @@ export class SimulationSteps implements LinkHost {
 
   /** Whether nothing can be done before the clock moves. */
   get isIdle(): boolean {
-    return !this.#isScheduled && this.#choices().total === 0
+    if (this.#isScheduled) return false
+    if (this.#choices().total === 0) return true
+    // A frame whose time has come, when another alarm of the same time rang first.
+    this.wake()
+    return false
   }
 
   /** No step is done any more. */
