@@ -1,10 +1,10 @@
 /** The example projects, each run from a copy beside the package as npm packs and installs it. */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { tempDir } from '../support/fixtures.ts'
 import { createLab } from '../support/packed.ts'
-import { runProgram } from '../support/service.ts'
+import { projectRoot, runProgram } from '../support/service.ts'
 
 const lab = await createLab()
 afterAll(() => lab.dispose())
@@ -30,6 +30,16 @@ describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, {
     const dir = lab.copy('typescript')
     expect(await run(dir, 'start')).toBe('42 worker\n')
     await run(dir, 'check')
+  })
+
+  test('the guide’s tree has twenty lines and prints what it says', async () => {
+    const guide = readFileSync(join(projectRoot, 'docs', 'embed.md'), 'utf8')
+    const [, program = ''] = /```ts\n([\s\S]*?)```/.exec(guide) ?? []
+    expect(program.trim().split('\n').length).toBeLessThanOrEqual(20)
+    const [, printed] = /console\.log\(.*\/\/ (.+)$/m.exec(program) ?? []
+    writeFileSync(join(lab.dir, 'tree.ts'), program)
+    const tree = await runProgram(process.execPath, ['tree.ts'], { cwd: lab.dir })
+    expect(tree, tree.stderr).toMatchObject({ code: 0, stdout: `${printed}\n` })
   })
 
   test('plain JavaScript in one file', async () => {
