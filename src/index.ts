@@ -34,6 +34,12 @@ export type {
   SpawnOptions,
   StartChildResult,
   Strategy,
+  StreamClosed,
+  StreamEnd,
+  StreamItem,
+  StreamOptions,
+  StreamReader,
+  StreamType,
   SupervisorContract,
   SupervisorOptions,
   SupervisorSpec,
@@ -52,11 +58,13 @@ export {
   MailactorsError,
   noActor,
   normal,
+  ReplyStream,
   shutdown,
   supervisor,
   UsageError,
 } from './actors/index.ts'
 export type { ActorInfo } from './runtime/inspect.ts'
+export { QuarantineError } from './runtime/kinds.ts'
 export type { LogFormat, LogLevel, LogOptions } from './runtime/log.ts'
 export type {
   DeadLetterEvent,
@@ -64,7 +72,20 @@ export type {
   RestartedEvent,
   TerminatedEvent,
 } from './runtime/observer.ts'
+export type {
+  PoolQuarantinedEvent,
+  PoolResizedEvent,
+  PoolStatistics,
+  ThreadEvent,
+  ThreadExitEvent,
+  ThreadRecycledEvent,
+  ThreadStalledEvent,
+  ThreadState,
+  ThreadStatistics,
+} from './runtime/pool-events.ts'
+export type { HookPlace, PoolHooks } from './runtime/pool-hooks.ts'
+export type { PoolOptions, PoolSize } from './runtime/pool-options.ts'
+export type { Pools, Recycling } from './runtime/pools.ts'
 export type { SystemEvents, SystemOptions } from './runtime/system.ts'
 export { ActorSystem, StartError } from './runtime/system.ts'
 export { default as runThread } from './runtime/thread-entry.ts'
-export type { PoolOptions, ThreadEvent, ThreadExitEvent, ThreadStatistics } from './runtime/threads.ts'

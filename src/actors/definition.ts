@@ -66,6 +66,21 @@ export interface ActorOptions<C extends AnyContract, A> {
   /** Most messages that may wait; beyond it `tell` is false and `ask` fails `MA_OVERLOADED`. Default 10 000. */
   readonly maxQueue?: number
   /**
+   * `solitary`: one actor of it at a time in the whole system, and only in a pool of at most one thread. `unlimited`: only
+   * where no limit keeps one from starting, a pool with `actorsPerThread: Infinity`. Starts elsewhere fail with `MA_USAGE`.
+   */
+  readonly limit?: 'solitary' | 'unlimited' | undefined
+  /**
+   * Milliseconds in which no actor of this kind is started, anywhere (`MA_QUARANTINED`), after one failed before any on its
+   * thread had handled a message or ended well. Default 0: supervision alone decides.
+   */
+  readonly throttleMs?: number
+  /**
+   * It serves its thread, as what keeps idle connections there: it counts as no actor of the pool, keeps no thread from
+   * ending, and is asked to end when all others of a draining thread have. Default false.
+   */
+  readonly resident?: boolean
+  /**
    * Starts the actor and returns its handlers. Runs again, with the same arguments, at each restart, so state
    * that must survive is read from where it is stored. The supervisor waits for it. `ignore` instead of handlers: there
    * is nothing to do, the actor ends `normal` and its supervisor goes on without it.
@@ -86,6 +101,9 @@ export interface AnyActorDefinition {
   readonly name: string
   readonly module: string
   readonly maxQueue?: number
+  readonly limit?: 'solitary' | 'unlimited' | undefined
+  readonly throttleMs?: number
+  readonly resident?: boolean
   // biome-ignore lint/suspicious/noExplicitAny: accepts every contract
   init(context: any, args: any): any
 }

@@ -15,12 +15,15 @@ import {
   killed,
   noActor,
   normal,
+  ReplyStream,
+  UsageError,
 } from '../actors/index.ts'
 import { CellContext } from './cell-context.ts'
 import { type Asker, Message, Signal } from './message.ts'
 import type { ActorRow } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Relations } from './relations.ts'
+import { OpenStream } from './streams.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 
 /** The actor on whose behalf code runs, if any. Holds no state of its own: systems do not meet in it. */
@@ -84,9 +87,15 @@ export class ActorCell {
   #last: Message | undefined = undefined
   #firstSignal: Signal | undefined = undefined
   #lastSignal: Signal | undefined = undefined
-  /** Who asked for the message in hand. */
-  #asker: Asker | undefined = undefined
+  /** The message in hand, until it is answered, put aside or passed on. */
+  #current: Message | undefined = undefined
+  /** Messages put aside. They count for the queue. */
+  #stash: { first: Message; last: Message } | undefined = undefined
   #stopReason: ExitReason | undefined = undefined
+  /** Messages to handle before it ends, on a thread that drains. */
+  #left = 0
+  /** When the handler in hand began to await; of use only while it does. */
+  #waitingSince = 0
   #resume: ((value: unknown) => void) | undefined = undefined
   #crash: ((error: unknown) => void) | undefined = undefined
 
@@ -116,6 +125,7 @@ export class ActorCell {
   /** Takes a message into the queue. `false`: the queue is full. An actor that ended takes everything, and does nothing. */
   accept(type: string, body: readonly unknown[], asker: Asker | undefined): boolean {
     if (this.state === 'ended') {
+      if (this.runtime.isDraining && this.runtime.successors.accept(this.id, type, body, asker)) return true
       this.runtime.deadLetter(this.ref, type, body)
       asker?.refuse('no_actor', 'it has ended')
       return true
@@ -166,6 +176,7 @@ export class ActorCell {
   takeTurn(limit: number): number {
     this.#isReady = false
     const handled = this.#scope.runInAsyncScope(this.#run, this, limit)
+    this.runtime.heartbeat?.leave()
     if (this.state === 'idle' && this.#hasWork()) this.#ready()
     return handled > 0 ? handled : 1
   }
@@ -182,7 +193,7 @@ export class ActorCell {
     }
     while (handled < limit && this.state === 'idle') {
       handled++
-      if (this.#stopReason !== undefined) {
+      if (this.#stopReason !== undefined && (this.#left === 0 || this.#first === undefined)) {
         this.#finish(this.#stopReason)
         break
       }
@@ -198,6 +209,7 @@ export class ActorCell {
       this.#first = message.next
       if (this.#first === undefined) this.#last = undefined
       this.queueLength--
+      if (this.#stopReason !== undefined) this.#left--
       this.#handle(message)
     }
     return handled
@@ -206,7 +218,10 @@ export class ActorCell {
   #start(): void {
     this.state = 'starting'
     const context = new CellContext(this)
+    const { runtime } = this
+    runtime.heartbeat?.enter(this.definition, 'init', this.ref.id)
     try {
+      runtime.beforeStart?.(this.definition.name)
       const handlers = this.definition.init(context, this.#args)
       const promise = asPromise(handlers)
       if (promise === undefined) {
@@ -237,6 +252,12 @@ export class ActorCell {
     this.#args = undefined
     // A definition that had to be imported first did not know before.
     this.#maxQueue = this.definition.maxQueue ?? defaultMaxQueue
+    try {
+      this.runtime.initialised(this)
+    } catch (error) {
+      this.#failed(error)
+      return
+    }
     this.state = 'idle'
     const started = this.#started
     this.#started = undefined
@@ -253,8 +274,9 @@ export class ActorCell {
     }
     this.handled++
     this.state = 'running'
-    this.#asker = message.asker
+    this.#current = message
     this.currentType = type
+    this.runtime.heartbeat?.enter(this.definition, type, this.ref.id)
     let result: unknown
     try {
       result = handler.apply(this.#handlers, message.body as unknown[])
@@ -268,10 +290,6 @@ export class ActorCell {
     } catch (error) {
       this.#failed(error)
       return
-    }
-    if (result instanceof Deferred) {
-      this.#promise(result)
-      result = undefined
     }
     this.#done(result)
   }
@@ -292,10 +310,21 @@ export class ActorCell {
     if (this.state !== 'running' && this.state !== 'waiting') return
     this.state = 'idle'
     this.currentType = undefined
-    const asker = this.#asker
-    if (asker === undefined) return
-    this.#asker = undefined
-    asker.answer(result)
+    const message = this.#current
+    if (message === undefined) return
+    this.#current = undefined
+    const { asker } = message
+    if (typeof result === 'object' && result !== null) {
+      if (result instanceof Deferred) {
+        if (asker !== undefined) this.#promise(asker, result)
+        return
+      }
+      if (result instanceof ReplyStream) {
+        this.#stream(asker, result)
+        return
+      }
+    }
+    asker?.answer(result)
   }
 
   #await(result: Promise<unknown>): void {
@@ -305,13 +334,10 @@ export class ActorCell {
       return
     }
     this.state = 'waiting'
+    this.#waitingSince = this.runtime.time.monotonic()
+    this.runtime.heartbeat?.awaits()
     this.#resume ??= (value) => {
-      let reply = value
-      if (reply instanceof Deferred) {
-        this.#promise(reply)
-        reply = undefined
-      }
-      this.#done(reply)
+      this.#done(value)
       if (this.state === 'idle' && this.#hasWork()) this.#ready()
     }
     this.#crash ??= (error) => {
@@ -321,21 +347,67 @@ export class ActorCell {
   }
 
   /** Hands the asker over to a Deferred. */
-  #promise(deferred: Deferred<unknown>): void {
-    const asker = this.#asker
-    this.#asker = undefined
-    if (asker === undefined) return
+  #promise(asker: Asker, deferred: Deferred<unknown>): void {
     this.#promised ??= new Set()
     this.#promised.add(asker)
     deferred.connect((error, value, failed) => {
       if (this.#promised?.delete(asker) !== true) return
       if (!failed) {
-        asker.answer(value)
+        if (value instanceof ReplyStream) this.#stream(asker, value)
+        else asker.answer(value)
         return
       }
       const reason = errorReason(error)
       asker.refuse('down', reason.message ?? 'it failed', reason)
     })
+  }
+
+  /** Connects a stream with who asked for it. */
+  #stream(asker: Asker | undefined, stream: ReplyStream<unknown>): void {
+    const sink = asker?.stream
+    if (asker !== undefined && sink !== undefined) {
+      this.#promised ??= new Set()
+      new OpenStream(asker, sink, stream, this.#promised).open()
+      return
+    }
+    asker?.refuse('down', 'its reply is a stream', {
+      kind: 'error',
+      message: 'its reply is a stream: ask with stream()',
+      code: 'MA_USAGE',
+    })
+    stream.closed('cancelled')
+  }
+
+  /** Puts the message in hand aside. */
+  stash(): void {
+    const message = this.#current
+    if (message === undefined) throw new UsageError('there is no message in hand to put aside')
+    this.#current = undefined
+    message.next = undefined
+    if (this.#stash === undefined) this.#stash = { first: message, last: message }
+    else {
+      this.#stash.last.next = message
+      this.#stash.last = message
+    }
+    this.queueLength++
+  }
+
+  /** Those put aside are next, in the order they came. */
+  unstashAll(): void {
+    const stash = this.#stash
+    if (stash === undefined) return
+    this.#stash = undefined
+    stash.last.next = this.#first
+    this.#first = stash.first
+    this.#last ??= stash.last
+    if (this.state === 'idle') this.#ready()
+  }
+
+  /** Takes over who waits for the reply to the message in hand. */
+  takeAsker(): Asker | undefined {
+    const asker = this.#current?.asker
+    this.#current = undefined
+    return asker
   }
 
   // --- Signals
@@ -386,10 +458,12 @@ export class ActorCell {
     try {
       if (signal.kind === 'down') {
         this.currentType = 'handleDown'
+        this.runtime.heartbeat?.enter(this.definition, 'handleDown', this.ref.id)
         const { monitor, ref, reason } = signal
         promise = asPromise(handlers.handleDown?.({ monitor, ref, reason }))
       } else {
         this.currentType = 'handleExit'
+        this.runtime.heartbeat?.enter(this.definition, 'handleExit', this.ref.id)
         promise = asPromise(handlers.handleExit?.(signal.ref, signal.reason))
       }
     } catch (error) {
@@ -408,6 +482,9 @@ export class ActorCell {
    */
   stop(reason: ExitReason, asked = false): void {
     if (this.state === 'ended' || this.state === 'stopping') return
+    if (this.#stopReason === undefined && asked && this.runtime.isDraining && reason.kind === 'shutdown') {
+      this.#left = this.queueLength
+    }
     this.#stopReason ??= reason
     if (this.state === 'idle') this.#ready()
     else if (asked && !this.traps && (this.state === 'new' || this.state === 'starting')) {
@@ -430,6 +507,7 @@ export class ActorCell {
       case 'running':
         // Its handler is on the stack: it ends when that is done.
         this.#stopReason = errorReason(error)
+        this.#left = 0
         return
       case 'new':
       case 'starting':
@@ -449,6 +527,7 @@ export class ActorCell {
   #finish(reason: ExitReason): void {
     this.state = 'stopping'
     this.currentType = 'terminate'
+    this.runtime.heartbeat?.enter(this.definition, 'terminate', this.ref.id)
     const handlers = this.#handlers as { terminate?(reason: ExitReason): unknown } | undefined
     if (handlers?.terminate === undefined) {
       this.#end(reason)
@@ -480,6 +559,7 @@ export class ActorCell {
     const { relations } = this
     // The names first: whoever learns of the end may start a successor under the same name at once.
     for (const name of relations.names) runtime.registry.unregister(name, ref)
+    this.#handOver(reason)
     this.#refuseAll(reason)
     this.socket?.destroy()
     relations.cancelTimers()
@@ -495,11 +575,29 @@ export class ActorCell {
     this.socket = undefined
   }
 
+  /** On a thread that drains, what waits for a named actor goes to its successor. */
+  #handOver(reason: ExitReason): void {
+    const { runtime, id } = this
+    const [name] = this.relations.names
+    if (!runtime.isDraining || reason.kind !== 'shutdown' || name === undefined) return
+    runtime.successors.moved(id, name)
+    let message = this.#first
+    while (
+      message !== undefined &&
+      runtime.successors.accept(id, message.type, message.body, message.asker)
+    ) {
+      message = message.next
+    }
+    this.#first = message
+    if (message === undefined) this.#last = undefined
+  }
+
   /** Settles everything others wait for from this actor, and everything it waits for. */
   #refuseAll(reason: ExitReason): void {
     const why = `it ended (${reason.kind}${reason.message === undefined ? '' : `: ${reason.message}`})`
-    this.#asker?.refuse('down', why, reason)
-    this.#asker = undefined
+    this.#current?.asker?.refuse('down', why, reason)
+    this.#current = undefined
+    this.unstashAll()
     for (let message = this.#first; message !== undefined; message = message.next) {
       if (message.asker === undefined) this.runtime.deadLetter(this.ref, message.type, message.body)
       else message.asker.refuse('down', why, reason)
@@ -547,6 +645,8 @@ export class ActorCell {
       queueLength: this.queueLength,
       handled: this.handled,
       current: this.currentType,
+      currentMs:
+        this.state === 'waiting' ? Math.round(this.runtime.time.monotonic() - this.#waitingSince) : undefined,
     }
   }
 
@@ -584,6 +684,7 @@ export class ActorCell {
   /** Runs `callback` as this actor; what it throws ends the actor. */
   perform<A extends unknown[]>(callback: (...args: A) => unknown, args: A): void {
     if (this.state === 'ended') return
+    this.runtime.heartbeat?.enter(this.definition, 'callback', this.ref.id)
     try {
       const promise = asPromise(this.#scope.runInAsyncScope(callback, undefined, ...args))
       promise?.then(undefined, (error: unknown) => this.crash(error))

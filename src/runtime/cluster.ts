@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net'
 import type { AnyActorDefinition, AskFailure, ExitReason, Placement } from '../actors/index.ts'
+import type { StreamFrame } from './frames.ts'
 import type { Ref } from './ref.ts'
+import type { PoolPlaces } from './topology.ts'
 
 /** A remote start as it is asked for. */
 export interface RemoteSpawn {
@@ -24,12 +26,17 @@ export interface RemoteSpawn {
 export interface Cluster {
   /** Number of the thread to start an actor on. */
   place(placement: Placement, socket: Socket | undefined): number
+  /** The pool of that name, if there is one. */
+  poolPlaces(pool: string): PoolPlaces | undefined
   /** Whether there is such a thread now. */
   isAlive(thread: number): boolean
   message(to: Ref, type: string, body: readonly unknown[]): boolean
-  ask(to: Ref, ask: number, type: string, body: readonly unknown[]): boolean
+  /** `window`: of a stream; 0 asks for one reply. */
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean
   answer(thread: number, ask: number, value: unknown): void
   refuse(thread: number, ask: number, failure: AskFailure, why: string, reason: ExitReason | undefined): void
+  /** What a stream's ends tell each other; `ask` is the number of the reader's ask. @throws UsageError for an item that cannot be sent. */
+  stream(thread: number, ask: number, what: StreamFrame, items: number, value?: unknown): void
   /** Also moves the socket. @throws UsageError when the arguments cannot be sent; nothing has happened then. */
   spawn(thread: number, spawn: RemoteSpawn): void
   /** An actor of this thread started or ended. */

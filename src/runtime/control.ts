@@ -13,11 +13,19 @@ import type { Topology } from './topology.ts'
 /** What a thread offers to main. */
 export interface ThreadControl {
   /** Answers when the thread runs. */
-  ping(): void
+  ping(): void | Promise<void>
   connect(peer: PeerHalves): void
   setTopology(topology: Topology): void
   threadDown(thread: number, reason: ExitReason): void
   configure(settings: Readonly<Record<string, unknown>>): void
+  /** From now on it takes no new actors: those that a supervisor elsewhere keeps running move. May be called again. */
+  drain(): void
+  /** Ends the thread if no actor but those that belong to it is left. */
+  stopIfDrained(): void
+  /** Asks all actors to end; what is left at the second call is killed, and the thread ends. */
+  hurry(): void
+  /** Nobody here starts an actor of this kind for so long. */
+  quarantineKind(kind: string, ms: number): void
   rows(): ActorRow[]
   statistics(): { readonly actors: number; readonly heapBytes: number }
   /** Kills what is left and ends the thread's task. */
@@ -30,6 +38,13 @@ export interface MainControl {
   terminated(event: TerminatedEvent): void
   restarted(event: RestartedEvent): void
   deadLetters(event: DeadLetterEvent): void
+  /** What a thread calls one of its messages in the load table. */
+  learn(code: number, component: string, message: string): void
+  /** The thread took a place in the growth table, and this number, for a new thread of the pool. */
+  startThread(pool: string, thread: number): void
+  /** The thread asks to be drained and replaced. */
+  recycleMe(): void
+  quarantineKind(kind: string, ms: number): void
   /** A line of a thread whose log is main's. */
   log(level: LogLevelName, facts: object, text: string | undefined): void
 }
@@ -42,7 +57,12 @@ export interface ThreadTask {
   readonly slot: number
   readonly ids: SharedArrayBuffer
   readonly load: SharedArrayBuffer
+  readonly growth: SharedArrayBuffer
   readonly doorbell: SharedArrayBuffer
+  /** Milliseconds between two signs of life. */
+  readonly beatMs: number
+  readonly pool: string
+  readonly hooks: string | undefined
   readonly settings: Readonly<Record<string, unknown>>
   /** A log of its own, or the levels that main wants to hear of. */
   readonly log: { readonly options: LogOptions } | { readonly levels: readonly string[] }

@@ -39,6 +39,18 @@ class LazyDefinition extends Definition implements AnyActorDefinition {
     return this.#loaded?.maxQueue ?? 10_000
   }
 
+  get limit(): 'solitary' | 'unlimited' | undefined {
+    return this.#loaded?.limit
+  }
+
+  get throttleMs(): number {
+    return this.#loaded?.throttleMs ?? 0
+  }
+
+  get resident(): boolean {
+    return this.#loaded?.resident ?? false
+  }
+
   init(context: unknown, args: unknown): unknown {
     if (this.#loaded !== undefined) return this.#loaded.init(context, args)
     this.#loading ??= this.#load()

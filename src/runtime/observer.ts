@@ -36,6 +36,8 @@ export interface RuntimeObserver {
   restarted(event: RestartedEvent): void
   /** A message nobody will handle. Called for each: for tests. */
   deadLetter?(ref: Ref, type: string, body: readonly unknown[]): void
+  /** A kind crashed before its first job; nobody is to start it for so long. */
+  quarantined?(kind: string, ms: number): void
   /** The same in summary, at a limited rate. */
   deadLetters?(event: DeadLetterEvent): void
 }
@@ -57,4 +59,6 @@ export interface ActorRow {
   readonly handled: number
   /** Type of the message in hand. */
   readonly current: string | undefined
+  /** Milliseconds since its handler began to await. */
+  readonly currentMs: number | undefined
 }

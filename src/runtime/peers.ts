@@ -18,12 +18,12 @@ import {
 import type { ActorCell } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
 import { Definitions } from './definitions.ts'
-import { frame, relationKinds, signalKinds } from './frames.ts'
+import { frame, relationKinds, type StreamFrame, signalKinds } from './frames.ts'
 import type { LoadTable } from './load-table.ts'
 import type { Ref } from './ref.ts'
 import type { RegistryObserver } from './registry.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
-import type { Placer } from './topology.ts'
+import type { Placer, PoolPlaces } from './topology.ts'
 import {
   Codec,
   framesPerTurn,
@@ -153,13 +153,18 @@ export class Peers implements Cluster, RegistryObserver {
   }
 
   isAlive(thread: number): boolean {
-    return this.#peers.get(thread)?.outbox !== undefined || thread > this.#newest
+    return (
+      this.#peers.get(thread)?.outbox !== undefined ||
+      thread > this.#newest ||
+      this.#placer.isPromised(thread)
+    )
   }
 
   /** The thread is dead: what it had sent is handled, then everything that waits for it is told. */
   threadDown(thread: number, reason: ExitReason): void {
     const peer = this.#peers.get(thread)
     this.#newest = Math.max(this.#newest, thread)
+    this.#placer.threadDown(thread)
     this.#inbox.finish(thread, this.#handle)
     this.#peers.delete(thread)
     peer?.outbox?.close()
@@ -194,6 +199,10 @@ export class Peers implements Cluster, RegistryObserver {
     return here
   }
 
+  poolPlaces(pool: string): PoolPlaces | undefined {
+    return this.#placer.pool(pool)
+  }
+
   #warnOfSockets(): void {
     if (this.#warned) return
     this.#warned = true
@@ -212,8 +221,12 @@ export class Peers implements Cluster, RegistryObserver {
     return this.#offer(to.thread, [to.id, 0, type, 0, ...body])
   }
 
-  ask(to: Ref, ask: number, type: string, body: readonly unknown[]): boolean {
-    return this.#offer(to.thread, [to.id, 0, type, ask, ...body])
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean {
+    return this.#offer(to.thread, [to.id, window, type, ask, ...body])
+  }
+
+  stream(thread: number, ask: number, what: StreamFrame, items: number, value?: unknown): void {
+    this.#post(thread, [ask, 0, what, items, value])
   }
 
   answer(thread: number, ask: number, value: unknown): void {
@@ -296,6 +309,12 @@ export class Peers implements Cluster, RegistryObserver {
 
   #offer(thread: number, message: readonly unknown[]): boolean {
     const peer = this.#peers.get(thread)
+    if (peer?.outbox?.isClosed === true) {
+      // It has died, and main is about to say so: a message is lost with it, and an ask is told then.
+      this.#codec.encode(message)
+      this.dropped++
+      return true
+    }
     if (peer?.outbox !== undefined && peer.waiting.length === 0) return peer.outbox.send(message)
     if (peer?.outbox !== undefined || !this.isAlive(thread)) return false
     // Not connected yet: a few may wait, order kept.
@@ -354,7 +373,7 @@ export class Peers implements Cluster, RegistryObserver {
     const type = message[2] as string | number
     const seq = message[3] as number
     if (typeof type === 'string') {
-      this.#runtime.deliver(to, from, seq, type, message.slice(4))
+      this.#runtime.deliver(to, from, seq, message[1] as number, type, message.slice(4))
       return
     }
     this.#handleControl(type, to, message[1] as number, seq, message, from)
@@ -405,6 +424,13 @@ export class Peers implements Cluster, RegistryObserver {
         if (runtime.registry.forget(message[4] as string, sender) && runtime.thread === 0) {
           this.#tellNames(message, from)
         }
+        return
+      case frame.streamOpened:
+      case frame.streamItem:
+      case frame.streamDone:
+      case frame.streamGrant:
+      case frame.streamCancel:
+        runtime.streams.arrived(type, from, to, seq, message[4])
         return
       case frame.conflict:
         runtime.cell(to)?.crash(new Error(`name '${String(message[4])}' is taken`))

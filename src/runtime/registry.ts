@@ -17,6 +17,8 @@ export class Registry {
   /** Id of the actor that had the name last: tells a restart from a conflict when threads disagree for a moment. */
   readonly #last = new Map<string, number>()
   observer: RegistryObserver | undefined
+  /** A name belongs to someone now, on whatever thread. */
+  onFound: ((name: string, ref: Ref) => void) | undefined
 
   whereis(name: string): Ref | undefined {
     return this.#names.get(name)
@@ -80,6 +82,7 @@ export class Registry {
     const names = this.#namesOf.get(ref.id)
     if (names === undefined) this.#namesOf.set(ref.id, [name])
     else if (!names.includes(name)) names.push(name)
+    this.onFound?.(name, ref)
   }
 
   /** Removes all names of actors for which `gone` holds. */

@@ -23,27 +23,34 @@ import { type ActorInfo, treeOf } from './inspect.ts'
 import { LoadTable } from './load-table.ts'
 import { createLogger, type LogOptions } from './log.ts'
 import { looseActors } from './loose.ts'
+import { MainPulse } from './main-pulse.ts'
 import type { DeadLetterEvent, RestartedEvent, RuntimeObserver, TerminatedEvent } from './observer.ts'
 import { Peers } from './peers.ts'
+import type {
+  PoolQuarantinedEvent,
+  PoolResizedEvent,
+  ThreadEvent,
+  ThreadExitEvent,
+  ThreadRecycledEvent,
+  ThreadStalledEvent,
+  ThreadStatistics,
+} from './pool-events.ts'
+import type { PoolOptions } from './pool-options.ts'
+import { Pools } from './pools.ts'
 import { ownRef, type Ref } from './ref.ts'
 import { logLevels } from './remote-log.ts'
 import { root } from './root.ts'
 import type { RunQueue } from './scheduler.ts'
 import { canMoveSockets } from './socket-probe.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
-import {
-  type PoolOptions,
-  type ThreadEvent,
-  type ThreadExitEvent,
-  type ThreadStatistics,
-  Threads,
-} from './threads.ts'
+import { Threads } from './threads.ts'
 import { systemTime, type Time } from './time.ts'
 import { Placer } from './topology.ts'
 import { createDoorbell } from './transport/index.ts'
 
 export type { ActorInfo } from './inspect.ts'
-export type { PoolOptions, ThreadStatistics } from './threads.ts'
+export type { PoolStatistics, ThreadStatistics } from './pool-events.ts'
+export type { PoolOptions } from './pool-options.ts'
 
 export interface SystemOptions {
   /** Name in the log. */
@@ -54,7 +61,7 @@ export interface SystemOptions {
   readonly log?: Logger | LogOptions
   /** What the other threads make a log of, when `log` is a logger: their lines then need not go through main. */
   readonly threadLog?: LogOptions
-  /** Pools of actor threads by name. A placement in a pool that is not there means the spawner's own thread. */
+  /** Pools of actor threads by name. A placement in another pool is a UsageError; without any pools it is the spawner's own thread. */
   readonly pools?: Readonly<Record<string, PoolOptions>>
   /** Children of the root supervisor, started in this order. */
   readonly children?: readonly ChildSpec[]
@@ -106,6 +113,10 @@ export interface SystemEvents {
   'actor.restarted': [RestartedEvent]
   /** Messages were lost: a summary of each thread, at most once in ten seconds. */
   'actor.dead-letter': [DeadLetterEvent]
+  'pool.resized': [PoolResizedEvent]
+  'pool.quarantined': [PoolQuarantinedEvent]
+  'thread.recycled': [ThreadRecycledEvent]
+  'thread.stalled': [ThreadStalledEvent]
   'thread.started': [ThreadEvent]
   'thread.exit': [ThreadExitEvent]
 }
@@ -173,6 +184,7 @@ export class ActorSystem {
       },
       restarted: (event) => this.#emit('actor.restarted', event),
       deadLetters: (event) => this.#emit('actor.dead-letter', event),
+      quarantined: (kind, ms) => this.#threads?.quarantineKind(kind, ms),
       ...(deadLetter === undefined ? {} : { deadLetter }),
     }
   }
@@ -246,8 +258,14 @@ export class ActorSystem {
       entry: this.#options.entry,
       onStarted: (event) => this.#emit('thread.started', event),
       onExit: (event) => this.#emit('thread.exit', event),
+      onResized: (event) => this.#emit('pool.resized', event),
+      onRecycled: (event) => this.#emit('thread.recycled', event),
+      onStalled: (event) => this.#emit('thread.stalled', event),
+      onQuarantined: (event) => this.#emit('pool.quarantined', event),
+      onKindQuarantined: (kind, ms) => runtime.quarantine(kind, ms),
     })
     this.#threads = threads
+    this.#mainPulse.start()
     placer.makeRoom = threads.makeRoom.bind(threads)
     const [movesSockets] = await Promise.all([canMoveSockets(), threads.start()])
     this.#peers.movesSockets = movesSockets
@@ -337,12 +355,20 @@ export class ActorSystem {
     return roots.flatMap((info) => (info.id === this.#loose?.id ? info.children : [info]))
   }
 
+  /** The pools: their sizes, which may change while the system runs, and their threads. */
+  readonly pools = new Pools(() => [this.#threads])
+
+  readonly #startedAt = performance.now()
+  readonly #mainPulse = new MainPulse()
+
   /** The threads in numbers, main first. */
   async threads(): Promise<ThreadStatistics[]> {
     const main: ThreadStatistics = {
       pool: 'main',
       thread: 0,
       state: 'running',
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      ...this.#mainPulse.read(),
       actors: this.#runtime.actorCount,
       started: this.#runtime.spawned,
       ...this.#mainLoad(),
@@ -397,6 +423,7 @@ export class ActorSystem {
     const alarm = runtime.time.schedule(ring, timeoutMs)
     await Promise.race([this.#stopInOrder(), late])
     alarm.cancel()
+    this.#mainPulse.stop()
     await this.#threads?.stop(threadStopMs)
     runtime.close()
     this.#peers?.close()

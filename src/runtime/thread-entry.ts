@@ -13,11 +13,14 @@ import {
   type ThreadControl,
   type ThreadTask,
 } from './control.ts'
+import { GrowthTable } from './growth-table.ts'
 import { heapBytes } from './heap.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { HookRunner } from './hook-runner.ts'
 import { Ids } from './ids.ts'
 import { LoadTable } from './load-table.ts'
 import { createLogger } from './log.ts'
-import { Peers } from './peers.ts'
+import { type PeerHalves, Peers } from './peers.ts'
 import { RemoteLog } from './remote-log.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
 import { systemTime } from './time.ts'
@@ -44,14 +47,20 @@ export default function runThread(task: ThreadTask): Promise<void> {
       },
       restarted: (event) => void main.restarted(event),
       deadLetters: (event) => void main.deadLetters(event),
+      quarantined: (kind, ms) => void main.quarantineKind(kind, ms),
     },
   })
   const load = new LoadTable(task.load)
   const placer = new Placer(task.thread, load)
   placer.topology = task.topology
+  placer.growth = new GrowthTable(task.growth)
+  placer.startThread = (pool, thread) => void main.startThread(pool, thread)
   const { doorbell, slot, checkMessages, spinUs } = task
   const peers = new Peers({ runtime, doorbell, load, placer, slot, checkMessages, spinUs })
-  peers.connect(task.peer, task.sockets)
+  const heartbeat = new Heartbeat(load, slot, (code, component, message) => {
+    void main.learn(code, component, message)
+  })
+  runtime.heartbeat = heartbeat
 
   process.on('uncaughtException', (error) => {
     // What is thrown here ends the thread, and reaches main as the reason.
@@ -64,11 +73,46 @@ export default function runThread(task: ThreadTask): Promise<void> {
     load.setUtilisation(slot, performance.eventLoopUtilization(now, before).utilization)
     before = now
   }, utilisationPeriodMs)
+  const beating = setInterval(() => heartbeat.beat(), task.beatMs)
 
-  return new Promise((resolve) => {
+  const hooks = new HookRunner(task, runtime, () => void main.recycleMe())
+  // Until its hooks have run, nobody reaches it.
+  let connect: ((peer: PeerHalves) => void) | undefined
+  const early: PeerHalves[] = []
+  const ready = hooks.start(() => {
+    connect = (peer) => peers.connect(peer)
+    peers.connect(task.peer, task.sockets)
+    for (const peer of early.splice(0)) peers.connect(peer)
+  })
+
+  return new Promise((resolve, reject) => {
+    // What a hook throws ends the thread.
+    ready?.catch(reject)
+    const end = (): void => {
+      clearInterval(measuring)
+      clearInterval(beating)
+      hooks.stop()
+      runtime.close()
+      peers.close()
+      const finish = (): void => {
+        resolve()
+        // After comlink's answer to this call.
+        setImmediate(() => {
+          task.control.close()
+          task.main.close()
+        })
+      }
+      const ending = hooks.exit()
+      if (ending === undefined) finish()
+      else ending.then(finish, reject)
+    }
+    let isHurried = false
     const control: ThreadControl = {
-      ping() {},
-      connect: (peer) => peers.connect(peer),
+      ping: () => ready,
+      connect(peer) {
+        if (connect === undefined) early.push(peer)
+        else connect(peer)
+      },
       setTopology(topology) {
         placer.topology = topology
       },
@@ -78,17 +122,17 @@ export default function runThread(task: ThreadTask): Promise<void> {
       },
       rows: () => runtime.rows(),
       statistics: () => ({ actors: runtime.actorCount, heapBytes: heapBytes() }),
-      stop() {
-        clearInterval(measuring)
-        runtime.close()
-        peers.close()
-        resolve()
-        // After comlink's answer to this call.
-        setImmediate(() => {
-          task.control.close()
-          task.main.close()
-        })
+      drain: () => runtime.drain(),
+      stopIfDrained() {
+        if (runtime.isDrained) end()
       },
+      hurry() {
+        if (isHurried) end()
+        else runtime.stopAll()
+        isHurried = true
+      },
+      quarantineKind: (kind, ms) => runtime.quarantine(kind, ms),
+      stop: end,
     }
     offer(control, task.control)
   })

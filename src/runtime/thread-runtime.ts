@@ -10,22 +10,30 @@ import {
   killed,
   type Logger,
   noActor,
+  type Placement,
   type SpawnOptions,
+  type StreamOptions,
+  type StreamReader,
   UsageError,
 } from '../actors/index.ts'
+import { moveChild } from '../actors/supervisor.ts'
 import { PendingAsk } from './asks.ts'
 import { ActorCell, currentActor } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
 import { DeadLetters } from './dead-letters.ts'
 import { Early } from './early.ts'
+import type { Heartbeat } from './heartbeat.ts'
 import type { Ids } from './ids.ts'
+import { checkPlace, kindOf, Quarantines, solitaryName } from './kinds.ts'
 import { logEnd, logLateError, logRestart } from './lifecycle-log.ts'
-import { Signal } from './message.ts'
+import { type Asker, Signal } from './message.ts'
 import type { ActorRow, RuntimeObserver } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Registry } from './registry.ts'
 import { RemoteAsk, RemoteRelations } from './remote-side.ts'
 import { type RunQueue, Scheduler } from './scheduler.ts'
+import { ForwardedAsk, PendingStream, Streams } from './streams.ts'
+import { Successors } from './successors.ts'
 import type { Time } from './time.ts'
 import { CallbackTimer, type Timer, Timers } from './timers.ts'
 
@@ -64,8 +72,19 @@ export class ThreadRuntime {
   readonly timers: Timers
   readonly registry = new Registry()
   readonly deadLetters: DeadLetters
-  cluster: Cluster | undefined
+  readonly streams = new Streams((thread, id) => this.askOf(thread, id))
+  #cluster: Cluster | undefined
   readonly random: () => number
+  /** Signs of life for main's watchdog; main itself has none. */
+  heartbeat: Heartbeat | undefined
+  /** The hook `preAccept`, with the name of the definition. */
+  beforeStart: ((kind: string) => void) | undefined
+  /** It takes no new actors; those that are here finish or move. */
+  isDraining = false
+  readonly successors = new Successors(this)
+  readonly #quarantines = new Quarantines()
+  /** Actors that count for nobody, see `ActorOptions.resident`. */
+  readonly #residents = new Set<ActorCell>()
   /** Actors ever started here. */
   spawned = 0
 
@@ -93,6 +112,14 @@ export class ThreadRuntime {
     this.deadLetters = new DeadLetters(this.time, this.log, (report) =>
       this.#observer.deadLetters?.({ ...report, thread: this.thread }),
     )
+  }
+
+  get cluster(): Cluster | undefined {
+    return this.#cluster
+  }
+
+  set cluster(cluster: Cluster | undefined) {
+    this.#cluster = this.streams.cluster = cluster
   }
 
   /** A number no other timer, monitor or remote ask of this thread has. */
@@ -129,7 +156,7 @@ export class ThreadRuntime {
       options.socket?.destroy()
       throw new UsageError('spawn needs an actor definition, as actor() returns it')
     }
-    const thread = this.#place(options)
+    const thread = this.#place(options, definition)
     const id = this.#ids.next()
     if (thread !== this.thread) return this.#spawnRemote(thread, id, request)
     this.cluster?.count(1)
@@ -156,8 +183,10 @@ export class ThreadRuntime {
   }
 
   /** Decides on the thread; what cannot work fails here, before anything has happened. */
-  #place({ placement = 'here', registerAs, socket }: SpawnOptions): number {
+  #place({ placement = 'here', registerAs, socket }: SpawnOptions, definition: AnyActorDefinition): number {
     try {
+      this.#quarantines.check(definition, this.time.monotonic())
+      if (definition.limit !== undefined) this.#checkKind(definition, placement)
       if (registerAs !== undefined) this.registry.mustBeFree(registerAs)
       if (placement === 'here' || this.cluster === undefined) return this.thread
       return this.cluster.place(placement, socket)
@@ -165,6 +194,26 @@ export class ThreadRuntime {
       socket?.destroy()
       throw error
     }
+  }
+
+  #checkKind(definition: AnyActorDefinition, placement: Placement): void {
+    if (definition.limit === 'solitary') this.registry.mustBeFree(solitaryName(definition))
+    if (typeof placement !== 'object' || !('pool' in placement)) return
+    const places = this.cluster?.poolPlaces(placement.pool)
+    if (places !== undefined) checkPlace(definition, placement.pool, places)
+  }
+
+  /** @internal Its `init` is done. @throws UsageError when there must not be another of its kind. */
+  initialised(cell: ActorCell): void {
+    const { definition } = cell
+    if (definition.limit === 'solitary') {
+      const name = solitaryName(definition)
+      this.registry.register(name, cell.ref)
+      cell.relations.addName(name)
+    }
+    if (definition.resident !== true) return
+    this.#residents.add(cell)
+    this.cluster?.count(-1)
   }
 
   #spawnHere(
@@ -284,28 +333,52 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const caller = currentActor.getStore()
-      // What an actor left behind when it ended, a connection that others use now for instance, asks for itself.
-      const owner = caller?.state === 'ended' ? undefined : caller
-      const ask = new PendingAsk(to, type, owner, resolve, reject)
+      const ask = new PendingAsk(to, type, callingActor(), resolve, reject)
       ask.watch(options)
       if (ask.settled) return
-      const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
-      if (cell !== undefined) cell.accept(type, body, ask)
-      else if (to.thread !== this.thread && this.cluster?.isAlive(to.thread) === true) {
-        this.#askRemote(this.cluster, to, ask, type, body)
-      } else if (to.thread !== this.thread || !this.#isEarly(to.id, () => this.#askLate(to, ask, type, body))) {
-        ask.refuse('no_actor', 'there is no such actor')
-      }
+      this.#send(to, known, ask, type, body)
       if (!ask.settled) this.timers.start(ask, options.timeoutMs ?? defaultAskTimeoutMs)
     })
   }
 
-  #askLate(to: Ref, ask: PendingAsk, type: string, body: readonly unknown[]): void {
-    const cell = this.#cells.get(to.id)
-    if (ask.settled) return
+  /** Asks for a stream of replies. */
+  stream(
+    to: Ref,
+    known: ActorCell | undefined,
+    options: StreamOptions,
+    type: string,
+    body: readonly unknown[],
+  ): StreamReader<unknown> {
+    const pending = new PendingStream(to, type, callingActor(), this.timers, options)
+    pending.watch(options)
+    if (!pending.settled) this.#send(to, known, pending, type, body)
+    return pending.reader
+  }
+
+  /** Passes a message on; whoever handles it answers `asker`. `false`: it was refused, and `asker` knows. */
+  forward(to: Ref, type: string, body: readonly unknown[], asker: Asker | undefined): boolean {
+    if (asker === undefined) return to.tell(type, ...body)
+    const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
+    if (cell !== undefined) return cell.accept(type, body, asker)
+    const ask = new ForwardedAsk(to, type, asker)
+    this.#send(to, undefined, ask, type, body)
+    return !ask.settled
+  }
+
+  #send(
+    to: Ref,
+    known: ActorCell | undefined,
+    ask: PendingAsk,
+    type: string,
+    body: readonly unknown[],
+  ): void {
+    const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
     if (cell !== undefined) cell.accept(type, body, ask)
-    else ask.refuse('no_actor', 'there is no such actor')
+    else if (to.thread !== this.thread) {
+      if (this.cluster?.isAlive(to.thread) === true) this.#askRemote(this.cluster, to, ask, type, body)
+      else ask.refuse('no_actor', 'there is no such actor')
+    } else if (!this.#isEarly(to.id, () => ask.settled || this.#send(to, known, ask, type, body)))
+      ask.refuse('no_actor', 'there is no such actor')
   }
 
   #askRemote(cluster: Cluster, to: Ref, ask: PendingAsk, type: string, body: readonly unknown[]): void {
@@ -318,7 +391,8 @@ export class ThreadRuntime {
     asks.set(id, ask)
     ask.onSettled(() => asks.delete(id))
     try {
-      if (!cluster.ask(to, id, type, body)) ask.refuse('overloaded', 'the way to its thread is full')
+      const window = ask.stream?.window ?? 0
+      if (!cluster.ask(to, id, type, body, window)) ask.refuse('overloaded', 'the way to its thread is full')
     } catch (error) {
       ask.fail(error)
     }
@@ -326,11 +400,21 @@ export class ThreadRuntime {
 
   // --- What arrives from other threads
 
-  deliver(id: number, thread: number, ask: number, type: string, body: readonly unknown[]): void {
+  deliver(
+    id: number,
+    thread: number,
+    ask: number,
+    window: number,
+    type: string,
+    body: readonly unknown[],
+  ): void {
     const cell = this.#cells.get(id)
-    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, type, body))) return
+    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, window, type, body))) return
     const asker =
-      ask === 0 || this.cluster === undefined ? undefined : new RemoteAsk(this.cluster, thread, ask)
+      ask === 0 || this.cluster === undefined
+        ? undefined
+        : new RemoteAsk(this.cluster, thread, ask, this.streams.sink(thread, ask, window))
+    if (cell === undefined && this.isDraining && this.successors.accept(id, type, body, asker)) return
     if (cell !== undefined) {
       // An ask has been refused; who told us cannot be.
       if (!cell.accept(type, body, asker) && asker === undefined) this.deadLetter(cell.ref, type, body, true)
@@ -389,6 +473,7 @@ export class ThreadRuntime {
     this.registry.forgetAll((ref) => ref.thread === thread)
     const asks = this.#remoteAsks.get(thread)
     this.#remoteAsks.delete(thread)
+    this.streams.threadDown(thread)
     this.#early.spawnerDown(thread)
     for (const cell of this.#cells.values()) cell.relations.dropWatchers(thread)
     const remotes = this.#remotes.get(thread)
@@ -564,7 +649,7 @@ export class ThreadRuntime {
   /** @internal The cell takes itself out. */
   forget(cell: ActorCell): void {
     this.#cells.delete(cell.id)
-    this.cluster?.count(-1)
+    if (!this.#residents.delete(cell)) this.cluster?.count(-1)
     for (const linked of cell.relations.links()) {
       if (linked.thread === this.thread) continue
       const relations = this.#remotes.get(linked.thread)?.get(linked.id)
@@ -577,6 +662,11 @@ export class ThreadRuntime {
   /** @internal Once per actor, when everyone concerned has been told. */
   ended(cell: ActorCell, reason: ExitReason): void {
     const { definition, id, restarts } = cell
+    const { throttleMs = 0 } = definition
+    if (throttleMs > 0 && this.#quarantines.ended(definition, reason.kind === 'error', cell.handled)) {
+      this.#observer.quarantined?.(kindOf(definition), throttleMs)
+      this.quarantine(kindOf(definition), throttleMs)
+    }
     this.#observer.terminated({ name: definition.name, actorId: id, thread: this.thread, reason, restarts })
     logEnd(this.log, cell, reason)
   }
@@ -591,6 +681,36 @@ export class ThreadRuntime {
   deadLetter(ref: Ref, type: string, body: readonly unknown[], overloaded = false): void {
     this.deadLetters.note(ref, type, overloaded)
     this.#observer.deadLetter?.(ref, type, body)
+  }
+
+  quarantine(kind: string, ms: number): void {
+    this.#quarantines.add(kind, ms, this.time.monotonic())
+  }
+
+  /** The thread takes no new actors. Those that a supervisor elsewhere keeps running are moved by it. */
+  drain(): void {
+    if (!this.isDraining) {
+      this.isDraining = true
+      this.registry.onFound = (name, ref) => this.successors.found(name, ref)
+    }
+    for (const cell of this.#cells.values()) {
+      const { parent, childId, state } = cell
+      if (childId === undefined || parent === undefined || parent.thread === this.thread) continue
+      if (state !== 'stopping') this.tellRemote(parent, moveChild, [childId, cell.id])
+    }
+  }
+
+  /** Whether nothing is left but what belongs to the thread; that is asked to end. */
+  get isDrained(): boolean {
+    if (!this.successors.isIdle) return false
+    for (const cell of this.#cells.values()) if (!this.#residents.has(cell)) return false
+    for (const cell of this.#residents) cell.stop({ kind: 'shutdown' }, true)
+    return this.#cells.size === 0
+  }
+
+  /** Asks all actors to end. */
+  stopAll(): void {
+    for (const cell of [...this.#cells.values()].reverse()) cell.stop({ kind: 'shutdown' }, true)
   }
 
   /** All actors of this thread, for the tree. */
@@ -613,9 +733,16 @@ export class ThreadRuntime {
     for (const asks of this.#remoteAsks.values()) {
       for (const ask of [...asks.values()]) ask.refuse('cancelled', 'the system stopped')
     }
+    this.successors.close()
     this.timers.close()
     this.deadLetters.close()
   }
+}
+
+/** Whoever asks. What an actor left behind when it ended, a connection that others use now, asks for itself. */
+function callingActor(): ActorCell | undefined {
+  const caller = currentActor.getStore()
+  return caller?.state === 'ended' ? undefined : caller
 }
 
 // Monitors are numbered per thread.

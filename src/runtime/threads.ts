@@ -2,9 +2,9 @@
  * Main's view of the actor threads: starts, links, watches, replaces, drains and stops them. One piscina per pool
  * hosts them, each as one task that never ends by itself; a task that settles is a thread that is gone.
  */
-import { MessageChannel, type MessagePort, type ResourceLimits } from 'node:worker_threads'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
-import type { ExitReason, Logger } from '../actors/index.ts'
+import { type ExitReason, type Logger, UsageError } from '../actors/index.ts'
 import {
   type MainControl,
   offer,
@@ -15,55 +15,28 @@ import {
   withPorts,
 } from './control.ts'
 import { entryFile } from './entry-file.ts'
+import { GrowthTable } from './growth-table.ts'
 import type { Ids } from './ids.ts'
 import { type LoadTable, maxSlots } from './load-table.ts'
 import type { ActorRow } from './observer.ts'
 import type { PeerHalves, Peers } from './peers.ts'
+import { Pool } from './pool.ts'
+import type {
+  PoolQuarantinedEvent,
+  PoolResizedEvent,
+  PoolStatistics,
+  ThreadEvent,
+  ThreadExitEvent,
+  ThreadRecycledEvent,
+  ThreadStalledEvent,
+  ThreadState,
+  ThreadStatistics,
+} from './pool-events.ts'
+import { loadHooks, type PoolHooks } from './pool-hooks.ts'
+import { checkPoolSize, type PoolOptions, type PoolSize, poolLimits } from './pool-options.ts'
 import type { Placer, ThreadPlace, Topology } from './topology.ts'
 import { createDoorbell, createLink, halfPorts } from './transport/index.ts'
-
-/** Limits of one pool of actor threads. */
-export interface PoolOptions {
-  /** Threads kept running. Default 1. */
-  readonly minThreads?: number
-  /** Most threads. Default `minThreads`, at least 1. */
-  readonly maxThreads?: number
-  /** Most actors on one thread; 1 gives each a thread of its own. Default 10 000. */
-  readonly actorsPerThread?: number
-  /** A thread that has started so many actors is drained and replaced; 0: never. Default 0. */
-  readonly maxUse?: number
-  /** Milliseconds without an actor after which a thread beyond `minThreads` ends. Default 100 s. */
-  readonly maxIdleMs?: number
-  /** Limits of V8 for each thread. */
-  readonly resourceLimits?: ResourceLimits
-}
-
-/** One actor thread, or main, in numbers. */
-export interface ThreadStatistics {
-  /** Name of the pool; `main` for the main thread. */
-  readonly pool: string
-  readonly thread: number
-  readonly state: 'starting' | 'running' | 'draining'
-  readonly actors: number
-  /** Actors ever started on it. */
-  readonly started: number
-  /** Share of the last quarter of a second in which the event loop was busy, 0 to 1. */
-  readonly utilization: number
-  readonly heapBytes: number
-}
-
-export interface ThreadEvent {
-  readonly pool: string
-  readonly thread: number
-}
-
-export interface ThreadExitEvent extends ThreadEvent {
-  readonly reason: ExitReason
-  /** Actors that were on it. */
-  readonly actors: number
-  /** Whether it was asked to end. */
-  readonly expected: boolean
-}
+import { Pulse } from './watchdog.ts'
 
 export interface ThreadsOptions {
   readonly pools: Readonly<Record<string, PoolOptions>>
@@ -74,7 +47,7 @@ export interface ThreadsOptions {
   readonly log: Logger
   readonly threadLog: ThreadTask['log']
   readonly mainDoorbell: SharedArrayBuffer
-  readonly mainControl: MainControl
+  readonly mainControl: Pick<MainControl, 'terminated' | 'restarted' | 'deadLetters' | 'log'>
   readonly settings: () => Readonly<Record<string, unknown>>
   readonly checkMessages: boolean
   readonly spinUs: number
@@ -82,14 +55,11 @@ export interface ThreadsOptions {
   readonly entry?: string | undefined
   readonly onStarted: (event: ThreadEvent) => void
   readonly onExit: (event: ThreadExitEvent) => void
-}
-
-interface Pool {
-  readonly name: string
-  readonly options: Required<Omit<PoolOptions, 'resourceLimits'>>
-  readonly piscina: Piscina
-  /** Ends in a row before a thread was ready. */
-  failures: number
+  readonly onResized: (event: PoolResizedEvent) => void
+  readonly onRecycled: (event: ThreadRecycledEvent) => void
+  readonly onStalled: (event: ThreadStalledEvent) => void
+  readonly onQuarantined: (event: PoolQuarantinedEvent) => void
+  readonly onKindQuarantined: (kind: string, ms: number) => void
 }
 
 interface ActorThread {
@@ -102,8 +72,14 @@ interface ActorThread {
   readonly abort: AbortController
   /** Settles when it is gone. */
   readonly gone: Promise<void>
-  state: 'starting' | 'running' | 'draining'
+  readonly startedAt: number
+  readonly pulse: Pulse
+  state: ThreadState
   idleSince: number
+  /** When a thread that drains is hurried; for ever moved on once it was. */
+  hurryAt: number
+  /** Heap at the last looks: garbage comes and goes, what it never falls below is in use. */
+  heap: number[]
 }
 
 /** Threads that end before they are ready are started again after so long, doubled each time. */
@@ -112,17 +88,26 @@ const longestRetryMs = 10_000
 const tendingPeriodMs = 1_000
 /** A thread that does not answer is too busy to be asked. */
 const answerMs = 2_000
-/** With all its threads busier than this a pool grows. */
-const busy = 0.8
+/** What is left on a thread that took too long to drain has so long to say goodbye. */
+const goodbyeMs = 5_000
+/** Looks at the heap, one a second. */
+const heapLooks = 10
+/** Longest time between two looks at the signs of life; main was stuck itself when it was much longer. */
+const longestWatchMs = 1_000
+const shortestWatchMs = 20
 
 export class Threads {
   readonly #options: ThreadsOptions
   readonly #pools = new Map<string, Pool>()
   readonly #threads = new Map<number, ActorThread>()
   readonly #freeSlots = Array.from({ length: maxSlots - 1 }, (_, i) => i + 1)
-  #newest = 0
+  readonly #growth = new GrowthTable()
+  readonly #hooks = new Map<Pool, PoolHooks>()
+  /** Settles when all threads know the last topology. */
+  #published: Promise<unknown> = Promise.resolve()
   #isStopping = false
   #tending: NodeJS.Timeout | undefined
+  #watching: NodeJS.Timeout | undefined
   readonly #retries = new Set<NodeJS.Timeout>()
 
   constructor(options: ThreadsOptions) {
@@ -131,13 +116,12 @@ export class Threads {
   }
 
   #addPool(name: string, options: PoolOptions): void {
-    const minThreads = options.minThreads ?? 1
-    const maxThreads = Math.max(options.maxThreads ?? minThreads, minThreads, 1)
+    const limits = poolLimits(name, options)
     const piscina = new Piscina({
       ...entryFile(this.#options.entry),
       minThreads: 0,
-      // Threads that drain run beside their replacements.
-      maxThreads: 2 * maxThreads + 2,
+      // The limits of the pool are ours to keep: they change, and threads that drain run beside their replacements.
+      maxThreads: maxSlots,
       concurrentTasksPerWorker: 1,
       // Its waiting would stop every socket and timer of the thread.
       atomics: 'disabled',
@@ -151,45 +135,52 @@ export class Threads {
     piscina.on('error', (error: unknown) =>
       this.#options.log.warn({ event: 'thread.error', pool: name, error: String(error) }, 'thread failed'),
     )
-    this.#pools.set(name, {
-      name,
-      options: {
-        minThreads,
-        maxThreads,
-        actorsPerThread: options.actorsPerThread ?? 10_000,
-        maxUse: options.maxUse ?? 0,
-        maxIdleMs: options.maxIdleMs ?? 100_000,
-      },
-      piscina,
-      failures: 0,
-    })
+    const index = this.#pools.size
+    this.#growth.setLimit(index, limits.maxThreads)
+    this.#pools.set(name, new Pool({ name, index, piscina, limits, hooks: options.hooks }))
   }
 
   /** Starts the least number of threads of each pool and waits until they run. @throws what ended the first that did not. */
   async start(): Promise<void> {
+    for (const pool of this.#pools.values()) {
+      if (pool.hooks !== undefined) this.#hooks.set(pool, await loadHooks(pool.hooks))
+    }
+    this.#options.placer.growth = this.#growth
     const starting: Promise<void>[] = []
     for (const pool of this.#pools.values()) {
-      for (let i = 0; i < pool.options.minThreads; i++) starting.push(this.#startThread(pool))
+      for (let i = 0; i < pool.limits.minThreads; i++) starting.push(this.#addThread(pool).ready)
     }
     this.#publishTopology()
     await Promise.all(starting)
     this.#tending = setInterval(() => this.#tend(), tendingPeriodMs)
     this.#tending.unref()
+    this.#watch()
   }
 
-  /** The promise settles when the thread runs, or rejects when it ended before. */
-  #startThread(pool: Pool): Promise<void> {
-    const { load, ids, peers, mainDoorbell, mainControl, settings, threadLog, checkMessages, spinUs } =
-      this.#options
+  /** One thread more, whatever the limit. `ready` settles when it runs, or rejects when it ended before. */
+  #addThread(pool: Pool): { readonly thread: number; readonly ready: Promise<void> } {
+    this.#growth.add(pool.index, 1)
+    const thread = this.#growth.nextThread()
+    return { thread, ready: this.#startThread(pool, thread) }
+  }
+
+  /** Its place in the growth table is taken already. */
+  #startThread(pool: Pool, thread: number): Promise<void> {
+    const { load, ids, peers, mainDoorbell, settings, threadLog, checkMessages, spinUs } = this.#options
     const slot = this.#freeSlots.shift()
-    if (slot === undefined) return Promise.reject(new Error(`more than ${maxSlots} threads`))
+    try {
+      if (slot === undefined) throw new Error(`more than ${maxSlots} threads`)
+      this.#hooks.get(pool)?.preInit?.({ pool: pool.name, thread })
+    } catch (error) {
+      if (slot !== undefined) this.#freeSlots.push(slot)
+      return this.#couldNotStart(pool, thread, error)
+    }
     load.reset(slot)
-    const thread = ++this.#newest
     const doorbell = createDoorbell()
     const control = new MessageChannel()
     const main = new MessageChannel()
     const sockets = new MessageChannel()
-    offer(mainControl, main.port2)
+    offer(this.#surfaceFor(thread), main.port2)
 
     const mainHalf = join({ thread: 0, doorbell: mainDoorbell }, { thread, doorbell })
     peers.connect(mainHalf.first, sockets.port2)
@@ -200,11 +191,15 @@ export class Threads {
       slot,
       ids: ids.shared,
       load: load.shared,
+      growth: this.#growth.shared,
       doorbell,
       settings: settings(),
       log: threadLog,
       checkMessages,
       spinUs,
+      beatMs: beatMs(pool),
+      pool: pool.name,
+      hooks: pool.hooks,
       control: control.port1,
       main: main.port1,
       sockets: sockets.port1,
@@ -216,6 +211,7 @@ export class Threads {
       transferList: transferList as unknown as NonNullable<Parameters<Piscina['run']>[1]>['transferList'],
       signal: abort.signal,
     })
+    const now = performance.now()
     const actorThread: ActorThread = {
       thread,
       slot,
@@ -228,8 +224,12 @@ export class Threads {
         () => this.#exited(actorThread, undefined),
         (error: unknown) => this.#exited(actorThread, error),
       ),
+      startedAt: now,
+      pulse: new Pulse(load, slot, now),
       state: 'starting',
-      idleSince: performance.now(),
+      idleSince: now,
+      hurryAt: Number.POSITIVE_INFINITY,
+      heap: [],
     }
     // By calls and not in the task: the task waits for its worker, and a port whose other end died meanwhile would
     // spoil it.
@@ -243,14 +243,59 @@ export class Threads {
     return this.#untilReady(actorThread, running)
   }
 
+  /** Nothing of it is there yet, but others may wait for a thread of this number. */
+  #couldNotStart(pool: Pool, thread: number, error: unknown): Promise<void> {
+    this.#growth.add(pool.index, -1)
+    this.#tellDown(thread, { kind: 'thread_exit', message: `it could not be started: ${messageOf(error)}` })
+    this.#options.log.error(
+      { event: 'thread.start-failed', pool: pool.name, thread, error: messageOf(error) },
+      'thread could not be started',
+    )
+    this.#retryLater(pool)
+    return Promise.reject(error)
+  }
+
+  /** What the thread can call. */
+  #surfaceFor(thread: number): MainControl {
+    return {
+      ...this.#options.mainControl,
+      learn: (code, component, message) => this.#threads.get(thread)?.pulse.learn(code, component, message),
+      startThread: (name, wanted) => this.#startFor(name, wanted),
+      recycleMe: () => {
+        const asking = this.#threads.get(thread)
+        if (asking !== undefined && isActive(asking)) this.#replaceByAnother(asking, 'hook')
+      },
+      quarantineKind: (kind, ms) => this.quarantineKind(kind, ms),
+    }
+  }
+
+  /** A kind of actors is not to be started for a while, by anyone. */
+  quarantineKind(kind: string, ms: number): void {
+    this.#options.onKindQuarantined(kind, ms)
+    for (const { control } of this.#threads.values()) this.#tell(control.quarantineKind(kind, ms))
+  }
+
+  /** Another thread took a place in the pool, and the number of the thread that is to fill it. */
+  #startFor(name: string, thread: number): void {
+    const pool = this.#pools.get(name)
+    if (pool === undefined || this.#isStopping) {
+      this.#tellDown(thread, { kind: 'thread_exit', message: 'the system stops' })
+      return
+    }
+    this.#startThread(pool, thread).catch(() => {})
+    this.#publishTopology()
+    this.#resized(pool, 'busy')
+  }
+
   async #untilReady(actorThread: ActorThread, running: Promise<unknown>): Promise<void> {
     const ended = running.then(() => {
       throw new Error(`thread ${actorThread.thread} ended before it ran`)
     })
     await Promise.race([actorThread.control.ping(), ended])
     ended.catch(() => {})
-    const { pool, thread } = actorThread
+    const { pool, thread, pulse } = actorThread
     pool.failures = 0
+    pulse.forgive(performance.now())
     if (actorThread.state === 'starting') actorThread.state = 'running'
     this.#options.log.debug({ event: 'thread.started', pool: pool.name, thread }, 'thread runs')
     this.#options.onStarted({ pool: pool.name, thread })
@@ -260,8 +305,9 @@ export class Threads {
 
   #exited(ended: ActorThread, error: unknown): void {
     const { thread, pool, slot } = ended
-    const { load, log, peers, onExit } = this.#options
+    const { load, log, onExit } = this.#options
     this.#threads.delete(thread)
+    if (isActive(ended)) this.#growth.add(pool.index, -1)
     const message = exitMessage(ended, error)
     const reason: ExitReason = { kind: 'thread_exit', message }
     const expected = error === undefined || this.#isStopping
@@ -269,34 +315,66 @@ export class Threads {
     const facts = { event: 'thread.exit', pool: pool.name, thread, actors, reason: message }
     if (expected) log.debug(facts, 'thread ended')
     else log.error(facts, 'thread died')
+    if (!expected) {
+      pool.crashes++
+      if (!load.hasFinished(slot)) this.#quarantine(pool)
+    }
     // The replacement first: who is told of the end may want to start actors at once.
     if (!this.#isStopping) this.#replace(ended)
-    for (const other of this.#threads.values()) this.#tell(other.control.threadDown(thread, reason))
-    peers.threadDown(thread, reason)
+    this.#tellDown(thread, reason)
     for (const port of ended.ports) port.close()
     this.#freeSlots.push(slot)
     onExit({ pool: pool.name, thread, reason, actors, expected })
   }
 
+  #tellDown(thread: number, reason: ExitReason): void {
+    for (const other of this.#threads.values()) this.#tell(other.control.threadDown(thread, reason))
+    this.#options.peers.threadDown(thread, reason)
+    this.#options.placer.threadDown(thread)
+  }
+
+  /** A thread crashed before it had finished a job: the next one would, too. */
+  #quarantine(pool: Pool): void {
+    const { throttleMs } = pool.limits
+    if (throttleMs === 0) return
+    pool.quarantinedUntil = Date.now() + throttleMs
+    this.#growth.setLimit(pool.index, 0)
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer)
+      if (pool.isQuarantined) return
+      this.#growth.setLimit(pool.index, pool.limits.maxThreads)
+      this.#fill(pool)
+    }, throttleMs + 1)
+    this.#retries.add(timer)
+    this.#options.log.error(
+      { event: 'pool.quarantined', pool: pool.name, ms: throttleMs },
+      'a thread died before its first job: no new one for a while',
+    )
+    this.#options.onQuarantined({ pool: pool.name, ms: throttleMs })
+  }
+
   #replace({ pool, state }: ActorThread): void {
-    const missing = this.#active(pool).length < pool.options.minThreads
-    if (missing && state === 'starting') {
-      const delayMs = Math.min(firstRetryMs * 2 ** pool.failures++, longestRetryMs)
-      const timer = setTimeout(() => {
-        this.#retries.delete(timer)
-        if (this.#active(pool).length < pool.options.minThreads) this.#grow(pool)
-      }, delayMs)
-      this.#retries.add(timer)
-    } else if (missing) {
-      this.#grow(pool)
-      return
-    }
+    if (state === 'starting') this.#retryLater(pool)
+    else if (!pool.isQuarantined) this.#fill(pool)
     this.#publishTopology()
   }
 
-  #grow(pool: Pool): void {
-    // Its failure is told by `#exited`.
-    this.#startThread(pool).catch(() => {})
+  #retryLater(pool: Pool): void {
+    if (this.#isStopping || pool.isQuarantined || this.#active(pool).length >= pool.limits.minThreads) return
+    const delayMs = Math.min(firstRetryMs * 2 ** pool.failures++, longestRetryMs)
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer)
+      this.#fill(pool)
+    }, delayMs)
+    this.#retries.add(timer)
+  }
+
+  /** Starts what the pool lacks of its least number of threads. */
+  #fill(pool: Pool): void {
+    const missing = pool.limits.minThreads - this.#active(pool).length
+    if (missing <= 0 || pool.isQuarantined) return
+    // Their failure is told by `#exited`.
+    for (let i = 0; i < missing; i++) this.#addThread(pool).ready.catch(() => {})
     this.#publishTopology()
   }
 
@@ -307,76 +385,248 @@ export class Threads {
     return actorThread !== undefined
   }
 
+  // --- Size
+
+  /** @throws UsageError when there is no such pool. */
+  #pool(name: string): Pool {
+    const pool = this.#pools.get(name)
+    if (pool !== undefined) return pool
+    throw new UsageError(`there is no pool ${name}`, {
+      pool: name,
+      pools: [...this.#pools.keys()].join(', '),
+    })
+  }
+
+  has(name: string): boolean {
+    return this.#pools.has(name)
+  }
+
+  /**
+   * Changes the limits of a pool. Settles when the threads that it lacks run; those it has too many of take no more actors
+   * from then on, and end when their last has.
+   *
+   * @throws UsageError
+   */
+  async resize(name: string, size: PoolSize): Promise<void> {
+    const pool = this.#pool(name)
+    const { minThreads, maxThreads, actorsPerThread } = { ...pool.limits, ...size }
+    checkPoolSize(name, { minThreads, maxThreads, actorsPerThread })
+    pool.resize({ minThreads, maxThreads, actorsPerThread })
+    if (!pool.isQuarantined) this.#growth.setLimit(pool.index, maxThreads)
+    const starting: Promise<void>[] = []
+    for (let count = this.#active(pool).length; count < minThreads; count++) {
+      starting.push(this.#addThread(pool).ready)
+    }
+    // First those that have the least to finish.
+    const { load } = this.#options
+    const active = this.#active(pool).sort((one, other) => load.actors(one.slot) - load.actors(other.slot))
+    for (const one of active.slice(0, Math.max(0, active.length - maxThreads))) this.#drain(one, 'resized')
+    this.#publishTopology()
+    await Promise.all(starting)
+    this.#resized(pool, 'requested')
+  }
+
+  /**
+   * Replaces the threads of a pool: as many new ones are started, and when they run the old ones drain. Settles then with
+   * the threads that drain, and a promise that settles when they are gone.
+   *
+   * @throws UsageError
+   */
+  async recycle(
+    name: string,
+  ): Promise<{ readonly threads: readonly number[]; readonly drained: Promise<void> }> {
+    const pool = this.#pool(name)
+    const old = this.#active(pool)
+    await Promise.all(old.map(() => this.#addThread(pool).ready))
+    for (const one of old) if (isActive(one)) this.#drain(one, 'requested')
+    this.#publishTopology()
+    return {
+      threads: old.map(({ thread }) => thread),
+      drained: Promise.all(old.map(({ gone }) => gone)).then(() => {}),
+    }
+  }
+
+  #resized(pool: Pool, why: PoolResizedEvent['why']): void {
+    const { minThreads, maxThreads, actorsPerThread } = pool.limits
+    const threads = this.#active(pool).length
+    const event = { pool: pool.name, minThreads, maxThreads, actorsPerThread, threads, why }
+    const facts = { event: 'pool.resized', ...event }
+    if (why === 'requested') this.#options.log.info(facts, 'pool has another size')
+    else this.#options.log.debug(facts, 'pool has another size')
+    this.#options.onResized(event)
+  }
+
+  /** Takes a thread out of service: no new actors, those with a supervisor elsewhere move, the rest may finish. */
+  #drain(one: ActorThread, why: ThreadRecycledEvent['why']): void {
+    const { pool, slot, thread } = one
+    const { load, log, onRecycled } = this.#options
+    const now = performance.now()
+    if (isActive(one)) this.#growth.add(pool.index, -1)
+    one.state = 'draining'
+    one.idleSince = now
+    one.hurryAt = now + pool.limits.drainMs
+    pool.recycled++
+    const actors = load.actors(slot)
+    const started = load.started(slot)
+    const event = { pool: pool.name, thread, why, actors, started, times: pool.recycled }
+    log.info({ event: 'thread.recycled', ...event }, 'thread takes no more actors')
+    onRecycled(event)
+    // After everyone knows where else actors can go: those that move must not be started here again.
+    queueMicrotask(() => this.#published.then(() => this.#tell(one.control.drain())))
+  }
+
+  #replaceByAnother(one: ActorThread, why: ThreadRecycledEvent['why']): void {
+    if (this.#active(one.pool).length <= one.pool.limits.minThreads || why !== 'idle') {
+      this.#addThread(one.pool).ready.catch(() => {})
+    }
+    this.#drain(one, why)
+    this.#publishTopology()
+  }
+
   // --- Tending
 
   #active(pool: Pool): ActorThread[] {
-    return [...this.#threads.values()].filter((one) => one.pool === pool && one.state !== 'draining')
+    return [...this.#threads.values()].filter((one) => one.pool === pool && isActive(one))
   }
 
   /** Once a second: threads that are used up or not needed end, pools that are full grow. */
   #tend(): void {
-    const { load } = this.#options
     const now = performance.now()
-    for (const actorThread of [...this.#threads.values()]) {
-      const { pool, slot, state } = actorThread
-      const actors = load.actors(slot)
-      if (actors > 0) actorThread.idleSince = now
-      if (state === 'draining') {
-        // Those that start actors may have learned late that it takes no more: a whole period without one is needed.
-        if (now - actorThread.idleSince >= tendingPeriodMs) this.#tell(actorThread.control.stop())
-        continue
-      }
-      const { maxUse, maxIdleMs, minThreads } = pool.options
-      const active = this.#active(pool).length
-      if (maxUse > 0 && load.started(slot) >= maxUse) {
-        this.#options.log.info(
-          {
-            event: 'thread.recycled',
-            pool: pool.name,
-            thread: actorThread.thread,
-            started: load.started(slot),
-          },
-          'thread is used up and drains',
-        )
-        actorThread.state = 'draining'
-        actorThread.idleSince = now
-        if (active <= minThreads) this.#grow(pool)
-        else this.#publishTopology()
-      } else if (active > minThreads && now - actorThread.idleSince > maxIdleMs) {
-        actorThread.state = 'draining'
-        actorThread.idleSince = now
-        this.#publishTopology()
-      }
+    for (const one of [...this.#threads.values()]) {
+      if (this.#options.load.actors(one.slot) > 0) one.idleSince = now
+      if (one.state === 'draining') this.#tendDraining(one, now)
+      else if (one.state !== 'starting') this.#tendActive(one, now)
     }
-    for (const pool of this.#pools.values()) if (this.#isShort(pool)) this.#grow(pool)
+    for (const pool of this.#pools.values()) this.#tendPool(pool, now)
   }
 
-  #isShort(pool: Pool): boolean {
+  #tendDraining(one: ActorThread, now: number): void {
+    if (now >= one.hurryAt) {
+      one.hurryAt = now + goodbyeMs
+      this.#tell(one.control.hurry())
+      return
+    }
+    // Those that start actors may have learned late that it takes no more: a whole period without one is needed.
+    if (now - one.idleSince >= tendingPeriodMs) this.#tell(one.control.stopIfDrained())
+    else this.#tell(one.control.drain())
+  }
+
+  #tendActive(one: ActorThread, now: number): void {
     const { load } = this.#options
-    const { actorsPerThread, maxThreads } = pool.options
+    const { maxUse, maxIdleMs, minThreads, maxHeapBytes } = one.pool.limits
+    one.heap.push(load.heapBytes(one.slot))
+    if (one.heap.length > heapLooks) one.heap.shift()
+    const isFat = maxHeapBytes > 0 && one.heap.length === heapLooks && Math.min(...one.heap) > maxHeapBytes
+    if (maxUse > 0 && load.started(one.slot) >= maxUse) this.#replaceByAnother(one, 'max_use')
+    else if (isFat) this.#replaceByAnother(one, 'heap')
+    else if (now - one.idleSince > maxIdleMs && this.#active(one.pool).length > minThreads) {
+      this.#drain(one, 'idle')
+      this.#publishTopology()
+      this.#resized(one.pool, 'idle')
+    }
+  }
+
+  #tendPool(pool: Pool, now: number): void {
+    const { load } = this.#options
     const active = this.#active(pool)
-    if (active.length >= maxThreads || active.some(({ state }) => state === 'starting')) return false
-    return active.every(
-      ({ slot }) => load.actors(slot) >= actorsPerThread * busy || load.utilisation(slot) >= busy,
-    )
+    if (active.some(({ state }) => state === 'starting')) return
+    const running = active.filter(({ state }) => state === 'running')
+    const loads = running.map(({ slot }) => ({
+      actors: load.actors(slot),
+      utilisation: load.utilisation(slot),
+    }))
+    const wanted = pool.wants(loads, now)
+    if (wanted === 'same') return
+    if (wanted === 'more') {
+      const rested = active.find(({ state }) => state === 'resting')
+      if (rested !== undefined) rested.state = 'running'
+      else if (!this.#tryGrow(pool)) return
+    } else {
+      const [least] = running.sort((one, other) => load.actors(one.slot) - load.actors(other.slot))
+      if (least !== undefined) least.state = 'resting'
+    }
+    this.#publishTopology()
+  }
+
+  #tryGrow(pool: Pool): boolean {
+    if (this.#isStopping || !this.#growth.tryGrow(pool.index)) return false
+    this.#startThread(pool, this.#growth.nextThread()).catch(() => {})
+    this.#publishTopology()
+    this.#resized(pool, 'busy')
+    return true
   }
 
   /** A pool without room for one more actor: starts another thread if it may. */
   makeRoom(name: string): void {
     const pool = this.#pools.get(name)
-    if (pool === undefined || this.#isStopping) return
-    if (this.#active(pool).length < pool.options.maxThreads) this.#grow(pool)
+    if (pool === undefined) return
+    const rested = this.#active(pool).filter(({ state }) => state === 'resting')
+    for (const one of rested) one.state = 'running'
+    if (rested.length > 0) this.#publishTopology()
+    else this.#tryGrow(pool)
   }
+
+  // --- Threads that are stuck
+
+  #watch(): void {
+    let period = longestWatchMs
+    for (const { limits } of this.#pools.values()) {
+      if (limits.stallMs > 0) period = Math.min(period, Math.max(limits.stallMs / 12, shortestWatchMs))
+    }
+    let before = performance.now()
+    this.#watching = setInterval(() => {
+      const now = performance.now()
+      const wasStuck = now - before > 2 * period + longestWatchMs
+      before = now
+      for (const one of [...this.#threads.values()]) {
+        if (wasStuck || one.state === 'starting') one.pulse.forgive(now)
+        else this.#feel(one, now)
+      }
+    }, period)
+    this.#watching.unref()
+  }
+
+  #feel(one: ActorThread, now: number): void {
+    const { pool, thread, pulse } = one
+    const { stallMs } = pool.limits
+    if (stallMs === 0) return
+    const silentMs = pulse.silentMs(now)
+    if (pulse.isNewStall(silentMs, stallMs / 3)) {
+      pool.stalls++
+      this.#stalled(one, silentMs)
+    }
+    if (silentMs < stallMs) return
+    const { load, log, onRecycled } = this.#options
+    const started = load.started(one.slot)
+    const actors = load.actors(one.slot)
+    pool.recycled++
+    const event = { pool: pool.name, thread, why: 'stalled', actors, started, times: pool.recycled } as const
+    log.error(
+      { event: 'thread.recycled', ...event, ...pulse.culprit(), stalledMs: Math.round(silentMs) },
+      'thread was stuck and is terminated',
+    )
+    onRecycled(event)
+    one.abort.abort(new Error(stuckMessage(pulse, silentMs)))
+  }
+
+  #stalled({ pool, thread, pulse }: ActorThread, silentMs: number): void {
+    const event = { pool: pool.name, thread, stalledMs: Math.round(silentMs), ...pulse.culprit() }
+    this.#options.log.warn({ event: 'thread.stalled', ...event }, 'a handler blocks its thread')
+    this.#options.onStalled(event)
+  }
+
+  // --- Topology
 
   #topology(): Topology {
     const slots: ThreadPlace[] = [{ thread: 0, slot: 0 }]
-    const pools: Record<string, { threads: ThreadPlace[]; actorsPerThread: number }> = {}
-    for (const { name, options } of this.#pools.values()) {
-      pools[name] = { threads: [], actorsPerThread: options.actorsPerThread }
+    const pools: Record<string, Topology['pools'][string] & { threads: ThreadPlace[] }> = {}
+    for (const { name, index, limits, quarantinedUntil } of this.#pools.values()) {
+      const { actorsPerThread, maxThreads } = limits
+      pools[name] = { index, threads: [], actorsPerThread, maxThreads, quarantinedUntil }
     }
     for (const { thread, slot, pool, state } of this.#threads.values()) {
       slots.push({ thread, slot })
-      if (state !== 'draining') pools[pool.name]?.threads.push({ thread, slot })
+      if (state !== 'draining' && state !== 'resting') pools[pool.name]?.threads.push({ thread, slot })
     }
     return { slots, pools }
   }
@@ -384,7 +634,9 @@ export class Threads {
   #publishTopology(): void {
     const topology = this.#topology()
     this.#options.placer.topology = topology
-    for (const { control } of this.#threads.values()) this.#tell(control.setTopology(topology))
+    this.#published = Promise.all(
+      [...this.#threads.values()].map((one) => this.#answer(one, one.control.setTopology(topology))),
+    )
   }
 
   // --- Questions
@@ -404,9 +656,10 @@ export class Threads {
 
   async statistics(): Promise<ThreadStatistics[]> {
     const { load } = this.#options
+    const now = performance.now()
     return await Promise.all(
       [...this.#threads.values()].map(async (one): Promise<ThreadStatistics> => {
-        const { thread, slot, pool, state } = one
+        const { thread, slot, pool, state, pulse, startedAt } = one
         const answer = await this.#answer(one, one.control.statistics())
         return {
           pool: pool.name,
@@ -415,10 +668,36 @@ export class Threads {
           actors: answer?.actors ?? load.actors(slot),
           started: load.started(slot),
           utilization: load.utilisation(slot),
-          heapBytes: answer?.heapBytes ?? 0,
+          heapBytes: answer?.heapBytes ?? load.heapBytes(slot),
+          uptimeMs: Math.round(now - startedAt),
+          stalls: pulse.stalls,
+          stalledMs: pulse.isStalled ? Math.round(pulse.silentMs(performance.now())) : 0,
         }
       }),
     )
+  }
+
+  pools(): PoolStatistics[] {
+    const { load } = this.#options
+    return [...this.#pools.values()].map((pool) => {
+      const all = [...this.#threads.values()].filter((one) => one.pool === pool)
+      const threads = all.filter(isActive).length
+      const { minThreads, maxThreads, actorsPerThread } = pool.limits
+      return {
+        name: pool.name,
+        kind: 'actors',
+        minThreads,
+        maxThreads,
+        actorsPerThread,
+        threads,
+        draining: all.length - threads,
+        actors: all.reduce((sum, { slot }) => sum + load.actors(slot), 0),
+        recycled: pool.recycled,
+        stalls: pool.stalls,
+        crashes: pool.crashes,
+        quarantinedMs: Math.max(0, pool.quarantinedUntil - Date.now()),
+      }
+    })
   }
 
   /** `undefined` when the thread ends, or is too busy to answer. */
@@ -448,6 +727,7 @@ export class Threads {
   async stop(timeoutMs: number): Promise<void> {
     this.#isStopping = true
     clearInterval(this.#tending)
+    clearInterval(this.#watching)
     for (const timer of this.#retries) clearTimeout(timer)
     const threads = [...this.#threads.values()]
     for (const { control } of threads) this.#tell(control.stop())
@@ -462,8 +742,28 @@ export class Threads {
   }
 }
 
+/** Whether it counts for the size of its pool. */
+function isActive({ state }: ActorThread): boolean {
+  return state !== 'draining'
+}
+
+/** So often that a stall is told from the pause between two signs of life. */
+function beatMs({ limits }: Pool): number {
+  return limits.stallMs === 0 ? 250 : Math.min(250, Math.max(limits.stallMs / 12, 10))
+}
+
+function stuckMessage(pulse: Pulse, silentMs: number): string {
+  const { component, message } = pulse.culprit()
+  const where = component === undefined ? '' : ` in ${component}.${message}`
+  return `it was stuck for ${Math.round(silentMs)} ms${where}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
 function exitMessage({ abort }: ActorThread, error: unknown): string {
-  if (abort.signal.aborted) return 'it was killed'
+  if (abort.signal.aborted) return messageOf(abort.signal.reason).replace(/^killed$/, 'it was killed')
   if (error === undefined) return 'it was asked to end'
   return error instanceof Error ? error.message : String(error)
 }

@@ -106,6 +106,8 @@ export function startKeeper(context: ActorContext): void {
 export const keeper = actor<KeeperContract, undefined>({
   name: 'keeper',
   module: import.meta.url,
+  // Or its thread would never be idle, and never drained.
+  resident: true,
   init(context) {
     const place = placeOf(context as unknown as ActorContext)
     if (place.keeper !== undefined) {
