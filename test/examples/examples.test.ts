@@ -1,5 +1,5 @@
 /** The example projects, each run from a copy beside the package as npm packs and installs it. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { tempDir } from '../support/fixtures.ts'
@@ -42,8 +42,23 @@ describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, {
     expect(tree, tree.stderr).toMatchObject({ code: 0, stdout: `${printed}\n` })
   })
 
-  test('plain JavaScript in one file', async () => {
-    expect(await run(lab.copy('packed-javascript'), 'start')).toBe('42 worker\n')
+  test('plain JavaScript in one file, as ES module and as CommonJS', async () => {
+    const dir = lab.copy('packed-javascript')
+    expect(await run(dir, 'start')).toBe('42 worker\n')
+    expect(await run(dir, 'start:cjs')).toBe('42 worker\n')
+  })
+
+  test('in a directory with an odd name', async () => {
+    const odd = join(lab.dir, 'examples', 'ä #1% b?')
+    renameSync(lab.copy('packed-javascript'), odd)
+    expect(await run(odd, 'start')).toBe('42 worker\n')
+    const bundler = lab.copy('esbuild')
+    await run(bundler, 'build')
+    const bundle = join(odd, 'bundle')
+    for (const name of ['dist', 'package.json']) {
+      cpSync(join(bundler, name), join(bundle, name), { recursive: true })
+    }
+    expect(await run(bundle, 'start')).toBe('42 worker\n')
   })
 
   test('vitest tests TypeScript actors, on worker threads and in virtual time', async () => {
