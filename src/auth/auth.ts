@@ -1,38 +1,62 @@
 /**
- * Answers who may log in and who receives mail. Owns what is known of the passwd-file; never logs a password.
+ * Answers who may log in and who receives mail. Owns what is known of the passwd-file and the SASL exchanges under way;
+ * no password leaves it and none is logged.
  *
- * A check of a slow hash runs on libuv's threads while the actor goes on; few run at once, because each takes
- * memory, and a bounded number waits. A refusal is answered `auth.failure_delay` after it was asked, whatever
- * its reason and its cost, so neither the answer nor its time tells whether there is such a user.
+ * A check of a slow hash runs elsewhere while the actor goes on: on libuv's threads or in the `jobs` pool. Few run at once,
+ * and a bounded number waits. A refusal is answered `auth.failure_delay` after it was asked, whatever its reason and
+ * its cost, so neither the answer nor its time tells whether there is such a user. After refusals the next attempts
+ * from the same address wait before they are looked at, see `penalty.ts`.
  */
-import { type ActorContext, actor, type Contract, Deferred, type HandlerResult } from '../actors/index.ts'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import {
+  type ActorContext,
+  type AnyRef,
+  actor,
+  type Contract,
+  Deferred,
+  type ExitReason,
+  type HandlerResult,
+} from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
-import type { Account, AuthContract, VerifyResult } from './contract.ts'
+import type { Account, AuthContract, SaslFacts, SaslReply, VerifyResult } from './contract.ts'
+import { DelayedAnswers } from './delayed-answers.ts'
 import { PasswdFileError } from './errors.ts'
+import { Exchanges, type OpenExchange } from './exchanges.ts'
+import { Hasher } from './hasher.ts'
 import { KnownPasswords } from './known-passwords.ts'
+import { loginName } from './login-name.ts'
+import { Networks } from './networks.ts'
+import { Penalties } from './penalty.ts'
+import { Salts } from './salts.ts'
+import { isApopDigest } from './sasl/apop.ts'
+import type { Identity, SaslHost, SaslStep } from './sasl/mechanism.ts'
+import { needsBinding, startExchange } from './sasl/mechanisms.ts'
+import type { Secret } from './schemes.ts'
+import { SlowChecks } from './slow-checks.ts'
+import { Tokens } from './tokens.ts'
 import { addressCandidates, type User, Users } from './users.ts'
 
 /** The passwd-file is looked at no more often than this. */
 const lookAgainMs = 1_000
-/** Slow checks at once: four times 19 MiB, and four of libuv's threads at most. */
-const maxChecks = 4
-/** Checks that wait for their turn; beyond it the answer is "not now". */
-const maxWaitingChecks = 1_000
-/** Refusals that wait for their time; beyond it the oldest is answered early. */
-const maxRefusals = 10_000
 /** Longest name that is looked for or logged. */
 const maxNameLength = 512
+/** Exchanges that lasted too long are forgotten, and an idle hasher is ended, so often. */
+const sweepMs = 60_000
 
-type AuthMessages = AuthContract & Contract<{ release(): void }>
+type AuthMessages = AuthContract & Contract<{ release(): void; sweep(): void }>
 
-interface Refusal {
-  readonly deferred: Deferred<VerifyResult>
-  readonly due: number
-}
-
-interface Check {
-  readonly run: () => Promise<boolean>
-  readonly done: (fits: boolean | undefined) => void
+/** One try to log in. */
+interface Attempt {
+  /** As given. */
+  readonly name: string
+  readonly remote: string
+  readonly askedAt: number
+  /** Whose mail is wanted; empty: the same user's. */
+  readonly authorization: string
+  /** What tells one wrong try from another, for the penalty. Never logged. */
+  readonly credentials: string
+  readonly reply: (result: VerifyResult) => void
 }
 
 const refused: VerifyResult = { ok: false, reason: 'credentials' }
@@ -43,62 +67,88 @@ class Auth {
   #config: Config
   #users: Users
   #known: KnownPasswords
+  #tokens: Tokens
+  #salts: Salts
+  #trusted: Networks
   #lookedAt = Number.NEGATIVE_INFINITY
-  #refusals: Refusal[] = []
-  #isTimerSet = false
-  #running = 0
-  readonly #waiting: Check[] = []
-  /** Checks under way by digest, so that ten connections of one client cost one check. */
-  readonly #underWay = new Map<string, ((fits: boolean | undefined) => void)[]>()
+  readonly #delayed = new DelayedAnswers()
+  #releaseAt = Number.POSITIVE_INFINITY
+  #timer = 0
+  #isSweeping = false
+  readonly #checks: SlowChecks
+  readonly #hasher: Hasher<AuthMessages>
+  readonly #penalties = new Penalties()
+  readonly #exchanges = new Exchanges()
 
   constructor(context: ActorContext<AuthMessages>, config: Config) {
     this.#context = context
     this.#config = config
     this.#users = usersOf(config)
     this.#known = knownPasswordsOf(config)
+    this.#tokens = new Tokens(config.auth)
+    this.#salts = saltsOf(config)
+    this.#trusted = new Networks(config.auth.penalty_trusted_networks)
+    // The end of the hasher is not ours.
+    context.trapExit()
+    this.#hasher = new Hasher(context)
+    this.#checks = new SlowChecks({
+      bind: (callback) => context.bind(callback),
+      failed: ({ message }) =>
+        context.log.error({ event: 'auth.error', error: message }, 'password could not be checked'),
+    })
     this.#refresh()
   }
 
-  verify(name: string, password: string, remoteAddress: string): HandlerResult<VerifyResult> {
-    const now = this.#context.clock.monotonic()
-    const user = this.#find(name)
-    if (!this.#users.isKnown) return notNow
-    const stored = user === undefined ? this.#users.decoy : user.password
-    if (stored === undefined) {
-      const reason = user === undefined ? 'unknown user' : 'no usable password'
-      return this.#refuse(name, remoteAddress, reason, now)
-    }
-    if (!stored.isSlow) {
-      const fits = stored.verify(password)
-      if (fits === true && user !== undefined) return { ok: true, account: user.account }
-      // The password may have been changed just now: then look at the file as it is.
-      if (user !== undefined && this.#lookNow()) return this.verify(name, password, remoteAddress)
-      return this.#refuse(name, remoteAddress, reasonFor(user), now)
-    }
-    const digest = this.#known.digest(name.toLowerCase(), password)
-    if (user !== undefined && this.#known.has(user.account.user, digest, user.field, now)) {
-      return { ok: true, account: user.account }
-    }
-    const reply = new Deferred<VerifyResult>()
-    const isTaken = this.#check(
-      digest.toString('base64'),
-      async () => await stored.verify(password),
-      (fits) => {
-        if (fits === undefined) reply.resolve(notNow)
-        else if (fits && user !== undefined) {
-          this.#known.add(user.account.user, digest, user.field, this.#context.clock.monotonic())
-          reply.resolve({ ok: true, account: user.account })
-        } else if (user !== undefined && this.#lookNow()) {
-          this.#passOn(this.verify(name, password, remoteAddress), reply)
-        } else this.#refuse(name, remoteAddress, reasonFor(user), now, reply)
-      },
+  // --- Messages
+
+  verify(name: string, password: string, remote: string): HandlerResult<VerifyResult> {
+    const answer = new Deferred<VerifyResult>()
+    this.#whenAllowed(remote, () =>
+      this.#verify(
+        {
+          ...this.#attempt({ user: name, authorization: '' }, remote, (result) => answer.resolve(result)),
+          credentials: `${name}\0${password}`,
+        },
+        password,
+      ),
     )
-    if (isTaken) return reply
-    this.#context.log.warn(
-      { event: 'auth.overloaded', waiting: this.#waiting.length },
-      'too many logins at once',
-    )
-    return notNow
+    return answer
+  }
+
+  verifyApop(name: string, stamp: string, digest: string, remote: string): HandlerResult<VerifyResult> {
+    const answer = new Deferred<VerifyResult>()
+    this.#whenAllowed(remote, () => {
+      const attempt = this.#attempt({ user: name, authorization: '' }, remote, (result) =>
+        answer.resolve(result),
+      )
+      if (isApopDigest(this.#find(name)?.password?.secret, stamp, digest)) this.#accept(attempt)
+      else this.#refuse(attempt, 'wrong digest, or a password of which it cannot be made')
+    })
+    return answer
+  }
+
+  saslStart(mechanism: string, initial: Uint8Array | null, facts: SaslFacts): HandlerResult<SaslReply> {
+    const answer = new Deferred<SaslReply>()
+    const exchange = startExchange(mechanism, this.#saslHost(facts))
+    if (exchange === undefined) answer.resolve({ kind: 'failure', reason: 'malformed', user: '' })
+    else {
+      const startedAt = this.#context.clock.monotonic()
+      const open = { mechanism, exchange, remote: facts.remote, startedAt }
+      this.#whenAllowed(facts.remote, () => this.#step(this.#exchanges.nextNumber(), open, initial, answer))
+    }
+    return answer
+  }
+
+  saslNext(number: number, response: Uint8Array): HandlerResult<SaslReply> {
+    const open = this.#exchanges.take(number)
+    if (open === undefined) return { kind: 'failure', reason: 'internal', user: '' }
+    const answer = new Deferred<SaslReply>()
+    this.#step(number, open, response, answer)
+    return answer
+  }
+
+  saslCancel(number: number): void {
+    this.#exchanges.take(number)
   }
 
   account(address: string): HandlerResult<Account | null> {
@@ -118,12 +168,180 @@ class Auth {
       this.#config = config
       this.#users = usersOf(config)
       this.#known = knownPasswordsOf(config)
+      this.#tokens = new Tokens(config.auth)
+      this.#salts = saltsOf(config)
+      this.#trusted = new Networks(config.auth.penalty_trusted_networks)
     }
     this.#lookNow()
   }
 
-  #find(name: string): User | undefined {
-    if (name.length > maxNameLength) return undefined
+  /** Gives the answers, and begins the checks, whose time has come. */
+  release(): void {
+    this.#releaseAt = Number.POSITIVE_INFINITY
+    this.#delayed.release(this.#context.clock.monotonic())
+    this.#setTimer()
+  }
+
+  sweep(): void {
+    this.#isSweeping = false
+    this.#exchanges.expire(this.#context.clock.monotonic())
+    this.#hasher.rest()
+    if (this.#exchanges.size > 0 || this.#hasher.isRunning) this.#sweepLater()
+  }
+
+  handleExit(ref: AnyRef, _reason: ExitReason): void {
+    this.#hasher.ended(ref)
+  }
+
+  terminate(): void {
+    // Nobody is left without an answer, and a guess that waits learns nothing new by it.
+    this.#delayed.releaseAll()
+  }
+
+  // --- Passwords
+
+  #attempt({ user, authorization }: Identity, remote: string, reply: Attempt['reply']): Attempt {
+    const askedAt = this.#context.clock.monotonic()
+    return { name: user, authorization, remote, askedAt, credentials: user, reply }
+  }
+
+  #verify(attempt: Attempt, password: string): void {
+    const { name, reply } = attempt
+    const user = this.#find(name)
+    if (!this.#users.isKnown) {
+      reply(notNow)
+      return
+    }
+    const stored = user === undefined ? this.#users.decoy : user.password
+    if (stored === undefined) {
+      this.#refuse(attempt, user === undefined ? 'unknown user' : 'no usable password')
+      return
+    }
+    const decide = (fits: boolean) => {
+      if (fits && user !== undefined) this.#accept(attempt)
+      // The password may have been changed just now: then look at the file as it is.
+      else if (user !== undefined && this.#lookNow()) this.#verify(attempt, password)
+      else this.#refuse(attempt, user === undefined ? 'unknown user' : 'wrong password')
+    }
+    if (!stored.isSlow) {
+      decide(stored.verify(password) === true)
+      return
+    }
+    const digest = this.#known.digest(name.toLowerCase(), password)
+    const now = this.#context.clock.monotonic()
+    if (user !== undefined && this.#known.has(user.account.user, digest, user.field, now)) {
+      this.#accept(attempt)
+      return
+    }
+    const field = user?.field ?? this.#users.decoyField
+    const isTaken = this.#checks.add(
+      digest.toString('base64'),
+      async () => await (stored.blocks ? this.#checkElsewhere(field, password) : stored.verify(password)),
+      (fits) => {
+        if (fits === undefined) reply(notNow)
+        else {
+          if (fits && user !== undefined) {
+            this.#known.add(user.account.user, digest, user.field, this.#context.clock.monotonic())
+          }
+          decide(fits)
+        }
+      },
+    )
+    if (isTaken) return
+    const { waiting } = this.#checks
+    this.#context.log.warn({ event: 'auth.overloaded', waiting }, 'too many logins at once')
+    reply(notNow)
+  }
+
+  #checkElsewhere(field: string, password: string): Promise<boolean> {
+    this.#sweepLater()
+    return this.#hasher.fits(field, password)
+  }
+
+  // --- SASL
+
+  #step(number: number, open: OpenExchange, response: Uint8Array | null, answer: Deferred<SaslReply>): void {
+    const step = open.exchange.next(response === null ? undefined : Buffer.from(response))
+    if (!(step instanceof Promise)) {
+      this.#took(step, number, open, answer)
+      return
+    }
+    step.then(
+      this.#context.bind((result: SaslStep) => this.#took(result, number, open, answer)),
+      this.#context.bind((error: Error) => {
+        const facts = { event: 'auth.error', mechanism: open.mechanism, error: error.message }
+        this.#context.log.error(facts, 'login could not be checked')
+        answer.resolve({ kind: 'failure', reason: 'internal', user: '' })
+      }),
+    )
+  }
+
+  #took(step: SaslStep, number: number, open: OpenExchange, answer: Deferred<SaslReply>): void {
+    const { remote, mechanism } = open
+    if (step.kind === 'challenge') {
+      this.#exchanges.put(number, open)
+      this.#sweepLater()
+      answer.resolve({ kind: 'challenge', exchange: number, data: step.data })
+      return
+    }
+    const user = step.kind === 'failure' ? step.user : step.identity.user
+    const identity = step.kind === 'failure' ? { user, authorization: '' } : step.identity
+    const attempt = this.#attempt(identity, remote, (result) =>
+      answer.resolve(
+        result.ok
+          ? { kind: 'success', account: result.account }
+          : { kind: 'failure', reason: result.reason, user: user.slice(0, maxNameLength) },
+      ),
+    )
+    switch (step.kind) {
+      case 'password':
+        this.#verify({ ...attempt, credentials: `${user}\0${step.password}` }, step.password)
+        return
+      case 'success':
+        this.#accept(attempt)
+        return
+      case 'failure':
+        if (step.reason === 'credentials') {
+          // Whatever was wrong in an exchange like these, it is another one each time.
+          this.#refuse({ ...attempt, credentials: `${mechanism}\0${user}` }, step.detail)
+          return
+        }
+        if (step.reason === 'internal') {
+          const facts = { event: 'auth.error', mechanism, user, remote, error: step.detail }
+          this.#context.log.error(facts, 'login could not be checked')
+        }
+        answer.resolve({ kind: 'failure', reason: step.reason, user: user.slice(0, maxNameLength) })
+    }
+  }
+
+  #saslHost({ bindings }: SaslFacts): SaslHost {
+    const { auth, hostname } = this.#config
+    const known = Object.entries(bindings).map(([name, data]) => [name, Buffer.from(data)] as const)
+    return {
+      hostname,
+      secretOf: (user) => this.#secretOf(user),
+      saltFor: (user) => this.#salts.for(this.#loginName(user) ?? user),
+      bindings: new Map(known),
+      offersBinding: known.length > 0 && auth.mechanisms.some((name) => needsBinding(name.toUpperCase())),
+      checkToken: (token) => this.#tokens.check(token),
+      tokenHints: { scope: auth.oauth2_scope, openidConfiguration: auth.oauth2_openid_configuration_url },
+      nonce: () => randomBytes(18).toString('base64url'),
+    }
+  }
+
+  #secretOf(name: string): Secret | undefined {
+    return this.#find(name)?.password?.secret
+  }
+
+  // --- Users
+
+  #loginName(name: string): string | undefined {
+    return name.length > maxNameLength ? undefined : loginName(name, this.#config.auth)
+  }
+
+  #find(written: string): User | undefined {
+    const name = this.#loginName(written)
+    if (name === undefined) return undefined
     this.#refresh()
     return this.#users.find(name) ?? (this.#lookNow() ? this.#users.find(name) : undefined)
   }
@@ -142,99 +360,64 @@ class Auth {
     return null
   }
 
-  #passOn(result: HandlerResult<VerifyResult>, reply: Deferred<VerifyResult>): void {
-    if (result instanceof Deferred) result.connect((_error, value) => reply.resolve(value ?? notNow))
-    else void Promise.resolve(result).then(this.#context.bind((value: VerifyResult) => reply.resolve(value)))
-  }
+  // --- Answers
 
-  /** Answers the refusals whose time has come. */
-  release(): void {
-    this.#isTimerSet = false
-    const now = this.#context.clock.monotonic()
-    const count = this.#refusals.findIndex(({ due }) => due > now)
-    for (const { deferred } of this.#refusals.splice(0, count < 0 ? this.#refusals.length : count)) {
-      deferred.resolve(refused)
+  /** The client is who it says; may it log in? */
+  #accept(attempt: Attempt): void {
+    const { name, authorization, remote, reply } = attempt
+    const user = this.#find(name)
+    const isOther = authorization !== '' && this.#find(authorization) !== user
+    const wanted = isOther ? this.#find(authorization) : user
+    if (user === undefined || wanted === undefined) this.#refuse(attempt, 'unknown user')
+    else if (isOther && !user.isMaster) this.#refuse(attempt, 'may not log in for others')
+    else if (user.isDisabled || wanted.isDisabled) this.#refuse(attempt, 'disabled')
+    else if (!isAllowedFrom(remote, user.allowedNetworks)) this.#refuse(attempt, 'not from there')
+    else {
+      this.#penalties.succeeded(remote)
+      reply({ ok: true, account: wanted.account })
     }
-    this.#setTimer(now)
   }
 
-  terminate(): void {
-    // Nobody is left without an answer, and a guess that waits learns nothing new by it.
-    for (const { deferred } of this.#refusals.splice(0)) deferred.resolve(refused)
-  }
-
-  #refuse(
-    name: string,
-    remote: string,
-    reason: string,
-    askedAt: number,
-    deferred = new Deferred<VerifyResult>(),
-  ): Deferred<VerifyResult> {
+  #refuse({ name, remote, askedAt, credentials, reply }: Attempt, reason: string): void {
     const user = name.slice(0, maxNameLength)
     this.#context.log.info({ event: 'auth.failed', user, remote, reason }, 'login refused')
     const now = this.#context.clock.monotonic()
-    const due = askedAt + this.#config.auth.failure_delay
-    if (due <= now) {
-      deferred.resolve(refused)
-      return deferred
-    }
-    // Mostly in order already: only a slow check comes late, and then by little.
-    let at = this.#refusals.length
-    while (at > 0 && (this.#refusals[at - 1]?.due ?? 0) > due) at--
-    this.#refusals.splice(at, 0, { deferred, due })
-    if (this.#refusals.length > maxRefusals) this.#refusals.shift()?.deferred.resolve(refused)
-    this.#setTimer(now)
-    return deferred
+    const { failure_delay, penalty_max_delay } = this.#config.auth
+    if (penalty_max_delay > 0 && !this.#trusted.has(remote)) this.#penalties.failed(remote, credentials, now)
+    this.#at(askedAt + failure_delay, () => reply(refused))
   }
 
-  #setTimer(now: number): void {
-    const [first] = this.#refusals
-    if (this.#isTimerSet || first === undefined) return
-    this.#isTimerSet = true
-    this.#context.sendAfter(Math.max(1, Math.ceil(first.due - now)), 'release')
+  /** Begins an attempt when the address has waited long enough. */
+  #whenAllowed(remote: string, begin: () => void): void {
+    const now = this.#context.clock.monotonic()
+    this.#at(now + this.#penalties.wait(remote, now, this.#config.auth.penalty_max_delay), begin)
   }
 
-  /** Runs a slow check when there is room for it; false: too many wait. */
-  #check(key: string, run: Check['run'], done: Check['done']): boolean {
-    const others = this.#underWay.get(key)
-    if (others !== undefined) {
-      others.push(done)
-      return true
+  #at(due: number, run: () => void): void {
+    if (due <= this.#context.clock.monotonic()) {
+      run()
+      return
     }
-    if (this.#waiting.length >= maxWaitingChecks) return false
-    const askers = [done]
-    this.#underWay.set(key, askers)
-    const check: Check = {
-      run,
-      done: (fits) => {
-        this.#underWay.delete(key)
-        for (const asker of askers) asker(fits)
-      },
-    }
-    if (this.#running < maxChecks) this.#start(check)
-    else this.#waiting.push(check)
-    return true
+    this.#delayed.add(due, run)
+    this.#setTimer()
   }
 
-  #start({ run, done }: Check): void {
-    this.#running++
-    const finished = this.#context.bind((fits: boolean | undefined) => {
-      this.#running--
-      done(fits)
-      const next = this.#waiting.shift()
-      if (next !== undefined) this.#start(next)
-    })
-    run().then(
-      (fits) => finished(fits),
-      this.#context.bind((error: Error) => {
-        this.#context.log.error(
-          { event: 'auth.error', error: error.message },
-          'password could not be checked',
-        )
-        finished(undefined)
-      }),
-    )
+  #setTimer(): void {
+    const due = this.#delayed.nextDue
+    if (due === undefined || due >= this.#releaseAt) return
+    if (this.#releaseAt !== Number.POSITIVE_INFINITY) this.#context.cancelTimer(this.#timer)
+    this.#releaseAt = due
+    const delayMs = Math.max(1, Math.ceil(due - this.#context.clock.monotonic()))
+    this.#timer = this.#context.sendAfter(delayMs, 'release')
   }
+
+  #sweepLater(): void {
+    if (this.#isSweeping) return
+    this.#isSweeping = true
+    this.#context.sendAfter(sweepMs, 'sweep')
+  }
+
+  // --- The passwd-file
 
   #refresh(): void {
     const now = this.#context.clock.monotonic()
@@ -257,15 +440,21 @@ class Auth {
   }
 }
 
-const usersOf = (config: Config): Users =>
-  new Users({ path: config.auth.passwd_file, dataDir: config.data_dir, mailPath: config.mail.path })
+const usersOf = ({ auth, data_dir, mail }: Config): Users =>
+  new Users({
+    path: auth.passwd_file,
+    dataDir: data_dir,
+    mailPath: mail.path,
+    allowWeakSchemes: auth.allow_weak_schemes,
+  })
 
 const knownPasswordsOf = (config: Config): KnownPasswords =>
   new KnownPasswords({ maxEntries: config.auth.cache_size, ttlMs: config.auth.cache_ttl })
 
-function reasonFor(user: User | undefined): string {
-  return user === undefined ? 'unknown user' : 'wrong password'
-}
+const saltsOf = (config: Config): Salts => new Salts(join(config.data_dir, 'auth-secret'))
+
+const isAllowedFrom = (remote: string, networks: readonly string[] | undefined): boolean =>
+  networks === undefined || new Networks(networks).has(remote)
 
 /** Registered as `auth`; one for the whole service. */
 export const authActor = actor<AuthMessages>({

@@ -1,8 +1,41 @@
-import { boolean, choice, duration, integer, path, string } from '../config/schema.ts'
+import { isIP } from 'node:net'
+import { boolean, choice, duration, integer, list, path, string } from '../config/schema.ts'
 
 /** Schemes `mailactors user add` can write. */
 export const writableSchemes = ['ARGON2ID', 'SSHA512', 'SSHA256', 'PLAIN'] as const
 export type WritableScheme = (typeof writableSchemes)[number]
+
+/** Mechanisms that `auth.mechanisms` may name; APOP is a command of POP3. */
+export const configurableMechanisms = [
+  'PLAIN',
+  'LOGIN',
+  'CRAM-MD5',
+  'SCRAM-SHA-1',
+  'SCRAM-SHA-1-PLUS',
+  'SCRAM-SHA-256',
+  'SCRAM-SHA-256-PLUS',
+  'OAUTHBEARER',
+  'XOAUTH2',
+  'APOP',
+] as const
+
+const checkMechanisms = (names: readonly string[]): string | undefined => {
+  const known: readonly string[] = configurableMechanisms
+  const unknown = names.find((name) => !known.includes(name.toUpperCase()))
+  return unknown === undefined ? undefined : `unknown mechanism ${unknown} (known are ${known.join(', ')})`
+}
+
+const checkNetworks = (networks: readonly string[]): string | undefined => {
+  const wrong = networks.find((network) => !isNetwork(network))
+  return wrong === undefined ? undefined : `"${wrong}" is no address or network, such as 10.0.0.0/8`
+}
+
+/** `address` or `address/bits`. */
+export function isNetwork(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const family = isIP(address)
+  return family !== 0 && (bits === undefined || Number(bits) <= (family === 4 ? 32 : 128))
+}
 
 /** Table `[auth]`: who may log in, and how passwords are checked. */
 export const authSettings = {
@@ -13,6 +46,35 @@ export const authSettings = {
   allow_cleartext: boolean({
     default: false,
     doc: 'Whether passwords may cross a connection without TLS. Connections from this machine itself (loopback) count as secured.',
+  }),
+  mechanisms: list({
+    default: ['PLAIN', 'LOGIN'],
+    check: checkMechanisms,
+    doc: 'SASL mechanisms offered by POP3 and SMTP, in this order: `PLAIN`, `LOGIN`, `CRAM-MD5`, `SCRAM-SHA-1`, `SCRAM-SHA-256`, the same two with `-PLUS` (bound to the TLS connection), `OAUTHBEARER`, `XOAUTH2`; `APOP` turns on that command of POP3. Those that send a password or token are offered on secured connections alone, -PLUS on TLS alone. CRAM-MD5 and APOP need passwords kept as `{PLAIN}` (CRAM-MD5 also `{CRAM-MD5}`), SCRAM needs `{PLAIN}` or the `{SCRAM-…}` scheme of its hash: many clients choose them when they see them, and then fail with other schemes.',
+  }),
+  allow_weak_schemes: boolean({
+    default: false,
+    doc: 'Whether password schemes count that are too easy to undo: `{MD5-CRYPT}`, `{PLAIN-MD5}`, `{LDAP-MD5}`, `{SMD5}`, `{CRAM-MD5}`, `{HMAC-MD5}`.',
+  }),
+  default_domain: string({
+    default: '',
+    doc: 'Appended as `@domain` to login names without one.',
+    check: (value) => (/[@\s/:]/.test(value) ? 'is no domain' : undefined),
+  }),
+  username_chars: string({
+    default: 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@',
+    doc: 'Characters that login names may have; a name with any other is refused. Empty: any.',
+  }),
+  penalty_max_delay: duration({
+    default: 15_000,
+    min: 0,
+    max: 60_000,
+    doc: 'After a wrong password the next login from that address (of IPv6 its /48) waits 4 seconds, then 8, then this long, until one succeeds or 15 seconds pass without. The same wrong password again adds nothing. 0: no waiting.',
+  }),
+  penalty_trusted_networks: list({
+    default: ['127.0.0.0/8', '::1'],
+    check: checkNetworks,
+    doc: 'Addresses and networks that never wait for that reason: this machine, web mail, proxies.',
   }),
   failure_delay: duration({
     default: 2_000,
@@ -43,5 +105,59 @@ export const authSettings = {
     default: '+',
     doc: 'Characters that separate a user from an extension in the local part of an address: mail for `ann+lists` goes to `ann` unless there is a user of the whole name. Empty: no extensions.',
     check: (value) => (/[@\s\p{Cc}]/u.test(value) ? 'cannot contain @, blanks or controls' : undefined),
+  }),
+  oauth2_jwks: path({
+    default: '',
+    doc: 'File with the public keys (JWK Set, RFC 7517) of who signs tokens for OAUTHBEARER and XOAUTH2. Tokens are then checked here; without it they are shown to `oauth2_introspection_url`. Read again when it changes.',
+  }),
+  oauth2_issuers: list({
+    default: [],
+    doc: 'Accepted issuers (`iss`) of tokens. Empty: any whose signature fits.',
+  }),
+  oauth2_audience: string({
+    default: '',
+    doc: 'Audience (`aud`) that tokens must be for. Empty: any.',
+  }),
+  oauth2_scope: string({
+    default: '',
+    doc: 'Scopes that a token must have, separated by blanks; told to clients whose token is refused.',
+  }),
+  oauth2_username_attribute: string({
+    default: 'email',
+    doc: 'Claim of the token, or field of the introspection answer, that names the user.',
+  }),
+  oauth2_introspection_url: string({
+    default: '',
+    check: (value) => (value === '' || /^https?:\/\//.test(value) ? undefined : 'is no http(s) URL'),
+    doc: 'Where tokens are shown that cannot be checked here (RFC 7662).',
+  }),
+  oauth2_introspection_mode: choice(['post', 'auth', 'get'], {
+    default: 'post',
+    doc: '`post` sends the token as RFC 7662 says, `auth` as a bearer token of a GET, `get` appends it to the URL.',
+  }),
+  oauth2_client_id: string({ default: '', doc: 'Name we give to the introspection server. Empty: none.' }),
+  oauth2_client_secret: string({ default: '', doc: 'Password for `oauth2_client_id`.' }),
+  oauth2_active_attribute: string({
+    default: 'active',
+    doc: 'Field of the introspection answer that says whether the token is good. Empty: a status of 200 is enough.',
+  }),
+  oauth2_active_value: string({
+    default: 'true',
+    doc: 'What `oauth2_active_attribute` has to be.',
+  }),
+  oauth2_timeout: duration({
+    default: 5_000,
+    min: 100,
+    max: 60_000,
+    doc: 'How long an introspection may take.',
+  }),
+  oauth2_token_expire_grace: duration({
+    default: 60_000,
+    min: 0,
+    doc: 'How long after its end a token is still good: clocks differ.',
+  }),
+  oauth2_openid_configuration_url: string({
+    default: '',
+    doc: 'Told to clients whose token is refused: where they learn how to get one.',
   }),
 }

@@ -12,12 +12,19 @@ export interface User {
   readonly field: string
   /** Undefined: it cannot be checked, so it never fits. */
   readonly password: StoredPassword | undefined
+  /** `nologin`: gets mail and cannot log in. */
+  readonly isDisabled: boolean
+  /** `master`: may log in as anybody else, with PLAIN or SCRAM. */
+  readonly isMaster: boolean
+  /** `allow_nets`: where logins may come from; undefined: from anywhere. */
+  readonly allowedNetworks: readonly string[] | undefined
 }
 
 export interface UsersSettings {
   readonly path: string
   readonly dataDir: string
   readonly mailPath: string
+  readonly allowWeakSchemes: boolean
 }
 
 /** What a look at the file found out. */
@@ -31,6 +38,7 @@ export class Users {
   readonly #settings: UsersSettings
   #byName: ReadonlyMap<string, User> = new Map()
   #decoy: StoredPassword | undefined
+  #decoyField = ''
   /** Identity of the file that was read last; `failed…` after a failure. */
   #stamp = ''
   #wasRead = false
@@ -47,6 +55,11 @@ export class Users {
   /** A password to check for users that do not exist, so that they cost what others cost. */
   get decoy(): StoredPassword | undefined {
     return this.#decoy
+  }
+
+  /** The field it was read from. */
+  get decoyField(): string {
+    return this.#decoyField
   }
 
   /** The user of exactly this name, in whatever case. */
@@ -95,14 +108,21 @@ export class Users {
     const users = new Map<string, User>()
     this.#decoy = undefined
     for (const entry of entries) {
-      const password = readPassword(entry.password)
+      const password = this.#readPassword(entry.password)
+      const extra = extraFields(entry.extra)
       if ('problem' in password) problems.push(`${path}: user ${entry.user}: ${password.problem}`)
       const stored = 'problem' in password ? undefined : password
-      if (stored !== undefined && stored.hash !== '') this.#decoy ??= stored
+      if (this.#decoy === undefined && stored !== undefined && stored.hash !== '') {
+        this.#decoy = stored
+        this.#decoyField = entry.password
+      }
       users.set(entry.user.toLowerCase(), {
-        account: this.#account(entry),
+        account: this.#account(entry, extra),
         field: entry.password,
         password: stored,
+        isDisabled: isOn(extra.get('nologin')),
+        isMaster: isOn(extra.get('master')),
+        allowedNetworks: extra.get('allow_nets')?.split(','),
       })
     }
     this.#byName = users
@@ -110,8 +130,13 @@ export class Users {
     return { kind: 'read', users: users.size, problems }
   }
 
-  #account(entry: PasswdEntry): Account {
-    const extra = extraFields(entry.extra)
+  #readPassword(field: string): ReturnType<typeof readPassword> {
+    const password = readPassword(field)
+    if ('problem' in password || !password.isWeak || this.#settings.allowWeakSchemes) return password
+    return { problem: `{${password.scheme}} is too weak, see auth.allow_weak_schemes` }
+  }
+
+  #account(entry: PasswdEntry, extra: ReadonlyMap<string, string>): Account {
     const { dataDir, mailPath } = this.#settings
     const { home, maildir } = userPaths(entry.user, extra.get('userdb_home') ?? entry.home, {
       dataDir,
@@ -131,10 +156,17 @@ export class Users {
   }
 }
 
+/** `key=value`, or a key alone. */
 function extraFields(extra: string): ReadonlyMap<string, string> {
-  const pairs = extra.split(/\s+/).filter((pair) => pair.includes('='))
-  return new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+  return new Map(
+    extra.split(/\s+/).map((field) => {
+      const equals = field.indexOf('=')
+      return equals < 0 ? [field, 'yes'] : [field.slice(0, equals), field.slice(equals + 1)]
+    }),
+  )
 }
+
+const isOn = (value: string | undefined): boolean => value !== undefined && !/^(no|n|0|false)$/i.test(value)
 
 /**
  * Names to look for, for mail to `address`: the whole address, then its local part, each as it is and without

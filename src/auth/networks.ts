@@ -1,0 +1,32 @@
+/** Lists of addresses and networks, such as `allow_nets` of the passwd-file. */
+import { BlockList, isIP } from 'node:net'
+
+export class Networks {
+  readonly #list = new BlockList()
+  /** `local`: connections from this very machine. */
+  readonly #hasLocal: boolean
+
+  /** Entries that are none are left out: they allow nobody. */
+  constructor(entries: readonly string[]) {
+    this.#hasLocal = entries.includes('local')
+    for (const entry of entries) {
+      const [address = '', bits] = entry.trim().split('/')
+      const family = isIP(address)
+      if (family === 0) continue
+      const kind = family === 4 ? 'ipv4' : 'ipv6'
+      const most = family === 4 ? 32 : 128
+      const prefix = bits === undefined ? most : Number(bits)
+      if (Number.isInteger(prefix) && prefix >= 0 && prefix <= most)
+        this.#list.addSubnet(address, prefix, kind)
+    }
+  }
+
+  has(address: string): boolean {
+    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    const family = isIP(plain)
+    // A unix socket has no address.
+    if (family === 0) return this.#hasLocal
+    if (this.#hasLocal && (plain.startsWith('127.') || plain === '::1')) return true
+    return this.#list.check(plain, family === 4 ? 'ipv4' : 'ipv6')
+  }
+}
