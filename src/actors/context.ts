@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
-import type { AnyContract, Body, MessageType } from './contract.ts'
-import type { ActorDefinition, AnyActorDefinition } from './definition.ts'
+import type { AnyContract, Body, MessageType, Reply } from './contract.ts'
+import type { ActorDefinition, AnyActorDefinition, Deferred } from './definition.ts'
 import type { ExitReason } from './exit-reason.ts'
 import type { ActorRef, AnyRef } from './ref.ts'
 import type { Crash } from './supervisor.ts'
@@ -73,6 +73,23 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
   unlink(ref: AnyRef): void
   /** From now on the end of a linked actor is a call of `handleExit` instead of this actor's own end. */
   trapExit(on?: boolean): void
+
+  /**
+   * Puts the message in hand aside, with whoever waits for its reply, until `unstashAll`: return what it returns. What
+   * is put aside counts for the bound of the message queue. @throws UsageError outside of a message's handler.
+   */
+  stash<R>(): Deferred<R>
+  /** The messages put aside are the next to be handled, in the order they came. */
+  unstashAll(): void
+  /**
+   * Passes the message in hand on, or another one in its place: its reply goes to who asked, its failure too. Return
+   * what it returns. The ask stays good when this actor ends. With a full queue a message that was told is dropped.
+   */
+  forward<D extends AnyContract, K extends MessageType<D>>(
+    to: ActorRef<D>,
+    type: K,
+    ...body: Body<D, K>
+  ): Deferred<Reply<D, K>>
 
   /** Sends a message to this actor after `delayMs`. Returns an id for `cancelTimer`; gone with the actor. */
   sendAfter<K extends MessageType<C>>(delayMs: number, type: K, ...body: Body<C, K>): number

@@ -9,6 +9,7 @@
  *
  * The body is positional because frames between threads are: `[to, from, type, seq, ...body]`.
  */
+import type { ReplyStream } from './stream.ts'
 import type { Wire } from './wire.ts'
 
 /** Any contract; use as a bound: `<C extends AnyContract>`. */
@@ -20,7 +21,11 @@ export type Contract<C extends { [K in keyof C]: (...body: never[]) => unknown }
   readonly [K in keyof C as K extends ReservedName ? never : K]: C[K] extends (...body: infer B) => infer R
     ? (
         ...body: B extends Wire<B> ? B : Wire<B> extends readonly unknown[] ? Wire<B> : never
-      ) => R extends void ? R : Wire<Awaited<R>>
+      ) => R extends void
+        ? R
+        : Awaited<R> extends ReplyStream<infer T>
+          ? ReplyStream<Wire<T>>
+          : Wire<Awaited<R>>
     : never
 }
 
@@ -33,5 +38,13 @@ export type MessageType<C> = Extract<keyof C, string>
 /** The positional body of message `K`. */
 export type Body<C, K extends keyof C> = C[K] extends (...body: infer B) => unknown ? B : never
 
-/** What asking message `K` resolves to. */
+/** What message `K` is replied with. */
 export type Reply<C, K extends keyof C> = C[K] extends (...body: never[]) => infer R ? Awaited<R> : never
+
+/** The items of message `K`, when its reply is a stream. */
+export type StreamItem<C, K extends keyof C> = Reply<C, K> extends ReplyStream<infer T> ? T : never
+
+/** The names of the messages that are replied with a stream. */
+export type StreamType<C> = {
+  [K in MessageType<C>]: Reply<C, K> extends ReplyStream<unknown> ? K : never
+}[MessageType<C>]

@@ -45,7 +45,7 @@ export interface Down {
 export type Handlers<C extends AnyContract> = {
   [K in MessageType<C> as K extends ReservedName ? never : K]: (
     ...body: Body<C, K>
-  ) => HandlerResult<Reply<C, K>>
+  ) => HandlerResult<Reply<C, K>> | Promise<Deferred<Reply<C, K>> | Reply<C, K>>
 } & {
   /** Called once before the actor is gone, except when it is killed or its thread dies. */
   terminate?(reason: ExitReason): void | Promise<void>

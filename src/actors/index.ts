@@ -2,7 +2,15 @@
 
 export type { Backoff } from './backoff.ts'
 export type { ActorContext, Clock, Logger, Placement, SpawnOptions } from './context.ts'
-export type { AnyContract, Body, Contract, MessageType, Reply } from './contract.ts'
+export type {
+  AnyContract,
+  Body,
+  Contract,
+  MessageType,
+  Reply,
+  StreamItem,
+  StreamType,
+} from './contract.ts'
 export type {
   ActorDefinition,
   ActorOptions,
@@ -27,6 +35,8 @@ export {
   shutdown,
 } from './exit-reason.ts'
 export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
+export type { StreamClosed, StreamEnd, StreamOptions, StreamReader } from './stream.ts'
+export { ReplyStream } from './stream.ts'
 export type {
   ChildCounts,
   ChildError,

@@ -1,4 +1,5 @@
-import type { AnyContract, Body, MessageType, Reply } from './contract.ts'
+import type { AnyContract, Body, MessageType, Reply, StreamItem, StreamType } from './contract.ts'
+import type { StreamOptions, StreamReader } from './stream.ts'
 
 export interface AskOptions {
   /** How long to wait for the reply, in milliseconds. Default 5000, as OTP's `gen_server:call`; `Infinity` waits. */
@@ -27,6 +28,14 @@ export interface ActorRef<C extends AnyContract = AnyContract> {
   tell<K extends MessageType<C>>(type: K, ...body: Body<C, K>): boolean
   /** Sends a message and waits for its reply, 5 s at most; rejects with `AskError`. */
   ask<K extends MessageType<C>>(type: K, ...body: Body<C, K>): Promise<Reply<C, K>>
+  /** Asks for a stream of replies, see `ReplyStream`. */
+  stream<K extends StreamType<C>>(type: K, ...body: Body<C, K>): StreamReader<StreamItem<C, K>>
+  /** `stream` with another window, a timeout, or with an AbortSignal. */
+  streamWith<K extends StreamType<C>>(
+    options: StreamOptions,
+    type: K,
+    ...body: Body<C, K>
+  ): StreamReader<StreamItem<C, K>>
   /** `ask` with another timeout, or with an AbortSignal. */
   askWith<K extends MessageType<C>>(options: AskOptions, type: K, ...body: Body<C, K>): Promise<Reply<C, K>>
 }

@@ -1,6 +1,6 @@
-import { AskError, type AskFailure, type AskOptions, type ExitReason } from '../actors/index.ts'
+import { AskError, type AskFailure, type ExitReason } from '../actors/index.ts'
 import type { ActorCell } from './cell.ts'
-import type { Asker } from './message.ts'
+import type { Asker, StreamSink } from './message.ts'
 import type { Ref } from './ref.ts'
 import { Timer } from './timers.ts'
 
@@ -9,6 +9,7 @@ import { Timer } from './timers.ts'
  * callee or of its thread, the timeout, the abort signal, the end of the caller. What comes later is dropped.
  */
 export class PendingAsk extends Timer implements Asker {
+  readonly stream: StreamSink | undefined = undefined
   readonly #resolve: (value: unknown) => void
   readonly #reject: (error: unknown) => void
   readonly #type: string
@@ -41,7 +42,7 @@ export class PendingAsk extends Timer implements Asker {
   }
 
   /** Watches the caller's signal. */
-  watch(options: AskOptions): void {
+  watch(options: { readonly signal?: AbortSignal }): void {
     const signal = options.signal
     if (signal === undefined) return
     if (signal.aborted) {

@@ -8,6 +8,7 @@ import {
   type AnyContract,
   type AnyRef,
   type Clock,
+  Deferred,
   type ExitReason,
   type Logger,
   normal,
@@ -38,6 +39,10 @@ class MessageTimer extends Timer {
     this.#cell.acceptAlways(this.#type, this.#body)
   }
 }
+
+/** What a handler returns when its message is answered by someone else or another time. */
+// biome-ignore lint/suspicious/noExplicitAny: it is never resolved
+const elsewhere = new Deferred<any>()
 
 /** The context given to `init`. Thin: what it does is done by the cell and the thread's runtime. */
 export class CellContext implements ActorContext, ContextRuntime {
@@ -113,6 +118,21 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   trapExit(on = true): void {
     this.#cell.traps = on
+  }
+
+  stash(): typeof elsewhere {
+    this.#cell.stash()
+    return elsewhere
+  }
+
+  unstashAll(): void {
+    this.#cell.unstashAll()
+  }
+
+  forward(to: AnyRef, type: string, ...body: unknown[]): typeof elsewhere {
+    const cell = this.#living()
+    cell.runtime.forward(ownRef(to), type, body, cell.takeAsker())
+    return elsewhere
   }
 
   sendAfter(delayMs: number, type: string, ...body: unknown[]): number {

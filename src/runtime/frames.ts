@@ -12,7 +12,13 @@
  *     name       [0,     actor, 13,     thread, name, replaces]
  *     no name    [0,     actor, 14,     thread, name]
  *     conflict   [actor, 0,     15,     0,   name]
+ *     stream     [ask,   0,     16,     0]                 opened, to who asked
+ *     item       [ask,   0,     17,     0,   value]
+ *     done       [ask,   0,     18,     0]
+ *     grant      [ask,   0,     19,     items]             to the writer; `ask` is the reader's number
+ *     cancel     [ask,   0,     20,     0]
  *
+ * An ask for a stream has its window, how many items may be under way, in the place of `from`.
  * `from` lives on the thread the frame comes from.
  */
 export const frame = {
@@ -31,7 +37,19 @@ export const frame = {
   name: 13,
   noName: 14,
   conflict: 15,
+  streamOpened: 16,
+  streamItem: 17,
+  streamDone: 18,
+  streamGrant: 19,
+  streamCancel: 20,
 } as const
 
 export const signalKinds = ['exit', 'link', 'down', 'kill'] as const
 export const relationKinds = ['link', 'unlink', 'watch', 'unwatch'] as const
+
+export type StreamFrame = (typeof frame)[
+  | 'streamOpened'
+  | 'streamItem'
+  | 'streamDone'
+  | 'streamGrant'
+  | 'streamCancel']

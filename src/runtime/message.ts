@@ -3,8 +3,27 @@ import type { Ref } from './ref.ts'
 
 /** Whoever waits for a reply: an ask of this thread, or one of another thread. Answered once. */
 export interface Asker {
+  /** Set when it asked for a stream of replies. */
+  readonly stream: StreamSink | undefined
   answer(value: unknown): void
   refuse(failure: AskFailure, why: string, reason?: ExitReason): void
+}
+
+/** The reader's side of a stream, as the writer's side sees it. */
+export interface StreamSink {
+  /** How many items it takes before it grants more. */
+  readonly window: number
+  opened(source: StreamSource): void
+  item(value: unknown): void
+  done(): void
+  /** The stream has ended, whoever ended it. */
+  release?(): void
+}
+
+/** The writer's side of a stream, as the reader's side sees it. Both calls do nothing once the stream has ended. */
+export interface StreamSource {
+  grant(items: number): void
+  cancel(): void
 }
 
 /** A message on its way to a handler. Queues are linked through `next`: a queue costs nothing while it is empty. */

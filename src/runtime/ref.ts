@@ -1,4 +1,4 @@
-import type { ActorRef, AnyRef, AskOptions } from '../actors/index.ts'
+import type { ActorRef, AnyRef, AskOptions, StreamOptions, StreamReader } from '../actors/index.ts'
 import { UsageError } from '../actors/index.ts'
 import type { ActorCell } from './cell.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
@@ -34,6 +34,14 @@ export class Ref extends WireRef implements ActorRef {
 
   askWith(options: AskOptions, type: string, ...body: unknown[]): Promise<never> {
     return this.#runtime.ask(this, this.#cell, options, type, body) as Promise<never>
+  }
+
+  stream(type: string, ...body: unknown[]): StreamReader<never> {
+    return this.#runtime.stream(this, this.#cell, defaultAskOptions, type, body) as StreamReader<never>
+  }
+
+  streamWith(options: StreamOptions, type: string, ...body: unknown[]): StreamReader<never> {
+    return this.#runtime.stream(this, this.#cell, options, type, body) as StreamReader<never>
   }
 
   override toString(): string {

@@ -2,7 +2,7 @@
 import type { AskFailure, ExitReason } from '../actors/index.ts'
 import type { ActorCell } from './cell.ts'
 import type { Cluster } from './cluster.ts'
-import type { Asker } from './message.ts'
+import type { Asker, StreamSink } from './message.ts'
 import type { Ref } from './ref.ts'
 
 /** An actor of another thread as this thread's actors relate to it. */
@@ -21,14 +21,16 @@ export class RemoteRelations {
 
 /** Whoever asked from another thread. */
 export class RemoteAsk implements Asker {
+  readonly stream: StreamSink | undefined
   readonly #cluster: Cluster
   readonly #thread: number
   readonly #id: number
 
-  constructor(cluster: Cluster, thread: number, id: number) {
+  constructor(cluster: Cluster, thread: number, id: number, stream: StreamSink | undefined) {
     this.#cluster = cluster
     this.#thread = thread
     this.#id = id
+    this.stream = stream
   }
 
   answer(value: unknown): void {
