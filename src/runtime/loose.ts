@@ -10,7 +10,8 @@ const shutdownMs = 5_000
  */
 export const looseActors = actor<Contract<Record<never, never>>, { readonly children: Map<number, Ref> }>({
   name: 'loose',
-  module: import.meta.url,
+  // As in root.ts.
+  module: 'mailactors:loose',
   init(context, { children }) {
     context.trapExit()
     return {

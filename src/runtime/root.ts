@@ -9,7 +9,8 @@ export interface RootArgs {
 /** The root supervisor. When it gives up, the system has ended. */
 export const root = supervisor<RootArgs>({
   name: 'root',
-  module: import.meta.url,
+  // Not a URL: in a bundle that would be the program's, whose own actors may have this name. No thread imports it.
+  module: 'mailactors:root',
   init: (_context, { children, intensity, periodMs }) => ({
     strategy: 'one_for_one',
     intensity,

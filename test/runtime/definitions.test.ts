@@ -1,6 +1,8 @@
 /** How another thread finds the definition of an actor it is to start: by its module and name alone. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { ActorSystem, actor, type Contract } from '../../src/index.ts'
+import { looseActors } from '../../src/runtime/loose.ts'
+import { root } from '../../src/runtime/root.ts'
 import { definitions } from './fixtures/unexported.ts'
 
 let system: ActorSystem
@@ -30,6 +32,13 @@ describe('a definition that its module does not export', () => {
     }
   })
 })
+
+test.each([root, looseActors])(
+  'the runtime’s own $name leaves its name to a program bundled with it',
+  ({ module }) => {
+    expect(module).not.toMatch(/^file:/)
+  },
+)
 
 describe('the entry of threads', () => {
   test.each(['./dist/main.js', 'file:///no/such/bundle.js'])('cannot be %s', async (entry) => {
