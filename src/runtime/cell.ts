@@ -3,7 +3,7 @@
  * while a handler awaits. Everything an actor's code does runs in the actor's async context, so that an error can
  * be traced to the actor even when it is thrown from a callback nobody bound.
  */
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
+import type { AsyncResource } from 'node:async_hooks'
 import type { Socket } from 'node:net'
 import {
   type AnyActorDefinition,
@@ -26,11 +26,7 @@ import { Relations } from './relations.ts'
 import { OpenStream } from './streams.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 
-/** The actor on whose behalf code runs, if any. Holds no state of its own: systems do not meet in it. */
-export const currentActor = new AsyncLocalStorage<ActorCell>()
-
-const scopeOptions = { requireManualDestroy: true } as const
-const openScope = () => new AsyncResource('mailactors', scopeOptions)
+export { currentActor } from './scopes.ts'
 
 export type CellState = 'new' | 'starting' | 'idle' | 'running' | 'waiting' | 'stopping' | 'ended'
 
@@ -77,7 +73,7 @@ export class ActorCell {
   socket: Socket | undefined
   readonly relations = new Relations()
 
-  readonly #scope: AsyncResource
+  #scope: AsyncResource | undefined = undefined
   #maxQueue: number
   #args: unknown
   #started: ((reason: ExitReason | undefined) => void) | undefined
@@ -113,11 +109,21 @@ export class ActorCell {
     this.#args = start.args
     this.#started = start.started
     this.#maxQueue = start.definition.maxQueue ?? defaultMaxQueue
-    this.#scope = currentActor.run(this, openScope)
   }
 
   get id(): number {
     return this.ref.id
+  }
+
+  get #inScope(): AsyncResource {
+    const scope = this.#scope ?? this.runtime.scopes.open(this)
+    this.#scope = scope
+    return scope
+  }
+
+  /** @internal It gets another one when it runs again. */
+  closeScope(): void {
+    this.#scope = undefined
   }
 
   // --- Messages
@@ -175,7 +181,7 @@ export class ActorCell {
   /** Handles up to `limit` messages and signals; returns how many, at least 1. Called by the scheduler alone. */
   takeTurn(limit: number): number {
     this.#isReady = false
-    const handled = this.#scope.runInAsyncScope(this.#run, this, limit)
+    const handled = this.#inScope.runInAsyncScope(this.#run, this, limit)
     this.runtime.heartbeat?.leave()
     if (this.state === 'idle' && this.#hasWork()) this.#ready()
     return handled > 0 ? handled : 1
@@ -426,7 +432,7 @@ export class ActorCell {
         if (!this.relations.unlinkFrom(signal.ref.id)) return
         const ended = this.relations.takeExpectation(signal.ref.id)
         if (ended !== undefined) {
-          this.#scope.runInAsyncScope(ended, undefined, signal.reason)
+          this.#inScope.runInAsyncScope(ended, undefined, signal.reason)
           return
         }
         if (signal.ref.id === this.parent?.id) {
@@ -502,7 +508,7 @@ export class ActorCell {
     switch (this.state) {
       case 'idle':
       case 'waiting':
-        this.#scope.runInAsyncScope(this.#failed, this, error)
+        this.#inScope.runInAsyncScope(this.#failed, this, error)
         return
       case 'running':
         // Its handler is on the stack: it ends when that is done.
@@ -686,7 +692,7 @@ export class ActorCell {
     if (this.state === 'ended') return
     this.runtime.heartbeat?.enter(this.definition, 'callback', this.ref.id)
     try {
-      const promise = asPromise(this.#scope.runInAsyncScope(callback, undefined, ...args))
+      const promise = asPromise(this.#inScope.runInAsyncScope(callback, undefined, ...args))
       promise?.then(undefined, (error: unknown) => this.crash(error))
     } catch (error) {
       this.crash(error)

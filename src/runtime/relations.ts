@@ -9,63 +9,81 @@ export interface Watcher {
   readonly monitor: number
 }
 
+/** The tables of those few actors that need them. */
+class Tables {
+  links: Map<number, Ref> | undefined = undefined
+  watchers: Map<number, Watcher> | undefined = undefined
+  monitors: Map<number, Ref> | undefined = undefined
+  asks: Set<PendingAsk> | undefined = undefined
+  timers: Map<number, Timer> | undefined = undefined
+  names: string[] | undefined = undefined
+  /** Children this actor is stopping: their end goes to the callback. */
+  stopping: Map<number, (reason: ExitReason) => void> | undefined = undefined
+}
+
 /**
  * What ties one actor to others, and has to be settled when it ends. Kept here, arranged by the runtime. Most actors
- * have few of these, so each table is made when it is needed.
+ * have one link, to their parent, and nothing else: each table is made when it is needed.
  */
 export class Relations {
-  #links: Map<number, Ref> | undefined = undefined
-  #watchers: Map<number, Watcher> | undefined = undefined
-  #monitors: Map<number, Ref> | undefined = undefined
-  #asks: Set<PendingAsk> | undefined = undefined
-  #timers: Map<number, Timer> | undefined = undefined
-  #names: string[] | undefined = undefined
-  /** Children this actor is stopping: their end goes to the callback. */
-  #stopping: Map<number, (reason: ExitReason) => void> | undefined = undefined
+  #link: Ref | undefined = undefined
+  #tables: Tables | undefined = undefined
 
   // --- Links
 
   linkTo(ref: Ref): void {
-    this.#links ??= new Map()
-    this.#links.set(ref.id, ref)
+    const others = this.#tables?.links?.size ?? 0
+    // In the order they were made: the latest is the first to be ended.
+    if (this.#link?.id === ref.id || (this.#link === undefined && others === 0)) {
+      this.#link = ref
+      return
+    }
+    const tables = this.#made()
+    tables.links ??= new Map()
+    tables.links.set(ref.id, ref)
   }
 
   /** `false`: there was no link. */
   unlinkFrom(id: number): boolean {
-    return this.#links?.delete(id) === true
+    if (this.#link?.id !== id) return this.#tables?.links?.delete(id) === true
+    this.#link = undefined
+    return true
   }
 
   isLinkedTo(id: number): boolean {
-    return this.#links?.has(id) === true
+    return this.#link?.id === id || this.#tables?.links?.has(id) === true
   }
 
   links(): Iterable<Ref> {
-    return this.#links?.values() ?? []
+    const others = this.#tables?.links?.values() ?? []
+    return this.#link === undefined ? others : [this.#link, ...others]
   }
 
   // --- Children that are being stopped
 
   expectEnd(id: number, ended: (reason: ExitReason) => void): void {
-    this.#stopping ??= new Map()
-    this.#stopping.set(id, ended)
+    const tables = this.#made()
+    tables.stopping ??= new Map()
+    tables.stopping.set(id, ended)
   }
 
   expectsEnd(id: number): boolean {
-    return this.#stopping?.has(id) === true
+    return this.#tables?.stopping?.has(id) === true
   }
 
   /** Who waits for the end of this child, once. */
   takeExpectation(id: number): ((reason: ExitReason) => void) | undefined {
-    const ended = this.#stopping?.get(id)
-    this.#stopping?.delete(id)
+    const ended = this.#tables?.stopping?.get(id)
+    this.#tables?.stopping?.delete(id)
     return ended
   }
 
   // --- Monitors: those of this actor, and those who monitor it
 
   addMonitor(monitor: number, target: Ref): void {
-    this.#monitors ??= new Map()
-    this.#monitors.set(monitor, target)
+    const tables = this.#made()
+    tables.monitors ??= new Map()
+    tables.monitors.set(monitor, target)
   }
 
   hasMonitor(monitor: number): boolean {
@@ -73,77 +91,88 @@ export class Relations {
   }
 
   removeMonitor(monitor: number): Ref | undefined {
-    const target = this.#monitors?.get(monitor)
-    this.#monitors?.delete(monitor)
+    const target = this.#tables?.monitors?.get(monitor)
+    this.#tables?.monitors?.delete(monitor)
     return target
   }
 
   monitors(): Iterable<[number, Ref]> {
-    return this.#monitors ?? []
+    return this.#tables?.monitors ?? []
   }
 
   addWatcher(key: number, watcher: Watcher): void {
-    this.#watchers ??= new Map()
-    this.#watchers.set(key, watcher)
+    const tables = this.#made()
+    tables.watchers ??= new Map()
+    tables.watchers.set(key, watcher)
   }
 
   removeWatcher(key: number): void {
-    this.#watchers?.delete(key)
+    this.#tables?.watchers?.delete(key)
   }
 
   /** Those who watched from a thread that is gone. */
   dropWatchers(thread: number): void {
-    if (this.#watchers === undefined) return
-    for (const [key, watcher] of this.#watchers) if (watcher.ref.thread === thread) this.#watchers.delete(key)
+    const watchers = this.#tables?.watchers
+    if (watchers === undefined) return
+    for (const [key, watcher] of watchers) if (watcher.ref.thread === thread) watchers.delete(key)
   }
 
   watchers(): Iterable<Watcher> {
-    return this.#watchers?.values() ?? []
+    return this.#tables?.watchers?.values() ?? []
   }
 
   // --- Asks, timers, names
 
   addAsk(ask: PendingAsk): void {
-    this.#asks ??= new Set()
-    this.#asks.add(ask)
+    const tables = this.#made()
+    tables.asks ??= new Set()
+    tables.asks.add(ask)
   }
 
   removeAsk(ask: PendingAsk): void {
-    this.#asks?.delete(ask)
+    this.#tables?.asks?.delete(ask)
   }
 
   takeAsks(): Iterable<PendingAsk> {
-    const asks = this.#asks
-    this.#asks = undefined
+    const tables = this.#tables
+    const asks = tables?.asks
+    if (tables !== undefined) tables.asks = undefined
     return asks ?? []
   }
 
   addTimer(id: number, timer: Timer): void {
-    this.#timers ??= new Map()
-    this.#timers.set(id, timer)
+    const tables = this.#made()
+    tables.timers ??= new Map()
+    tables.timers.set(id, timer)
   }
 
   removeTimer(id: number): Timer | undefined {
-    const timer = this.#timers?.get(id)
-    this.#timers?.delete(id)
+    const timer = this.#tables?.timers?.get(id)
+    this.#tables?.timers?.delete(id)
     return timer
   }
 
   cancelTimers(): void {
-    if (this.#timers !== undefined) for (const timer of this.#timers.values()) timer.cancelTimer()
+    for (const timer of this.#tables?.timers?.values() ?? []) timer.cancelTimer()
   }
 
   addName(name: string): void {
-    this.#names ??= []
-    this.#names.push(name)
+    const tables = this.#made()
+    tables.names ??= []
+    tables.names.push(name)
   }
 
   get names(): readonly string[] {
-    return this.#names ?? []
+    return this.#tables?.names ?? []
   }
 
   /** A ref may live much longer than its actor: drop what hangs on it. */
   clear(): void {
-    this.#links = this.#watchers = this.#monitors = this.#timers = this.#names = this.#stopping = undefined
+    this.#link = this.#tables = undefined
+  }
+
+  #made(): Tables {
+    this.#tables ??= new Tables()
+    return this.#tables
   }
 }

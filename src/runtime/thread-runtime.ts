@@ -32,6 +32,7 @@ import { Ref } from './ref.ts'
 import { Registry } from './registry.ts'
 import { RemoteAsk, RemoteRelations } from './remote-side.ts'
 import { type RunQueue, Scheduler } from './scheduler.ts'
+import { Scopes } from './scopes.ts'
 import { ForwardedAsk, PendingStream, Streams } from './streams.ts'
 import { Successors } from './successors.ts'
 import type { Time } from './time.ts'
@@ -69,6 +70,7 @@ export class ThreadRuntime {
   /** Replaced as a whole when it changes. */
   settings: Readonly<Record<string, unknown>>
   readonly scheduler: RunQueue
+  readonly scopes = new Scopes()
   readonly timers: Timers
   readonly registry = new Registry()
   readonly deadLetters: DeadLetters
