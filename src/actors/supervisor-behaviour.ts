@@ -183,13 +183,17 @@ class SupervisorBehaviour {
   #nextId = 1
 
   #wasChild(id: string): boolean {
-    return this.#isSimple && /^\d+$/.test(id) && Number(id) < this.#nextId
+    return this.#isSimple && /^\d+\.\d+$/.test(id)
   }
 
-  /** The argument of `startChild` is the child's own `args`, and its id a number. */
+  /** The argument of `startChild` is the child's own `args`. Its id is not used again, nor by a later supervisor. */
   #fromTemplate(args: unknown): ChildSpec {
     const template = this.#spec.children[0]!
-    return { ...template, id: String(this.#nextId++), ...(args === undefined ? {} : { args }) }
+    return {
+      ...template,
+      id: `${this.#context.self.id}.${this.#nextId++}`,
+      ...(args === undefined ? {} : { args }),
+    }
   }
 
   #terminateChild(id: string): ChildResult | Promise<ChildResult> | Deferred<ChildResult> {

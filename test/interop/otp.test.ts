@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest'
 import { TestSystem } from '../../src/testing/index.ts'
 import { play, type Stage } from './otp/play.ts'
 import { owner, tracer } from './otp/play-actors.ts'
+import { randomScenario } from './otp/random.ts'
 import { type Scenario, toErlang } from './otp/scenario.ts'
 import { scenarios } from './otp/scenarios.ts'
 
@@ -63,7 +64,6 @@ async function playHere(scenario: Scenario): Promise<string[]> {
 }
 
 describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
-  // Those that wait for OTP's seconds take some: they run beside the others.
   const otp = hasOtp ? playOnOtp(scenarios) : new Map<string, string[]>()
   test.each(scenarios)('$name', async (scenario) => {
     const expected = otp.get(scenario.name)
@@ -72,4 +72,18 @@ describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
     if (scenario.differs === undefined) expect(ours).toEqual(expected)
     else expect(ours).not.toEqual(expected)
   })
+})
+
+// MAILACTORS_SEED=… plays the same ones again.
+const seed = Number(process.env.MAILACTORS_SEED ?? Date.now() % 1e9)
+const random = Array.from({ length: 300 }, (_, index) => randomScenario(seed + index))
+
+describe.skipIf(!hasOtp)(`random scenarios agree, seed ${seed}${why}`, () => {
+  const otp = hasOtp ? playOnOtp(random) : new Map<string, string[]>()
+  test('the traces of OTP and ours', async () => {
+    for (const scenario of random) {
+      const ours = await playHere(scenario)
+      expect(ours, `${scenario.name}: ${JSON.stringify(scenario)}`).toEqual(otp.get(scenario.name))
+    }
+  }, 60_000)
 })

@@ -131,8 +131,8 @@ do({all, Steps}) ->
     put(known, #{});
 do({second, N}) -> to_second(N);
 do({wait, Ms}) -> timer:sleep(Ms);
-do({exit, Id, Reason}) -> gen_server:cast(pid(Id), {stop, Reason});
-do({kill, Id}) -> exit(pid(Id), kill);
+do({exit, Id, Reason}) -> [gen_server:cast(Pid, {stop, Reason}) || Pid <- [pid(Id)], Pid =/= none];
+do({kill, Id}) -> [exit(Pid, kill) || Pid <- [pid(Id)], Pid =/= none];
 do({release, Id}) -> pid(Id) ! release;
 do({start, Sup, #{kind := instance, id := Id} = Node} = Step) ->
     ask({life, Id, Node}),
@@ -140,8 +140,7 @@ do({start, Sup, #{kind := instance, id := Id} = Node} = Step) ->
 do({start, Sup, Node} = Step) -> request(Step, Sup, fun(S) -> supervisor:start_child(S, spec(Node)) end);
 do({terminate, Sup, Id} = Step) -> request(Step, Sup, fun(S) -> supervisor:terminate_child(S, Id) end);
 do({terminate_instance, Sup, Id} = Step) ->
-    Pid = pid(Id),
-    request(Step, Sup, fun(S) -> supervisor:terminate_child(S, Pid) end);
+    [request(Step, Sup, fun(S) -> supervisor:terminate_child(S, Pid) end) || Pid <- [pid(Id)], Pid =/= none];
 do({restart, Sup, Id} = Step) -> request(Step, Sup, fun(S) -> supervisor:restart_child(S, Id) end);
 do({delete, Sup, Id} = Step) -> request(Step, Sup, fun(S) -> supervisor:delete_child(S, Id) end);
 do(stop) -> get(owner) ! stop.
@@ -149,7 +148,7 @@ do(stop) -> get(owner) ! stop.
 request(Step, Sup, Call) ->
     Pid = pid(Sup),
     Title = title(Step),
-    spawn(fun() -> answer(Title, try Call(Pid) of R -> result(R) catch exit:_ -> <<"down">> end) end).
+    spawn(fun() -> answer(Title, try is_pid(Pid) orelse exit(noproc), Call(Pid) of R -> result(R) catch exit:_ -> <<"down">> end) end).
 
 answer(Title, Text) -> ask({answer, [Title, <<": ">>, Text]}).
 
@@ -276,7 +275,7 @@ traced({answer, Text}, _, #{answers := A} = S) -> {ok, S#{answers := [Text | A]}
 traced({take}, _, #{notes := N, ends := E, answers := A} = S) ->
     {{lists:reverse(N), E, A}, S#{notes := [], ends := [], answers := []}};
 traced({count_notes, Text}, _, #{notes := N} = S) -> {length([T || T <- N, T =:= Text]), S};
-traced({pid, Id}, _, #{pids := Pids} = S) -> {maps:get(Id, Pids), S};
+traced({pid, Id}, _, #{pids := Pids} = S) -> {maps:get(Id, Pids, none), S};
 traced({id, Pid}, _, #{ids := Ids} = S) -> {maps:get(Pid, Ids, <<"?">>), S};
 traced({sups}, _, #{sups := Sups} = S) -> {Sups, S};
 traced({living}, _, #{ids := Ids} = S) -> {[P || P <- maps:keys(Ids), is_process_alive(P)], S}.

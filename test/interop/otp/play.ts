@@ -93,11 +93,13 @@ class Player {
         return await this.#stage.wait((step[1] - before) * 1_000)
       }
       case 'exit':
-        ;(refs.get(step[1]) as ActorRef as ActorRef<Worker>).tell('end', step[2])
+        ;(refs.get(step[1]) as ActorRef as ActorRef<Worker> | undefined)?.tell('end', step[2])
         return
-      case 'kill':
-        this.#stage.kill(refs.get(step[1])!)
+      case 'kill': {
+        const ref = refs.get(step[1])
+        if (ref !== undefined) this.#stage.kill(ref)
         return
+      }
       case 'release':
         tracer.tell('release', step[1])
         return
@@ -111,32 +113,41 @@ class Player {
         const request =
           node.kind === 'instance'
             ? // The tracer hears of it before the instance can ask.
-              tracer
-                .askWith(patient, 'life', node)
-                .then(() => this.#sup(sup).askWith(patient, 'startChild', node.id))
-            : this.#sup(sup).askWith(patient, 'startChild', childSpec(node, this.#stage.placement))
+              tracer.askWith(patient, 'life', node).then(() => this.#request(sup, 'startChild', node.id))
+            : this.#request(sup, 'startChild', childSpec(node, this.#stage.placement))
         this.#answer(title(step), request)
         if (node.kind === 'instance') await this.#stage.settle()
         return
       }
       case 'terminate':
-        this.#answer(title(step), this.#sup(step[1]).askWith(patient, 'terminateChild', step[2]))
+        this.#answer(title(step), this.#request(step[1], 'terminateChild', step[2]))
         return
       case 'terminate_instance': {
-        const id = this.#instances.get(step[2]) ?? 'none'
-        this.#answer(title(step), this.#sup(step[1]).askWith(patient, 'terminateChild', id))
+        // One that did not get through its start has a process in OTP, and no id here.
+        const id = this.#instances.get(step[2]) ?? '0.0'
+        if (!refs.has(step[2])) return
+        this.#answer(title(step), this.#request(step[1], 'terminateChild', id))
         return
       }
       case 'restart':
-        this.#answer(title(step), this.#sup(step[1]).askWith(patient, 'restartChild', step[2]))
+        this.#answer(title(step), this.#request(step[1], 'restartChild', step[2]))
         return
       case 'delete':
-        this.#answer(title(step), this.#sup(step[1]).askWith(patient, 'deleteChild', step[2]))
+        this.#answer(title(step), this.#request(step[1], 'deleteChild', step[2]))
     }
   }
 
-  #sup(id: string): Sup {
-    return this.#trace.refs.get(id) as ActorRef as Sup
+  #sup(id: string): Sup | undefined {
+    return this.#trace.refs.get(id) as ActorRef as Sup | undefined
+  }
+
+  #request(
+    id: string,
+    type: 'startChild' | 'terminateChild' | 'restartChild' | 'deleteChild',
+    // biome-ignore lint/suspicious/noExplicitAny: what each of them takes
+    body: any,
+  ): Promise<StartChildResult | ChildResult> {
+    return this.#sup(id)?.askWith(patient, type, body) ?? Promise.reject(new Error('never started'))
   }
 
   #answer(what: string, asking: Promise<StartChildResult | ChildResult>): void {
@@ -165,6 +176,7 @@ class Player {
 
   async #row(id: string, simple: boolean): Promise<void> {
     const ref = this.#sup(id)
+    if (ref === undefined) return
     let row: string | undefined = `  ${id} busy`
     const asking = Promise.all([
       ref.askWith(patient, 'whichChildren'),

@@ -779,7 +779,7 @@ const otherwise: Scenario[] = [
     steps: [['kill', 'b'], ['terminate', 'top', 'a'], ['kill', 'a'], ['release', 'b'], ['stop']],
   },
   {
-    name: 'a child of a simple_one_for_one is terminated by its id',
+    name: 'a child of a simple_one_for_one has an id',
     differs: 'children of simple_one_for_one have ids; OTP takes a pid there and refuses an id',
     top: pool(),
     steps: [['start', 'top', instance('a')], ['terminate', 'top', '1'], ['stop']],
