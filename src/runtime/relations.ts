@@ -87,7 +87,7 @@ export class Relations {
   }
 
   hasMonitor(monitor: number): boolean {
-    return this.#monitors?.has(monitor) === true
+    return this.#tables?.monitors?.has(monitor) === true
   }
 
   removeMonitor(monitor: number): Ref | undefined {
