@@ -60,6 +60,7 @@ export {
   normal,
   ReplyStream,
   shutdown,
+  stateMachine,
   supervisor,
   UsageError,
 } from './actors/index.ts'

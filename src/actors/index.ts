@@ -35,6 +35,8 @@ export {
   shutdown,
 } from './exit-reason.ts'
 export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
+export type { EnterTransition, StateHandlers, StateMachineOptions, Transition } from './state-machine.ts'
+export { stateMachine } from './state-machine.ts'
 export type { StreamClosed, StreamEnd, StreamOptions, StreamReader } from './stream.ts'
 export { ReplyStream } from './stream.ts'
 export type {
