@@ -324,6 +324,8 @@ export class ActorSystem {
     children.set(ref.id, ref)
     return ref as ActorRef as ActorRef<C>
   }
+    // Also before its `init`: the first one may be killed at once.
+    parent.traps = true
 
   /** Starts a child of the root supervisor. */
   startChild(spec: ChildSpec): Promise<StartChildResult> {

@@ -310,8 +310,15 @@ describe('pools', () => {
     expect(exits).toMatchObject([{ thread, expected: true }])
   })
 
-  test('that are not configured mean here', async () => {
+  test('that are not configured are an error when others are, and mean here when there are none', async () => {
     await start()
+    expect(() => spawn('nowhere')).toThrow(
+      expect.objectContaining({ code: 'MA_USAGE', message: expect.stringContaining("no pool 'nowhere'") }),
+    )
+    const child = { id: 'c', actor: echo, placement: { pool: 'nowhere' } }
+    expect(await system.startChild(child)).toMatchObject({ ok: false, reason: { code: 'MA_USAGE' } })
+    await system.stop()
+    await start({ pools: {} })
     expect(spawn('nowhere').thread).toBe(0)
   })
 

@@ -211,6 +211,31 @@ describe('faults', () => {
     })
   })
 
+  test('an ask to a thread that is dying says so, and does not call it overloaded', async () => {
+    await explore({
+      seeds: 200,
+      threads: { a: 1, b: 1 },
+      async scenario(system) {
+        const target = system.spawn(register, undefined, inPool)
+        const caller = system.spawn(adder, { register: target }, { placement: { pool: 'b' } })
+        await target.ask('read')
+        system.killThread(target.thread)
+        const outcomes = new Set<string>()
+        for (let i = 0; i < 8; i++) {
+          expect(target.tell('write', 1)).toBe(true)
+          target.ask('read').catch(({ code }) => outcomes.add(code))
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        await expect(caller.ask('add')).rejects.toMatchObject({
+          exitReason: { message: expect.stringMatching(/its thread ended|no such actor/) },
+        })
+        await system.settle()
+        outcomes.delete('MA_NO_ACTOR')
+        expect([...outcomes]).toEqual(['MA_DOWN'])
+      },
+    })
+  })
+
   test('chaos ends actors and threads at moments that the seed draws', async () => {
     const run = async (seed: number) => {
       const system = await TestSystem.start({ seed, threads: { a: 2 }, intensity: 1_000 })
