@@ -2,11 +2,13 @@
  * Supervision as OTP does it: scenarios written once are played on OTP's own supervisor and on ours, and the traces must
  * agree. Without `erl` these tests are skipped; `apt-get install erlang-base` is all they need.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { promisify } from 'node:util'
+import { afterAll, describe, expect, test } from 'vitest'
+import { ActorSystem } from '../../src/index.ts'
 import { TestSystem } from '../../src/testing/index.ts'
 import { play, type Stage } from './otp/play.ts'
 import { owner, tracer } from './otp/play-actors.ts'
@@ -18,7 +20,7 @@ const hasOtp = spawnSync('erl', ['-version']).error === undefined
 const why = hasOtp ? '' : ' (skipped: erl is not installed)'
 
 /** What OTP did, by name of scenario. */
-function playOnOtp(all: readonly Scenario[]): Map<string, string[]> {
+async function playOnOtp(all: readonly Scenario[]): Promise<Map<string, string[]>> {
   const directory = mkdtempSync(join(tmpdir(), 'mailactors-otp-'))
   try {
     const input = join(directory, 'scenarios')
@@ -26,7 +28,7 @@ function playOnOtp(all: readonly Scenario[]): Map<string, string[]> {
     writeFileSync(input, all.map(toErlang).join(''))
     const source = new URL('./otp/otp_scenarios.erl', import.meta.url).pathname
     const code = `{ok,M,B}=compile:file("${source}",[binary]),{module,M}=code:load_binary(M,"",B),M:main("${input}","${output}"),halt(0).`
-    execFileSync('erl', ['-noshell', '-noinput', '+S', '1:1', '-eval', code], {
+    await promisify(execFile)('erl', ['-noshell', '-noinput', '+S', '1:1', '-eval', code], {
       timeout: 60_000,
       cwd: directory,
     })
@@ -63,8 +65,22 @@ async function playHere(scenario: Scenario): Promise<string[]> {
   }
 }
 
+// MAILACTORS_SEED=… plays the same ones again.
+const seed = Number(process.env.MAILACTORS_SEED ?? Date.now() % 1e9)
+const random = Array.from({ length: 300 }, (_, index) => randomScenario(seed + index))
+
+// Those that wait for full seconds of OTP's clock run beside the others, each on its own.
+const waits = (scenario: Scenario) => JSON.stringify(scenario).includes('"second"')
+const parts = [
+  random,
+  scenarios.filter((each) => !waits(each)),
+  ...scenarios.filter(waits).map((each) => [each]),
+]
+const otp = new Map<string, string[]>()
+if (hasOtp)
+  for (const traces of await Promise.all(parts.map(playOnOtp))) for (const [k, v] of traces) otp.set(k, v)
+
 describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
-  const otp = hasOtp ? playOnOtp(scenarios) : new Map<string, string[]>()
   test.each(scenarios)('$name', async (scenario) => {
     const expected = otp.get(scenario.name)
     expect(expected?.length).toBeGreaterThan(0)
@@ -74,12 +90,7 @@ describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
   })
 })
 
-// MAILACTORS_SEED=… plays the same ones again.
-const seed = Number(process.env.MAILACTORS_SEED ?? Date.now() % 1e9)
-const random = Array.from({ length: 300 }, (_, index) => randomScenario(seed + index))
-
 describe.skipIf(!hasOtp)(`random scenarios agree, seed ${seed}${why}`, () => {
-  const otp = hasOtp ? playOnOtp(random) : new Map<string, string[]>()
   test('the traces of OTP and ours', async () => {
     for (const scenario of random) {
       const ours = await playHere(scenario)
@@ -87,3 +98,52 @@ describe.skipIf(!hasOtp)(`random scenarios agree, seed ${seed}${why}`, () => {
     }
   }, 60_000)
 })
+
+describe('traces are the same across threads', () => {
+  // What happens at one moment in one thread does not in several; and time is not virtual there.
+  const single = new Set(['all', 'wait', 'second', 'now', 'until'])
+  const portable = [...scenarios, ...random].filter(({ steps }) =>
+    steps.every((step) => !single.has(step[0] === 'unordered' ? step[1][0] : step[0])),
+  )
+
+  test('with each supervisor and each worker on the least loaded of two threads', async () => {
+    for (const scenario of portable) {
+      const expected = await playHere(scenario)
+      expect(await playOnThreads(scenario, expected), `${scenario.name}, seed ${seed}`).toEqual(expected)
+    }
+  }, 120_000)
+})
+
+let threads: Promise<ActorSystem> | undefined
+afterAll(async () => (await threads)?.stop())
+
+async function playOnThreads(scenario: Scenario, expected: readonly string[]): Promise<string[]> {
+  threads ??= ActorSystem.start({ pools: { others: { minThreads: 2, maxThreads: 2 } } })
+  const system = await threads
+  for (const [id, definition] of [
+    ['tracer', tracer],
+    ['owner', owner],
+  ] as const) {
+    await system.startChild({ id, actor: definition, registerAs: id, restart: 'temporary', shutdown: 100 })
+  }
+  const stage: Stage = {
+    whereis: (name) => system.whereis(name),
+    kill: (ref) => system.kill(ref),
+    settle: (done) => until(done),
+    wait: async () => {},
+    placement: { pool: 'others' },
+  }
+  try {
+    return await play(scenario, stage, expected)
+  } finally {
+    for (const name of ['owner', 'tracer']) {
+      const ref = system.whereis(name)
+      if (ref !== undefined) system.kill(ref)
+    }
+  }
+}
+
+async function until(done: () => boolean): Promise<void> {
+  const end = performance.now() + 3_000
+  while (!done() && performance.now() < end) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -61,6 +61,7 @@ export const tracer = actor<Tracer>({
     const counts = new Map<string, number>()
     const lives = new Map<string, InstanceNode>()
     const gates = new Map<string, Deferred<void>[]>()
+    const released = new Set<string>()
     return {
       starting(id, givenLife, givenGoodbye, simple, self) {
         const { now } = traced
@@ -80,10 +81,16 @@ export const tracer = actor<Tracer>({
       },
       gate(id) {
         const gate = new Deferred<void>()
+        // It may come later than the release, from another thread.
+        if (released.delete(id)) {
+          gate.resolve()
+          return gate
+        }
         gates.set(id, [...(gates.get(id) ?? []), gate])
         return gate
       },
       release(id) {
+        if (!gates.has(id)) released.add(id)
         for (const gate of gates.get(id) ?? []) gate.resolve()
         gates.delete(id)
       },

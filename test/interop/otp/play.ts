@@ -15,7 +15,7 @@ export interface Stage {
   whereis(name: string): ActorRef | undefined
   kill(ref: ActorRef): void
   /** Until everything a step leads to has happened. */
-  settle(done?: () => boolean): Promise<void>
+  settle(done: () => boolean): Promise<void>
   wait(ms: number): Promise<void>
   readonly placement: Placement | undefined
 }
@@ -23,9 +23,14 @@ export interface Stage {
 const patient = { timeoutMs: Infinity }
 type Sup = ActorRef<SupervisorContract>
 
-export async function play(scenario: Scenario, stage: Stage): Promise<string[]> {
+/** `expected`: for a stage that cannot know when a step is over; it is when as much happened as here. */
+export async function play(
+  scenario: Scenario,
+  stage: Stage,
+  expected?: readonly string[],
+): Promise<string[]> {
   traced.now = emptyTrace()
-  const player = new Player(scenario, stage)
+  const player = new Player(scenario, stage, expected ?? [])
   return await player.play()
 }
 
@@ -40,9 +45,16 @@ class Player {
   /** Ids that children of a simple_one_for_one have in their supervisor. */
   readonly #instances = new Map<string, string>()
 
-  constructor(scenario: Scenario, stage: Stage) {
+  /** Lines of each step. */
+  readonly #expected: string[][] = []
+
+  constructor(scenario: Scenario, stage: Stage, expected: readonly string[]) {
     this.#scenario = scenario
     this.#stage = stage
+    for (const line of expected) {
+      if (line.startsWith('> ')) this.#expected.push([])
+      else this.#expected.at(-1)?.push(line)
+    }
   }
 
   async play(): Promise<string[]> {
@@ -116,7 +128,6 @@ class Player {
               tracer.askWith(patient, 'life', node).then(() => this.#request(sup, 'startChild', node.id))
             : this.#request(sup, 'startChild', childSpec(node, this.#stage.placement))
         this.#answer(title(step), request)
-        if (node.kind === 'instance') await this.#stage.settle()
         return
       }
       case 'terminate':
@@ -158,8 +169,10 @@ class Player {
   }
 
   async #finish(what: string): Promise<void> {
-    await this.#stage.settle()
     const trace = this.#trace
+    const expected = this.#expected.shift() ?? []
+    const count = expected.filter((line) => !isRow(line)).length
+    await this.#stage.settle(() => trace.notes.length + trace.ends.length + this.#answers.length >= count)
     const { ends } = trace
     let { notes } = trace
     const answers = this.#answers
@@ -171,10 +184,10 @@ class Player {
     this.#lines.push(`> ${what}`)
     for (const line of [...notes, ...ends.sort()]) this.#lines.push(`  ${line}`)
     for (const line of answers.sort()) this.#lines.push(`  = ${line}`)
-    for (const [id, simple] of trace.sups) await this.#row(id, simple)
+    for (const [id, simple] of trace.sups) await this.#row(id, simple, expected.includes(`  ${id} busy`))
   }
 
-  async #row(id: string, simple: boolean): Promise<void> {
+  async #row(id: string, simple: boolean, isBusy: boolean): Promise<void> {
     const ref = this.#sup(id)
     if (ref === undefined) return
     let row: string | undefined = `  ${id} busy`
@@ -195,7 +208,7 @@ class Player {
     asking.finally(() => {
       answered = true
     })
-    await this.#stage.settle(() => answered)
+    await this.#stage.settle(() => answered || isBusy)
     if (row !== undefined) this.#lines.push(row)
   }
 
@@ -206,4 +219,8 @@ class Player {
     this.#instances.set(name, id)
     return `${name} ${state}`
   }
+}
+
+function isRow(line: string): boolean {
+  return /^ {2}\S+ (\[|busy$)/.test(line)
 }
