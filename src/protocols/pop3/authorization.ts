@@ -2,6 +2,8 @@
  * The AUTHORIZATION state, RFC 1939 section 4, with SASL of RFC 5034 and the response codes of RFC 3206. Decides
  * about lines; the session sends, checks passwords and opens the mailbox. No socket and no clock.
  */
+import { isCleartext, offeredMechanisms } from '../../auth/sasl/offer.ts'
+import { decodeSasl, encodeSasl } from '../server-sasl.ts'
 import { capabilities } from './capabilities.ts'
 import { printable, splitCommand } from './command.ts'
 
@@ -11,13 +13,26 @@ export type Step =
   /** A multi-line answer, line ends included. */
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'verify'; readonly user: string; readonly password: string; readonly method: string }
+  /** APOP, to be checked against the stamp of the greeting. */
+  | { readonly kind: 'apop'; readonly user: string; readonly digest: string }
+  /** Begins a SASL exchange; undefined: without initial response. */
+  | { readonly kind: 'sasl'; readonly mechanism: string; readonly initial: Buffer | undefined }
+  /** The answer to a challenge. */
+  | { readonly kind: 'response'; readonly data: Buffer }
+  /** The exchange is given up. */
+  | { readonly kind: 'cancel'; readonly line: string }
   | { readonly kind: 'starttls' }
   | { readonly kind: 'close'; readonly line: string; readonly reason: string }
 
 export interface AuthorizationOptions {
   /** Whether passwords may be sent as things are: TLS, this very machine, or allowed by configuration. */
   readonly cleartext: boolean
+  readonly tls: boolean
   readonly stls: boolean
+  /** As configured; those that do not fit the connection are left out. */
+  readonly mechanisms: readonly string[]
+  /** Whether the greeting had a stamp. */
+  readonly apop: boolean
   readonly maxBadCommands: number
   /** Longest line that is not part of a SASL exchange, without its end. */
   readonly maxLine: number
@@ -25,16 +40,14 @@ export interface AuthorizationOptions {
 
 const reply = (line: string): Step => ({ kind: 'reply', line })
 
-const mechanisms = ['PLAIN', 'LOGIN'] as const
-type Mechanism = (typeof mechanisms)[number]
-
 const refusedCleartext = '-ERR [AUTH] passwords are not taken on a connection without TLS'
-const malformed = '-ERR [AUTH] malformed authentication data'
+/** Not what the mechanism says. */
+export const malformed = '-ERR [AUTH] malformed authentication data'
 
 export class Authorization {
   #options: AuthorizationOptions
   #user: string | undefined
-  #sasl: { readonly mechanism: Mechanism; readonly user: string | undefined } | undefined
+  #inExchange = false
   #badCommands = 0
 
   constructor(options: AuthorizationOptions) {
@@ -43,19 +56,30 @@ export class Authorization {
 
   /** The connection has TLS now: passwords are safe, and what was said in clear does not count. */
   secured(): void {
-    this.#options = { ...this.#options, cleartext: true, stls: false }
+    this.#options = { ...this.#options, cleartext: true, tls: true, stls: false }
     this.#user = undefined
-    this.#sasl = undefined
+    this.#inExchange = false
   }
 
   /** Whether the next line answers a challenge, and so may be long. */
   get inExchange(): boolean {
-    return this.#sasl !== undefined
+    return this.#inExchange
+  }
+
+  /** The line of a challenge; the next line of the client answers it. */
+  challenge(data: Uint8Array): string {
+    this.#inExchange = true
+    return `+ ${encodeSasl(data)}`
+  }
+
+  /** SASL mechanisms that can be used now. */
+  get mechanisms(): readonly string[] {
+    return offeredMechanisms(this.#options.mechanisms, this.#options)
   }
 
   /** Takes one line without its end. */
   line(text: string): Step {
-    if (this.#sasl !== undefined) return this.#respond(text)
+    if (this.#inExchange) return this.#respond(text)
     const { verb, argument } = splitCommand(text)
     if (text.length > this.#options.maxLine && verb !== 'AUTH') {
       return { kind: 'close', line: '-ERR command line too long', reason: 'Command line too long' }
@@ -73,7 +97,7 @@ export class Authorization {
         return {
           kind: 'text',
           text: capabilities({
-            mechanisms: this.#mechanisms,
+            mechanisms: this.mechanisms,
             user: this.#options.cleartext,
             stls: this.#options.stls,
           }),
@@ -91,6 +115,8 @@ export class Authorization {
         // Spaces are part of the password, RFC 1939 section 7.
         return verify(user, afterFirstSpace(text), 'USER')
       }
+      case 'APOP':
+        return this.#apop(argument)
       case 'AUTH':
         return this.#auth(argument)
       case 'STLS':
@@ -108,36 +134,36 @@ export class Authorization {
     }
   }
 
-  get #mechanisms(): readonly string[] {
-    return this.#options.cleartext ? mechanisms : []
+  /** APOP name digest, RFC 1939 section 7. */
+  #apop(argument: string): Step {
+    if (!this.#options.apop) return reply('-ERR APOP is not offered')
+    const { 1: user, 2: digest } = /^([^ ]+) ([0-9a-f]{32})$/i.exec(argument) ?? []
+    if (user === undefined || digest === undefined)
+      return reply('-ERR expected a name and 32 hexadecimal digits')
+    return { kind: 'apop', user: textOf(user), digest }
   }
 
   /** AUTH mechanism [initial-response], RFC 5034 section 4. */
   #auth(argument: string): Step {
     if (argument === '') {
       // Not in any RFC: an old way to ask for the mechanisms that mail programs still use.
-      return { kind: 'text', text: `+OK\r\n${this.#mechanisms.map((name) => `${name}\r\n`).join('')}.\r\n` }
+      return { kind: 'text', text: `+OK\r\n${this.mechanisms.map((name) => `${name}\r\n`).join('')}.\r\n` }
     }
-    const { verb: name, argument: initial } = splitCommand(argument)
-    const mechanism = mechanisms.find((known) => known === name)
-    if (mechanism === undefined) return reply('-ERR [AUTH] unsupported mechanism')
-    if (!this.#options.cleartext) return reply(refusedCleartext)
-    this.#sasl = { mechanism, user: undefined }
-    if (initial === '') return reply(mechanism === 'LOGIN' ? loginChallenge('Username:') : '+ ')
-    return this.#respond(initial === '=' ? '' : initial)
+    const { verb: mechanism, argument: initial } = splitCommand(argument)
+    if (!this.mechanisms.includes(mechanism)) {
+      const isHidden = isCleartext(mechanism) && !this.#options.cleartext
+      return reply(isHidden ? refusedCleartext : '-ERR [AUTH] unsupported mechanism')
+    }
+    const data = initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
+    if (data === undefined) return reply(malformed)
+    return { kind: 'sasl', mechanism, initial: initial === '' ? undefined : data }
   }
 
   #respond(line: string): Step {
-    const { mechanism, user } = this.#sasl!
-    this.#sasl = undefined
-    if (line === '*') return reply('-ERR authentication cancelled')
-    const data = decodeBase64(line)
-    if (data === undefined) return reply(malformed)
-    if (mechanism === 'PLAIN') return plain(data)
-    if (data.includes(0)) return reply(malformed)
-    if (user !== undefined) return verify(user, data.toString('latin1'), 'LOGIN')
-    this.#sasl = { mechanism, user: data.toString('latin1') }
-    return reply(loginChallenge('Password:'))
+    this.#inExchange = false
+    if (line === '*') return { kind: 'cancel', line: '-ERR authentication cancelled' }
+    const data = decodeSasl(line)
+    return data === undefined ? { kind: 'cancel', line: malformed } : { kind: 'response', data }
   }
 
   #bad(line: string): Step {
@@ -146,33 +172,15 @@ export class Authorization {
   }
 }
 
-/** PLAIN, RFC 4616: authzid NUL authcid NUL password. Acting for somebody else is not offered. */
-function plain(data: Buffer): Step {
-  const parts = data.toString('latin1').split('\0')
-  const [authorization, user, password] = parts
-  if (parts.length !== 3 || user === undefined || user === '' || password === undefined)
-    return reply(malformed)
-  if (authorization !== '' && authorization !== user) {
-    return reply('-ERR [AUTH] logging in for another user is not possible')
-  }
-  return verify(user, password, 'PLAIN')
-}
-
-const loginChallenge = (prompt: string): string => `+ ${Buffer.from(prompt).toString('base64')}`
-
 /** Names and passwords are UTF-8; lines are latin1 strings of their octets. */
 const verify = (user: string, password: string, method: string): Step => ({
   kind: 'verify',
-  user: Buffer.from(user, 'latin1').toString('utf8'),
-  password: Buffer.from(password, 'latin1').toString('utf8'),
+  user: textOf(user),
+  password: textOf(password),
   method,
 })
 
-/** Strict, RFC 5034 section 4: only the alphabet, `=` only at the end, whole groups. */
-function decodeBase64(text: string): Buffer | undefined {
-  if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return undefined
-  return Buffer.from(text, 'base64')
-}
+const textOf = (octets: string): string => Buffer.from(octets, 'latin1').toString('utf8')
 
 function afterFirstSpace(line: string): string {
   const space = line.indexOf(' ')

@@ -4,20 +4,12 @@
  * always the answer to the command that logged in.
  */
 import type { AccountingContract } from '../../accounting/contract.ts'
-import type { ActorContext, AnyContract } from '../../actors/index.ts'
+import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import type { Account, AuthContract, VerifyResult } from '../../auth/contract.ts'
 import type { MailboxesContract, OpenResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { Maildrop } from './maildrop.ts'
 import { SizeScan } from './size-scan.ts'
-
-/** What a client said who it is. */
-export interface Credentials {
-  readonly user: string
-  readonly password: string
-  /** `USER`, `PLAIN`, `LOGIN`: how it was said. */
-  readonly method: string
-}
 
 /** Sizes that were found out by reading mails, by uid. */
 export interface Sized {
@@ -51,7 +43,9 @@ export const mailboxTimeoutMs = 160_000
 /** Times the mailbox is opened again when mails vanish while their sizes are being found out. */
 const openAttempts = 3
 
-const notNow = '-ERR [SYS/TEMP] logins cannot be checked now, try again later'
+/** The answer to any login that was refused: it never says why. */
+export const refusedLogin = '-ERR [AUTH] wrong user name or password'
+export const notNow = '-ERR [SYS/TEMP] logins cannot be checked now, try again later'
 
 export class Login<C extends AnyContract> {
   readonly #options: LoginOptions<C>
@@ -66,19 +60,22 @@ export class Login<C extends AnyContract> {
     this.#over = true
   }
 
-  start({ user, password }: Credentials): void {
-    const { context, remote } = this.#options
+  /** With what the auth actor is to be asked. */
+  start(
+    check: (auth: ActorRef<AuthContract>, options: { timeoutMs: number }) => Promise<VerifyResult>,
+  ): void {
+    const { context } = this.#options
     const auth = context.whereis<AuthContract>('auth')
     if (auth === undefined) {
       this.#refuse(notNow, 'internal')
       return
     }
-    auth.askWith({ timeoutMs: verifyTimeoutMs }, 'verify', user, password, remote).then(
+    check(auth, { timeoutMs: verifyTimeoutMs }).then(
       context.bind((result: VerifyResult) => {
         if (this.#over) return
-        if (result.ok) this.#count(result.account)
+        if (result.ok) this.accepted(result.account)
         else if (result.reason === 'internal') this.#refuse(notNow, 'internal')
-        else this.#refuse('-ERR [AUTH] wrong user name or password', 'credentials')
+        else this.#refuse(refusedLogin, 'credentials')
       }),
       context.bind((error: Error) => {
         this.#log('pop3.auth', error)
@@ -87,8 +84,8 @@ export class Login<C extends AnyContract> {
     )
   }
 
-  /** Is there room for one more session of this user from there? */
-  #count(account: Account): void {
+  /** The client has shown who it is. Is there room for one more session of this user from there? */
+  accepted(account: Account): void {
     const { context, session, service, remote } = this.#options
     const counted = context.bind((ok: boolean) => {
       if (this.#over) return

@@ -8,19 +8,22 @@
  *
  * Nothing is removed unless the client says QUIT and the mailbox has answered that it is done.
  */
+import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../actors/index.ts'
+import type { SaslReply } from '../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../config/settings.ts'
 import type { UpdateResult } from '../../mailbox/contract.ts'
 import { LineReader, lineTooLong } from '../line-reader.ts'
+import { channelBindings, ServerSasl } from '../server-sasl.ts'
 import { serverTls, upgradeToTls } from '../server-tls.ts'
-import { Authorization } from './authorization.ts'
+import { Authorization, malformed } from './authorization.ts'
 import { capabilities } from './capabilities.ts'
 import { parseCommand } from './command.ts'
 import type { Pop3Settings } from './config.ts'
 import { Listing } from './listing.ts'
-import { type Credentials, Login, type LoginResult } from './login.ts'
+import { Login, type LoginResult, notNow, refusedLogin } from './login.ts'
 import { smallMailOctets } from './mail-file.ts'
 import { changes, MailboxLink } from './mailbox-link.ts'
 import type { Maildrop } from './maildrop.ts'
@@ -67,6 +70,10 @@ class Pop3Session {
   #reader: LineReader
   readonly #output: Output
   readonly #authorization: Authorization
+  /** Of the greeting, for APOP; empty: it is not offered. */
+  readonly #stamp: string
+  /** The SASL exchange under way, and its mechanism. */
+  #sasl: { readonly exchange: ServerSasl<Pop3SessionContract>; readonly method: string } | undefined
   #state: State = 'authorization'
   /** A command is being carried out; the lines behind it wait. */
   #busy = false
@@ -119,8 +126,14 @@ class Pop3Session {
       this.#settings.output_high_water,
       context.bind(() => this.#drained()),
     )
+    const { mechanisms } = this.#config.auth
+    const hasApop = mechanisms.some((name) => name.toUpperCase() === 'APOP')
+    this.#stamp = hasApop ? stamp(this.#config.hostname, context.clock.now()) : ''
     this.#authorization = new Authorization({
       cleartext: this.#config.auth.allow_cleartext || isSameHost(socket),
+      tls: false,
+      mechanisms,
+      apop: hasApop,
       stls: mode === 'starttls' && this.#tls !== undefined,
       maxBadCommands: this.#settings.login_max_bad_commands,
       maxLine: this.#settings.login_max_line - 1,
@@ -138,7 +151,7 @@ class Pop3Session {
       }
       this.#secure(this.#tls)
     }
-    this.#reply(`+OK ${this.#settings.login_greeting}`)
+    this.#reply(`+OK ${this.#settings.login_greeting}${hasApop ? ` ${this.#stamp}` : ''}`)
     this.#output.flush()
     this.#socket.resume()
   }
@@ -271,12 +284,71 @@ class Pop3Session {
       case 'starttls':
         this.#startTls()
         return
-      case 'verify':
-        this.#verify(step)
+      case 'verify': {
+        const { user, password, method } = step
+        this.#logIn(user, method).start((auth, options) =>
+          auth.askWith(options, 'verify', user, password, this.#remote),
+        )
+        return
+      }
+      case 'apop': {
+        const { user, digest } = step
+        this.#logIn(user, 'APOP').start((auth, options) =>
+          auth.askWith(options, 'verifyApop', user, this.#stamp, digest, this.#remote),
+        )
+        return
+      }
+      case 'sasl':
+        this.#startSasl(step.mechanism, step.initial)
+        return
+      case 'response':
+        this.#waitForSasl()
+        this.#sasl!.exchange.respond(step.data)
+        return
+      case 'cancel':
+        this.#sasl!.exchange.cancel()
+        this.#sasl = undefined
+        this.#reply(step.line)
     }
   }
 
-  #verify(credentials: Credentials): void {
+  #startSasl(method: string, initial: Buffer | undefined): void {
+    const exchange = new ServerSasl({
+      context: this.#context,
+      remote: this.#remote,
+      done: (reply) => this.#saslAnswered(method, reply),
+    })
+    this.#sasl = { exchange, method }
+    this.#waitForSasl()
+    exchange.start(method, initial, channelBindings(this.#socket))
+  }
+
+  #waitForSasl(): void {
+    this.#state = 'verifying'
+    this.#busy = true
+    this.#cancel = () => this.#sasl?.exchange.cancel()
+  }
+
+  #saslAnswered(method: string, reply: SaslReply): void {
+    if (this.#state === 'closed') return
+    if (reply.kind === 'challenge') {
+      this.#state = 'authorization'
+      this.#reply(this.#authorization.challenge(reply.data))
+      this.#done()
+      return
+    }
+    this.#sasl = undefined
+    if (reply.kind === 'success') {
+      this.#logIn(reply.account.user, method).accepted(reply.account)
+      return
+    }
+    const { reason, user } = reply
+    const line = reason === 'internal' ? notNow : reason === 'malformed' ? malformed : refusedLogin
+    this.#verified(user, method, { ok: false, line, reason, close: false })
+  }
+
+  /** A login from here to its end; `user` and `method` are for the log. */
+  #logIn(user: string, method: string): Login<Pop3SessionContract> {
     this.#state = 'verifying'
     this.#busy = true
     const login = new Login({
@@ -288,13 +360,13 @@ class Pop3Session {
       scratch: this.#scratch(),
       keep: ({ maildir }, uidValidity, sized) =>
         new MailboxLink(this.#context, maildir, uidValidity, sized).tell({}),
-      done: (result) => this.#verified(credentials, result),
+      done: (result) => this.#verified(user, method, result),
     })
     this.#cancel = () => login.cancel()
-    login.start(credentials)
+    return login
   }
 
-  #verified({ user, method }: Credentials, result: LoginResult): void {
+  #verified(user: string, method: string, result: LoginResult): void {
     this.#cancel = undefined
     if (result.ok) {
       this.#begin(result, method)
@@ -352,7 +424,9 @@ class Pop3Session {
         this.#retrieve(outcome.index, outcome.lines)
         return
       case 'capabilities':
-        this.#output.add(capabilities({ mechanisms: ['PLAIN', 'LOGIN'], user: true, stls: false }))
+        this.#output.add(
+          capabilities({ mechanisms: this.#authorization.mechanisms, user: true, stls: false }),
+        )
         return
       case 'unseen':
         this.#busy = true
@@ -520,6 +594,7 @@ class Pop3Session {
     this.#state = 'closed'
     this.#resume = undefined
     this.#cancel?.()
+    this.#sasl?.exchange.cancel()
     // Without QUIT mails that were fetched are still marked as seen; nothing is removed.
     this.#mailbox?.tell(changes({ seen: this.#maildrop!.seen(false) }))
     this.#logEnd(loggedIn, reason)
@@ -642,6 +717,10 @@ class Pop3Session {
 function isSameHost(socket: Socket): boolean {
   return socket.remoteAddress === undefined || socket.remoteAddress === socket.localAddress
 }
+
+/** What APOP digests are made with, RFC 1939 section 7: never the same again. */
+const stamp = (hostname: string, now: number): string =>
+  `<${randomBytes(16).toString('base64url')}.${now.toString(16)}@${hostname}>`
 
 /** Names come from strangers. */
 const loggable = (user: string): string => user.slice(0, 80).replaceAll(/[\p{Cc}]/gu, '?')

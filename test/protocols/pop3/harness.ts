@@ -26,6 +26,8 @@ export interface LogLine {
 export interface ServerOptions {
   /** `key=value` of the configuration. */
   readonly set?: readonly string[]
+  /** More lines of the passwd-file. */
+  readonly users?: readonly string[]
   /** Values that the configuration's ranges do not allow, such as short timeouts. */
   readonly pop3?: Partial<Config['pop3']>
   /** The clock stands still until `advance`. */
@@ -49,7 +51,7 @@ export class Pop3Server {
   }
 
   async #start(options: ServerOptions): Promise<void> {
-    const users = ['alice:{PLAIN}secret', 'bob:{PLAIN}p w  d', 'dave:{PLAIN}other']
+    const users = ['alice:{PLAIN}secret', 'bob:{PLAIN}p w  d', 'dave:{PLAIN}other', ...(options.users ?? [])]
     writeFileSync(join(this.root, 'users'), `${users.join('\n')}\n`)
     const set = [`data_dir=${this.root}`, 'hostname=mx.test', 'auth.failure_delay=0', ...(options.set ?? [])]
     const loaded = loadConfig({ file: false, set, cwd: this.root })

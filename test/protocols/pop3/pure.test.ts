@@ -219,7 +219,15 @@ describe('maildrop', () => {
 
 describe('authorization', () => {
   const make = (cleartext = true) =>
-    new Authorization({ cleartext, stls: true, maxBadCommands: 3, maxLine: 1025 })
+    new Authorization({
+      cleartext,
+      tls: false,
+      stls: true,
+      mechanisms: ['PLAIN', 'LOGIN', 'SCRAM-SHA-256-PLUS', 'APOP'],
+      apop: false,
+      maxBadCommands: 3,
+      maxLine: 1025,
+    })
 
   test('P091 STLS forgets the user', () => {
     const authorization = make()
