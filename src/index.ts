@@ -21,6 +21,7 @@ export type {
   Contract,
   Crash,
   Down,
+  EnterTransition,
   ErrorDetails,
   ExitReason,
   HandlerResult,
@@ -33,6 +34,8 @@ export type {
   Shutdown,
   SpawnOptions,
   StartChildResult,
+  StateHandlers,
+  StateMachineOptions,
   Strategy,
   StreamClosed,
   StreamEnd,
@@ -43,6 +46,7 @@ export type {
   SupervisorContract,
   SupervisorOptions,
   SupervisorSpec,
+  Transition,
   Wire,
   WireValue,
 } from './actors/index.ts'
@@ -64,7 +68,10 @@ export {
   supervisor,
   UsageError,
 } from './actors/index.ts'
+export { Credits } from './runtime/credits.ts'
 export type { ActorInfo } from './runtime/inspect.ts'
+export type { JobFailure, JobFunction, JobOptions, Jobs, JobsOptions } from './runtime/jobs.ts'
+export { JobError, job } from './runtime/jobs.ts'
 export { QuarantineError } from './runtime/kinds.ts'
 export type { LogFormat, LogLevel, LogOptions } from './runtime/log.ts'
 export type {
@@ -73,6 +80,8 @@ export type {
   RestartedEvent,
   TerminatedEvent,
 } from './runtime/observer.ts'
+export type { OneShotOptions } from './runtime/one-shot.ts'
+export { serveOnce } from './runtime/one-shot.ts'
 export type {
   PoolQuarantinedEvent,
   PoolResizedEvent,
@@ -85,7 +94,7 @@ export type {
   ThreadStatistics,
 } from './runtime/pool-events.ts'
 export type { HookPlace, PoolHooks } from './runtime/pool-hooks.ts'
-export type { PoolOptions, PoolSize } from './runtime/pool-options.ts'
+export type { PoolChange, PoolLimits, PoolOptions, PoolSize } from './runtime/pool-options.ts'
 export type { Pools, Recycling } from './runtime/pools.ts'
 export type { SystemEvents, SystemOptions } from './runtime/system.ts'
 export { ActorSystem, StartError } from './runtime/system.ts'

@@ -3,7 +3,6 @@
  * joins it with the runtime and gives the whole a handle.
  */
 import { readFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import type { AccountingContract } from './accounting/contract.ts'
 import {
@@ -15,7 +14,7 @@ import {
   MailactorsError,
   type SupervisorContract,
 } from './actors/index.ts'
-import type { Administered, ThreadRow, TreeNode } from './admin/contract.ts'
+import type { Administered, PoolRow, PoolSizeRequest, ThreadRow, TreeNode } from './admin/contract.ts'
 import type { AdminPageContract } from './admin/http.ts'
 import { Submission } from './admin/submit.ts'
 import type { AuthContract } from './auth/contract.ts'
@@ -24,6 +23,8 @@ import { reloaded } from './config/live.ts'
 import type { Config, ListenerConfig } from './config/settings.ts'
 import { changeListeners } from './listener-changes.ts'
 import type { ListenerContract, ListenerInfo } from './listeners/contract.ts'
+import { passedSocketsSetting } from './listeners/listener.ts'
+import { changePools, jobsOptions, poolOptions, recyclePool, resizePool } from './mail-pools.ts'
 import type { QueueContract } from './queue/contract.ts'
 import type { LogOptions } from './runtime/log.ts'
 import { type ActorInfo, ActorSystem } from './runtime/system.ts'
@@ -43,6 +44,8 @@ export interface ServeOptions {
   readonly onStopRequest?: (now: boolean) => void
   /** Somebody asked over the control socket for a reload. Answers with the new configuration. */
   readonly readConfig?: () => Promise<Config>
+  /** Listening sockets that were opened for us, by the address of the listener that is to use them. */
+  readonly sockets?: Readonly<Record<string, number>>
   /** Every listener listens; called once, just before the `ready` line. */
   readonly onListening?: (listeners: readonly ListenerInfo[]) => void
 }
@@ -116,9 +119,10 @@ class MailSystem implements Administered {
     const config = this.#config
     this.#system = await ActorSystem.start({
       name: 'mailactors',
-      settings: { config },
+      settings: { config, [passedSocketsSetting]: this.#options.sockets ?? {} },
       log: this.#options.actorLog ?? this.#options.log,
       pools: poolOptions(config),
+      jobs: jobsOptions(config),
       children: mailTree(this),
     })
   }
@@ -172,6 +176,18 @@ class MailSystem implements Administered {
     return await this.#running.threads()
   }
 
+  pools(): readonly PoolRow[] {
+    return this.#running.pools.list()
+  }
+
+  resizePool(name: string, size: PoolSizeRequest): Promise<PoolRow> {
+    return resizePool(this.#running, name, size)
+  }
+
+  recyclePool(name: string): Promise<readonly number[]> {
+    return recyclePool(this.#running, name, this.#config.shutdown_timeout)
+  }
+
   submit(...mail: Parameters<Submission['submit']>): ReturnType<Submission['submit']> {
     return this.#submission.submit(...mail)
   }
@@ -193,7 +209,9 @@ class MailSystem implements Administered {
   async #adopt(next: Config): Promise<readonly string[]> {
     const { config, unchanged } = reloaded(this.#config, next)
     const { listener: listening } = this.#config
+    const before = this.#config
     await this.#configure({ ...config, listener: listening })
+    await changePools(this.#running, before, config, this.#options.log)
     this.#running.whereis<AuthContract>('auth')?.tell('reload')
     this.#running.whereis<QueueContract>('queue')?.tell('reload')
     const closed = await this.#changeListeners(listening, config.listener)
@@ -272,23 +290,8 @@ class MailSystem implements Administered {
 /** For the ordered stop of all actors after the drain. Each has its own shorter time. */
 const stopMs = 20_000
 
-function poolOptions(config: Config) {
-  return Object.fromEntries(
-    Object.entries(config.pools).map(([name, pool]) => [
-      name,
-      {
-        minThreads: pool.min_threads,
-        maxThreads: pool.max_threads === 'auto' ? availableParallelism() : pool.max_threads,
-        actorsPerThread: pool.actors_per_thread,
-        maxUse: pool.max_use,
-        maxIdleMs: pool.max_idle,
-      },
-    ]),
-  )
-}
-
 function treeNode(info: ActorInfo): TreeNode {
-  const { name, id, thread, state, restarts, queueLength, handled } = info
+  const { name, id, thread, state, restarts, queueLength, handled, current, currentMs } = info
   return {
     name: info.registeredAs[0] ?? info.childId ?? name,
     id,
@@ -297,6 +300,9 @@ function treeNode(info: ActorInfo): TreeNode {
     restarts,
     queueLength,
     handled,
+    kind: name,
+    ...(current === undefined ? {} : { current }),
+    ...(currentMs === undefined ? {} : { currentMs }),
     children: info.children.map(treeNode),
   }
 }

@@ -177,7 +177,7 @@ describe('packages', () => {
     msgpackr: (file) => file === 'runtime/transport/codec.ts',
     pino: (file) => file === 'runtime/log.ts',
     'pino-pretty': (file) => file === 'runtime/log.ts',
-    piscina: (file) => file === 'runtime/threads.ts',
+    piscina: (file) => ['runtime/threads.ts', 'runtime/pool.ts', 'runtime/jobs.ts'].includes(file),
     'prom-client': (file) => within(file, 'admin'),
     'smol-toml': (file) => within(file, 'config'),
     unixcrypt: (file) => file === 'auth/crypt.ts',

@@ -2,9 +2,9 @@
  * The commands of the control socket, one entry each. A command sends items, printed as they come, and
  * returns a last value.
  */
-import { MailactorsError } from '../actors/index.ts'
+import { MailactorsError, UsageError } from '../actors/index.ts'
 import type { ClientInfo, Envelope, QueueListing } from '../queue/contract.ts'
-import type { Administered } from './contract.ts'
+import type { Administered, PoolSizeRequest } from './contract.ts'
 import { readStatus } from './status.ts'
 
 /** A command that cannot be done; `exitCode` is of sysexits.h. */
@@ -46,6 +46,18 @@ export const commands: Readonly<Record<string, Command>> = {
 
   async tree(service) {
     return await service.tree()
+  },
+
+  async 'pools.list'(service) {
+    return { pools: service.pools(), threads: await service.threads() }
+  },
+
+  async 'pools.resize'(service, { args }) {
+    return await ofPool(service.resizePool(poolName(args), poolSize(args)))
+  },
+
+  async 'pools.recycle'(service, { args }) {
+    return { threads: await ofPool(service.recyclePool(poolName(args))) }
   },
 
   async 'queue.list'(service, _request, send) {
@@ -115,6 +127,33 @@ export const commands: Readonly<Record<string, Command>> = {
     if (result.ok) return { queueId: result.queueId }
     throw new CommandError(result.temporary ? temporary : badData, `${result.reason} (${result.dsn})`)
   },
+}
+
+function poolName({ name }: CommandRequest['args']): string {
+  if (typeof name === 'string' && name !== '') return name
+  throw new CommandError(usage, 'pools: which pool?')
+}
+
+function poolSize(args: CommandRequest['args']): PoolSizeRequest {
+  const size: Record<string, number> = {}
+  for (const key of ['minThreads', 'maxThreads', 'actorsPerThread']) {
+    const value = args[key]
+    if (value === undefined) continue
+    if (typeof value !== 'number') throw new CommandError(usage, `pools resize: ${key} must be a number`)
+    size[key] = value
+  }
+  if (Object.keys(size).length > 0) return size
+  throw new CommandError(usage, 'pools resize: nothing to change (give --min, --max or --actors-per-thread)')
+}
+
+/** What the pool cannot do is a mistake of who asked for it. */
+async function ofPool<T>(asking: Promise<T>): Promise<T> {
+  try {
+    return await asking
+  } catch (error) {
+    if (error instanceof UsageError) throw new CommandError(usage, error.message)
+    throw error
+  }
 }
 
 /** Enough of a mail to see what it is. */

@@ -15,6 +15,11 @@ export interface TreeNode {
   readonly restarts: number
   readonly queueLength: number
   readonly handled: number
+  /** Name of its definition. */
+  readonly kind?: string
+  /** The message whose handler waits, and for how long. */
+  readonly current?: string
+  readonly currentMs?: number
   readonly children: readonly TreeNode[]
 }
 
@@ -26,6 +31,38 @@ export interface ThreadRow {
   /** Share of time the event loop was busy since the last look, 0..1. */
   readonly utilization: number
   readonly heapBytes: number
+  /** `running`; `draining` takes no new actors and ends when its last has; `resting` and `starting` too. */
+  readonly state?: string
+  /** Actors ever started on it. */
+  readonly started?: number
+  readonly uptimeMs?: number
+  /** Times something blocked it for long. */
+  readonly stalls?: number
+  /** Milliseconds it has been stuck now. */
+  readonly stalledMs?: number
+}
+
+/** One pool of worker threads. */
+export interface PoolRow {
+  readonly name: string
+  readonly kind: string
+  readonly minThreads: number
+  readonly maxThreads: number
+  readonly actorsPerThread: number
+  /** Threads that take actors or jobs. */
+  readonly threads: number
+  readonly draining: number
+  readonly actors: number
+  readonly recycled: number
+  readonly stalls: number
+  readonly crashes: number
+  readonly quarantinedMs: number
+}
+
+export interface PoolSizeRequest {
+  readonly minThreads?: number
+  readonly maxThreads?: number
+  readonly actorsPerThread?: number
 }
 
 export type SubmitResult =
@@ -39,6 +76,11 @@ export interface Administered {
   listeners(): Promise<readonly ListenerInfo[]>
   tree(): Promise<TreeNode>
   threads(): Promise<readonly ThreadRow[]>
+  pools(): readonly PoolRow[]
+  /** @throws UsageError for a pool that is not there, or a size it cannot have. */
+  resizePool(name: string, size: PoolSizeRequest): Promise<PoolRow>
+  /** Answers with the threads that drain when their successors run. @throws UsageError */
+  recyclePool(name: string): Promise<readonly number[]>
   readonly queue: () => ActorRef<QueueContract>
   readonly cache: () => ActorRef<CacheContract>
   readonly accounting: () => ActorRef<AccountingContract>

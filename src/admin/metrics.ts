@@ -1,13 +1,13 @@
 /** Prometheus metrics, read from the parts of the service when they are asked for: nothing is counted twice. */
 import { Gauge, Registry } from 'prom-client'
-import type { Administered } from './contract.ts'
+import type { Administered, TreeNode } from './contract.ts'
 import { readStatus, type Status } from './status.ts'
 
 interface Metric {
   readonly name: string
   readonly help: string
   readonly labels?: readonly string[]
-  readonly read: (status: Status) => readonly (readonly [labels: Record<string, string>, value: number])[]
+  readonly read: (status: Measured) => readonly (readonly [labels: Record<string, string>, value: number])[]
 }
 
 const one = (value: number) => [[{}, value]] as const
@@ -70,6 +70,70 @@ const metrics: readonly Metric[] = [
     read: (s) => s.threads.map((t) => [{ pool: t.pool, thread: String(t.thread) }, t.utilization] as const),
   },
   {
+    name: 'pool_threads',
+    help: 'Threads of a pool: those that take actors (or jobs), and those that drain',
+    labels: ['pool', 'state'],
+    read: (s) =>
+      s.pools.flatMap((p) => [
+        [{ pool: p.name, state: 'active' }, p.threads] as const,
+        [{ pool: p.name, state: 'draining' }, p.draining] as const,
+      ]),
+  },
+  {
+    name: 'pool_threads_limit',
+    help: 'Most threads of a pool',
+    labels: ['pool'],
+    read: (s) => s.pools.map((p) => [{ pool: p.name }, p.maxThreads] as const),
+  },
+  {
+    name: 'pool_recycled_total',
+    help: 'Threads of a pool that were replaced',
+    labels: ['pool'],
+    read: (s) => s.pools.map((p) => [{ pool: p.name }, p.recycled] as const),
+  },
+  {
+    name: 'pool_crashes_total',
+    help: 'Threads of a pool that died',
+    labels: ['pool'],
+    read: (s) => s.pools.map((p) => [{ pool: p.name }, p.crashes] as const),
+  },
+  {
+    name: 'pool_stalls_total',
+    help: 'Times a handler blocked a thread of a pool for long',
+    labels: ['pool'],
+    read: (s) => s.pools.map((p) => [{ pool: p.name }, p.stalls] as const),
+  },
+  {
+    name: 'pool_quarantine_seconds',
+    help: 'Time until a pool starts threads again after one died before its first job',
+    labels: ['pool'],
+    read: (s) => s.pools.map((p) => [{ pool: p.name }, p.quarantinedMs / 1000] as const),
+  },
+  {
+    name: 'actors',
+    help: 'Living actors by kind',
+    labels: ['kind'],
+    read: (s) => [...kinds(s.tree)].map(([kind, k]) => [{ kind }, k.actors] as const),
+  },
+  {
+    name: 'actor_queue_messages',
+    help: 'Messages that wait for actors of a kind',
+    labels: ['kind'],
+    read: (s) => [...kinds(s.tree)].map(([kind, k]) => [{ kind }, k.waiting] as const),
+  },
+  {
+    name: 'actor_restarts',
+    help: 'Restarts that living actors of a kind have behind them',
+    labels: ['kind'],
+    read: (s) => [...kinds(s.tree)].map(([kind, k]) => [{ kind }, k.restarts] as const),
+  },
+  {
+    name: 'thread_stalls_total',
+    help: 'Times something blocked a thread for long',
+    labels: ['pool', 'thread'],
+    read: (s) => s.threads.map((t) => [{ pool: t.pool, thread: String(t.thread) }, t.stalls ?? 0] as const),
+  },
+  {
     name: 'thread_heap_bytes',
     help: 'JavaScript heap in use by a thread',
     labels: ['pool', 'thread'],
@@ -77,9 +141,46 @@ const metrics: readonly Metric[] = [
   },
 ]
 
+interface Measured extends Status {
+  readonly tree: TreeNode | undefined
+}
+
+interface Kind {
+  actors: number
+  waiting: number
+  restarts: number
+}
+
+const seen = new WeakMap<TreeNode, ReadonlyMap<string, Kind>>()
+
+/** The actors of the tree, counted by kind. */
+function kinds(tree: TreeNode | undefined): ReadonlyMap<string, Kind> {
+  if (tree === undefined) return new Map()
+  const known = seen.get(tree)
+  if (known !== undefined) return known
+  const found = new Map<string, Kind>()
+  const add = (node: TreeNode): void => {
+    const name = node.kind ?? node.name
+    const kind = found.get(name) ?? { actors: 0, waiting: 0, restarts: 0 }
+    found.set(name, kind)
+    kind.actors++
+    kind.waiting += node.queueLength
+    kind.restarts += node.restarts
+    node.children.forEach(add)
+  }
+  add(tree)
+  seen.set(tree, found)
+  return found
+}
+
+/** With more actors than this the tree is not asked for at each scrape. */
+const maxActors = 10_000
+
 /** The metrics as Prometheus text. */
 export async function metricsText(service: Administered): Promise<string> {
   const status = await readStatus(service)
+  const actors = status.threads.reduce((sum, thread) => sum + thread.actors, 0)
+  const measured = { ...status, tree: actors > maxActors ? undefined : await service.tree() }
   const registry = new Registry()
   for (const metric of metrics) {
     const gauge = new Gauge({
@@ -88,7 +189,7 @@ export async function metricsText(service: Administered): Promise<string> {
       labelNames: metric.labels ?? [],
       registers: [registry],
     })
-    for (const [labels, value] of metric.read(status)) gauge.set(labels, value)
+    for (const [labels, value] of metric.read(measured)) gauge.set(labels, value)
   }
   return await registry.metrics()
 }

@@ -1,7 +1,7 @@
 import type { CacheStatistics } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import type { QueueCounts } from '../queue/contract.ts'
-import type { Administered, ThreadRow } from './contract.ts'
+import type { Administered, PoolRow, ThreadRow } from './contract.ts'
 
 /** One screen about the running service: `mailactors status`, and the admin page. */
 export interface Status {
@@ -16,6 +16,7 @@ export interface Status {
   readonly queue: QueueCounts
   readonly cache: CacheStatistics
   readonly threads: readonly ThreadRow[]
+  readonly pools: readonly PoolRow[]
   /** Resident memory of the process, in octets. */
   readonly rssBytes: number
 }
@@ -42,6 +43,7 @@ export async function readStatus(service: Administered): Promise<Status> {
     queue,
     cache,
     threads,
+    pools: service.pools(),
     rssBytes: process.memoryUsage.rss(),
   }
 }

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { addCacheCommand } from './commands/cache.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addControlCommands } from './commands/control.ts'
+import { addPoolsCommands } from './commands/pools.ts'
 import { addQueueCommand } from './commands/queue.ts'
 import { addSendCommand } from './commands/send.ts'
 import { addServeCommand } from './commands/serve.ts'
@@ -46,6 +47,7 @@ export function buildProgram(terminal: Terminal): Command {
   addQueueCommand(program, terminal)
   addCacheCommand(program, terminal)
   addStatusCommands(program, terminal)
+  addPoolsCommands(program, terminal)
   addControlCommands(program, terminal)
   return program
 }

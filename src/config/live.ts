@@ -2,9 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Table } from './schema.ts'
 import { type Config, generalSettings, tables } from './settings.ts'
-
-/** Keys of the top level that are fixed while the service runs, whatever is in them. */
-const fixedTables = ['pools'] as const
+import { poolsSettings } from './tables.ts'
 
 /** The configuration to use after a reload: `next`, with what cannot change live kept as in `current`. */
 export interface Reloaded {
@@ -18,10 +16,6 @@ export function reloaded(current: Config, next: Config): Reloaded {
   const unchanged: string[] = []
   const before = current as unknown as Readonly<Record<string, unknown>>
 
-  for (const key of fixedTables) {
-    if (!isDeepStrictEqual(current[key], next[key])) unchanged.push(key)
-    config[key] = current[key]
-  }
   for (const key of fixedKeys(generalSettings, current, next)) {
     unchanged.push(key)
     config[key] = before[key]
@@ -34,6 +28,16 @@ export function reloaded(current: Config, next: Config): Reloaded {
     unchanged.push(...fixed.map((key) => `${name}.${key}`))
     config[name] = { ...changed, ...Object.fromEntries(fixed.map((key) => [key, kept[key]])) }
   }
+  const pools: Record<string, unknown> = { ...next.pools }
+  for (const [name, table] of Object.entries(poolsSettings)) {
+    const kept = current.pools[name as keyof Config['pools']]
+    const changed = next.pools[name as keyof Config['pools']]
+    const fixed = fixedKeys(table, kept, changed)
+    unchanged.push(...fixed.map((key) => `pools.${name}.${key}`))
+    const old = Object.fromEntries(fixed.map((key) => [key, kept[key as keyof typeof kept]]))
+    pools[name] = { ...changed, ...old }
+  }
+  config.pools = pools
   return { config: config as unknown as Config, unchanged }
 }
 

@@ -1,5 +1,5 @@
 /** The tables that belong to the service as a whole. Those of a part stand in that part's `config.ts`. */
-import { boolean, choice, duration, integer, integerOr, path, string } from './schema.ts'
+import { boolean, choice, duration, integer, integerOr, path, size, string } from './schema.ts'
 
 const hostnamePattern = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/i
 
@@ -61,39 +61,55 @@ const poolTable = (pool: {
   maxThreads: number | 'auto'
   minOfThreads: number
   what: string
+  /** It has one thread, for good. */
+  isFixed?: boolean
 }) => ({
   min_threads: integer({
     default: pool.minThreads,
     min: pool.minOfThreads,
-    max: 256,
-    live: false,
+    max: pool.isFixed === true ? 1 : 256,
+    live: pool.isFixed !== true,
     doc: `Threads that are always there for ${pool.what}.`,
   }),
   max_threads: integerOr(['auto'], {
     default: pool.maxThreads,
     min: 1,
-    max: 256,
-    live: false,
+    max: pool.isFixed === true ? 1 : 256,
+    live: pool.isFixed !== true,
     doc: `Most threads for ${pool.what}. \`auto\`: as many as there are cores.`,
   }),
   actors_per_thread: integer({
     default: 5_000,
     min: 1,
     max: 1_000_000,
-    live: false,
     doc: 'Actors one thread hosts before it counts as full. 1: each gets a thread of its own.',
   }),
   max_use: integer({
     default: 0,
     min: 0,
-    live: false,
     doc: 'A thread is replaced after so many actors. 0: never.',
   }),
   max_idle: duration({
     default: 100_000,
     min: 1_000,
-    live: false,
-    doc: 'A thread beyond `min_threads` ends after this long without actors.',
+    doc: 'A thread beyond `min_threads` ends after this long without actors, or with too little to do.',
+  }),
+  max_heap: size({
+    default: 0,
+    min: 0,
+    doc: 'A thread is replaced when its JavaScript heap stays above this. 0: never.',
+  }),
+  daemon_timeout: duration({
+    default: 60_000,
+    min: 3_000,
+    max: 86_400_000,
+    doc: 'A thread that is stuck for so long is terminated and replaced; the log names actor and message. A warning comes at a third of it.',
+  }),
+  service_throttle_time: duration({
+    default: 0,
+    min: 0,
+    max: 86_400_000,
+    doc: 'How long no thread is started after one died before its first job. 0: the next one is started at once.',
   }),
 })
 
@@ -111,6 +127,7 @@ export const poolsSettings = {
     maxThreads: 1,
     minOfThreads: 1,
     what: 'the queue, the connection cache and the mailboxes',
+    isFixed: true,
   }),
   jobs: poolTable({
     minThreads: 0,

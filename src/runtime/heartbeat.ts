@@ -67,7 +67,7 @@ export class Heartbeat {
   /** The actor's turn is over. */
   leave(): void {
     this.turns++
-    this.#load.setInHand(this.#slot, this.#code < 0 ? this.#code : 0, this.#actor)
+    this.#load.setInHand(this.#slot, Math.min(this.#code, 0), this.#actor)
   }
 
   /** The event loop turns. */

@@ -42,6 +42,9 @@ export interface PoolSize {
   readonly actorsPerThread?: number
 }
 
+/** The limits a running pool can be given. What is not given stays. */
+export type PoolChange = Partial<PoolLimits>
+
 /** `PoolOptions` with nothing left open. */
 export type PoolLimits = Readonly<Required<Omit<PoolOptions, 'resourceLimits' | 'hooks'>>>
 

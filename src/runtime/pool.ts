@@ -1,5 +1,5 @@
 import type { Piscina } from 'piscina'
-import type { PoolLimits, PoolSize } from './pool-options.ts'
+import type { PoolLimits } from './pool-options.ts'
 
 /** A pool whose threads are all busier than this is short of threads. */
 const busy = 0.8
@@ -49,8 +49,8 @@ export class Pool {
     this.hooks = pool.hooks
   }
 
-  resize(size: PoolSize): void {
-    this.limits = { ...this.limits, ...size }
+  resize(limits: PoolLimits): void {
+    this.limits = limits
     this.#short = 0
     this.#slackSince = undefined
   }

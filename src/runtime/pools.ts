@@ -1,13 +1,13 @@
 /** What `system.pools` offers. */
 import { UsageError } from '../actors/index.ts'
 import type { PoolStatistics } from './pool-events.ts'
-import type { PoolSize } from './pool-options.ts'
+import type { PoolChange } from './pool-options.ts'
 
 /** What has pools: the threads of actors, or of jobs. */
 export interface PoolHost {
   has(name: string): boolean
   pools(): PoolStatistics[]
-  resize(name: string, size: PoolSize): Promise<void>
+  resize(name: string, change: PoolChange): Promise<void>
   recycle(name: string): Promise<Recycling>
 }
 
@@ -33,14 +33,14 @@ export class Pools {
   }
 
   /**
-   * Changes the size of a pool while it runs; what is not given stays. Settles when the threads that it lacked run. Threads
+   * Changes the size or other limits of a pool while it runs; what is not given stays. Settles when the threads that it lacked run. Threads
    * that are too many take no more actors and end as with `recycle`: no message is lost.
    *
    * @throws UsageError for a pool that is not there, or sizes that make no sense.
    */
-  async resize(name: string, size: PoolSize): Promise<PoolStatistics> {
+  async resize(name: string, change: PoolChange): Promise<PoolStatistics> {
     const host = this.#hostOf(name)
-    await host.resize(name, size)
+    await host.resize(name, change)
     return host.pools().find((pool) => pool.name === name)!
   }
 

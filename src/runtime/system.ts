@@ -20,6 +20,7 @@ import type { ThreadTask } from './control.ts'
 import { heapBytes } from './heap.ts'
 import { Ids } from './ids.ts'
 import { type ActorInfo, treeOf } from './inspect.ts'
+import { Jobs, type JobsOptions } from './jobs.ts'
 import { LoadTable } from './load-table.ts'
 import { createLogger, type LogOptions } from './log.ts'
 import { looseActors } from './loose.ts'
@@ -63,6 +64,8 @@ export interface SystemOptions {
   readonly threadLog?: LogOptions
   /** Pools of actor threads by name. A placement in another pool is a UsageError; without any pools it is the spawner's own thread. */
   readonly pools?: Readonly<Record<string, PoolOptions>>
+  /** The pool of `system.jobs`. It starts no thread before the first job. */
+  readonly jobs?: JobsOptions
   /** Children of the root supervisor, started in this order. */
   readonly children?: readonly ChildSpec[]
   /** Restarts of the root's children, in all, before the system gives up. Default 3 within 5 s. */
@@ -159,6 +162,7 @@ export class ActorSystem {
     this.#log = isLogger(log)
       ? log
       : createLogger(log, { thread: 0, ...(name === undefined ? {} : { system: name }) })
+    this.jobs = new Jobs(options.jobs ?? {}, this.#log)
     this.ended = new Promise((resolve) => {
       this.#markEnded = resolve
     })
@@ -320,12 +324,12 @@ export class ActorSystem {
     const children = this.#looseChildren
     this.#loose ??= this.#runtime.spawn({ definition: looseActors, args: { children }, options: {} })
     const parent = this.#loose.cell!
+    // Also before its `init`: the first one may be killed at once.
+    parent.traps = true
     const ref = this.#runtime.spawn({ definition, args, options, parent, link: true })
     children.set(ref.id, ref)
     return ref as ActorRef as ActorRef<C>
   }
-    // Also before its `init`: the first one may be killed at once.
-    parent.traps = true
 
   /** Starts a child of the root supervisor. */
   startChild(spec: ChildSpec): Promise<StartChildResult> {
@@ -358,7 +362,10 @@ export class ActorSystem {
   }
 
   /** The pools: their sizes, which may change while the system runs, and their threads. */
-  readonly pools = new Pools(() => [this.#threads])
+  readonly pools = new Pools(() => [this.#threads, this.jobs])
+
+  /** Stateless work for the processor, on threads of its own; they start with the first job. */
+  readonly jobs: Jobs
 
   readonly #startedAt = performance.now()
   readonly #mainPulse = new MainPulse()
@@ -426,6 +433,7 @@ export class ActorSystem {
     await Promise.race([this.#stopInOrder(), late])
     alarm.cancel()
     this.#mainPulse.stop()
+    await this.jobs.stop()
     await this.#threads?.stop(threadStopMs)
     runtime.close()
     this.#peers?.close()

@@ -33,7 +33,7 @@ import type {
   ThreadStatistics,
 } from './pool-events.ts'
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
-import { checkPoolSize, type PoolOptions, type PoolSize, poolLimits } from './pool-options.ts'
+import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
 import type { Placer, ThreadPlace, Topology } from './topology.ts'
 import { createDoorbell, createLink, halfPorts } from './transport/index.ts'
 import { Pulse } from './watchdog.ts'
@@ -407,11 +407,11 @@ export class Threads {
    *
    * @throws UsageError
    */
-  async resize(name: string, size: PoolSize): Promise<void> {
+  async resize(name: string, change: PoolChange): Promise<void> {
     const pool = this.#pool(name)
-    const { minThreads, maxThreads, actorsPerThread } = { ...pool.limits, ...size }
-    checkPoolSize(name, { minThreads, maxThreads, actorsPerThread })
-    pool.resize({ minThreads, maxThreads, actorsPerThread })
+    const limits = poolLimits(name, { ...pool.limits, ...change })
+    const { minThreads, maxThreads } = limits
+    pool.resize(limits)
     if (!pool.isQuarantined) this.#growth.setLimit(pool.index, maxThreads)
     const starting: Promise<void>[] = []
     for (let count = this.#active(pool).length; count < minThreads; count++) {

@@ -114,6 +114,7 @@ test('status fits a service that did nothing yet', () => {
       maxEndpoints: 0,
       maxSessions: 0,
     },
+    pools: [],
     threads: [{ pool: 'storage', thread: 1, actors: 2, utilization: 0.254, heapBytes: 2 ** 20 }],
     rssBytes: 2 ** 27,
   })

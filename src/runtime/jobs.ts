@@ -1,0 +1,268 @@
+/**
+ * Stateless work for the processor: functions of modules, run by a second pool of threads that hosts no actors. The threads
+ * start with the first job.
+ */
+import { availableParallelism } from 'node:os'
+import type { ResourceLimits } from 'node:worker_threads'
+import { Piscina } from 'piscina'
+import { type Logger, MailactorsError, UsageError } from '../actors/index.ts'
+import type { PoolStatistics } from './pool-events.ts'
+import { checkPoolSize, checkResourceLimits, type PoolChange, type PoolSize } from './pool-options.ts'
+import type { PoolHost, Recycling } from './pools.ts'
+
+/** Limits of the pool of jobs. */
+export interface JobsOptions {
+  /** Threads kept running once there was a job. Default 0. */
+  readonly minThreads?: number
+  /** Most threads. Default: as many as there are cores. */
+  readonly maxThreads?: number
+  /** Most jobs that may wait; more fail with `MA_OVERLOADED`. Default 10 000. */
+  readonly maxQueue?: number
+  /** Milliseconds without a job after which a thread beyond `minThreads` ends. Default 100 s. */
+  readonly maxIdleMs?: number
+  /** Milliseconds a job may take, its time in the queue included, unless it says otherwise. Default: as long as it takes. */
+  readonly timeoutMs?: number
+  /** All threads are replaced after so many jobs each; 0: never. Default 0. */
+  readonly maxUse?: number
+  readonly resourceLimits?: ResourceLimits
+}
+
+export interface JobOptions {
+  /** Milliseconds until it is given up; the thread that runs it is terminated and replaced. */
+  readonly timeoutMs?: number
+  /** Gives the job up; the thread that runs it is terminated and replaced. */
+  readonly signal?: AbortSignal
+}
+
+/** A function that other threads can find: `name` is exported by `module`. */
+export interface JobFunction<A extends readonly unknown[], R> {
+  /** `import.meta.url` of the module. */
+  readonly module: string
+  /** Name of its export, which is the result of `job()`, or the function itself. */
+  readonly name: string
+  /** For the compiler: what it takes and gives. */
+  readonly run?: (...args: A) => R | Promise<R>
+}
+
+/**
+ * Defines a job. Export it under its name from the module it names:
+ *
+ *     export const digest = job({ module: import.meta.url, name: 'digest' }, (text: string) => sha256(text))
+ *     await system.jobs.run(digest, ['text'])
+ *
+ * Arguments and result are copied as by `structuredClone`.
+ */
+export function job<A extends readonly unknown[], R>(
+  where: { readonly module: string; readonly name: string },
+  run: (...args: A) => R | Promise<R>,
+): JobFunction<A, R> & { readonly run: (...args: A) => R | Promise<R> } {
+  checkJob(where)
+  return Object.freeze({ module: where.module, name: where.name, run })
+}
+
+/** Why there is no result, other than that the job itself threw: then its error is passed on. */
+export type JobFailure = 'timeout' | 'cancelled' | 'overloaded' | 'thread_exit'
+
+const failureCodes = {
+  timeout: 'MA_TIMEOUT',
+  cancelled: 'MA_CANCELLED',
+  overloaded: 'MA_OVERLOADED',
+  thread_exit: 'MA_DOWN',
+} as const
+
+/** The job did not finish. What it did until then, it did. */
+export class JobError extends MailactorsError {
+  readonly code: (typeof failureCodes)[JobFailure]
+  readonly failure: JobFailure
+
+  constructor(failure: JobFailure, job: { readonly name: string }, why: string, cause?: unknown) {
+    super(`job ${job.name}: ${why}`, { job: job.name }, cause === undefined ? {} : { cause })
+    this.code = failureCodes[failure]
+    this.failure = failure
+  }
+}
+
+/** The name of the pool of jobs in `system.pools`. */
+export const jobsPool = 'jobs'
+
+export class Jobs implements PoolHost {
+  readonly #options: Required<Omit<JobsOptions, 'resourceLimits'>> & Pick<JobsOptions, 'resourceLimits'>
+  readonly #log: Logger
+  #size: Required<PoolSize>
+  #piscina: Piscina | undefined
+  /** Pools that finish what they have. */
+  readonly #draining = new Set<Promise<void>>()
+  #pending = 0
+  #done = 0
+  #recycled = 0
+  #isStopped = false
+
+  /** @internal */
+  constructor(options: JobsOptions, log: Logger) {
+    const { minThreads = 0, maxThreads = Math.max(availableParallelism(), minThreads) } = options
+    this.#size = { minThreads, maxThreads, actorsPerThread: 1 }
+    checkPoolSize(jobsPool, this.#size)
+    checkResourceLimits(jobsPool, options.resourceLimits)
+    this.#options = {
+      minThreads,
+      maxThreads,
+      maxQueue: options.maxQueue ?? 10_000,
+      maxIdleMs: options.maxIdleMs ?? 100_000,
+      timeoutMs: options.timeoutMs ?? Number.POSITIVE_INFINITY,
+      maxUse: options.maxUse ?? 0,
+      ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits }),
+    }
+    this.#log = log
+  }
+
+  /**
+   * Runs a job on a thread of its own.
+   *
+   * @throws JobError, or what the job threw.
+   * @throws UsageError when the module does not export such a function, or the system has stopped.
+   */
+  async run<A extends readonly unknown[], R>(
+    job: JobFunction<A, R>,
+    args: A,
+    { timeoutMs = this.#options.timeoutMs, signal }: JobOptions = {},
+  ): Promise<R> {
+    checkJob(job)
+    if (this.#isStopped) throw new UsageError('the system has stopped')
+    if (signal?.aborted === true) throw new JobError('cancelled', job, 'given up before it started')
+    if (this.#pending >= this.#options.maxQueue + this.#size.maxThreads) {
+      throw new JobError('overloaded', job, 'too many jobs wait')
+    }
+    const abort = new AbortController()
+    const cancel = () => abort.abort('cancelled')
+    signal?.addEventListener('abort', cancel)
+    const timer = Number.isFinite(timeoutMs) ? setTimeout(() => abort.abort('timeout'), timeoutMs) : undefined
+    this.#pending++
+    try {
+      const { module, name } = job
+      const task = { module, name, args }
+      return (await this.#started().run(task, { signal: abort.signal })) as R
+    } catch (error) {
+      if (abort.signal.aborted) {
+        const failure = abort.signal.reason as 'timeout' | 'cancelled'
+        throw new JobError(
+          failure,
+          job,
+          failure === 'timeout' ? `not done in ${timeoutMs} ms` : 'given up',
+          error,
+        )
+      }
+      throw this.#failure(job, error)
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', cancel)
+      this.#pending--
+      this.#count()
+    }
+  }
+
+  /** The error of the job as it is; that of its thread by our name. */
+  #failure(job: { readonly name: string }, error: unknown): unknown {
+    const { code, message } = error as { code?: string; message: string }
+    if (code === 'MA_JOB_MISSING') return new UsageError(message, { job: job.name })
+    const isThread =
+      code === 'ERR_WORKER_OUT_OF_MEMORY' || /^worker exited|terminating worker/i.test(String(message))
+    return isThread ? new JobError('thread_exit', job, String(message), error) : error
+  }
+
+  #count(): void {
+    this.#done++
+    const { maxUse } = this.#options
+    if (maxUse > 0 && this.#done % (maxUse * this.#size.maxThreads) === 0) void this.recycle()
+  }
+
+  #started(): Piscina {
+    this.#piscina ??= this.#make()
+    return this.#piscina
+  }
+
+  #make(): Piscina {
+    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+    const { minThreads, maxThreads } = this.#size
+    const { resourceLimits, maxIdleMs } = this.#options
+    const piscina = new Piscina({
+      filename: new URL(`./jobs-entry.${suffix}`, import.meta.url).href,
+      minThreads,
+      maxThreads,
+      concurrentTasksPerWorker: 1,
+      // Jobs may await: the thread's event loop has to turn.
+      atomics: 'disabled',
+      idleTimeout: maxIdleMs,
+      execArgv: [],
+      recordTiming: false,
+      ...(resourceLimits === undefined ? {} : { resourceLimits }),
+    })
+    piscina.on('error', (error: unknown) =>
+      this.#log.warn({ event: 'thread.error', pool: jobsPool, error: String(error) }, 'thread failed'),
+    )
+    return piscina
+  }
+
+  // --- As a pool
+
+  has(name: string): boolean {
+    return name === jobsPool
+  }
+
+  pools(): PoolStatistics[] {
+    return [
+      {
+        name: jobsPool,
+        kind: 'jobs',
+        ...this.#size,
+        threads: this.#piscina?.threads.length ?? 0,
+        draining: this.#draining.size,
+        actors: this.#pending,
+        recycled: this.#recycled,
+        stalls: 0,
+        crashes: 0,
+        quarantinedMs: 0,
+      },
+    ]
+  }
+
+  async resize(_name: string, size: PoolChange): Promise<void> {
+    const { minThreads, maxThreads } = { ...this.#size, ...size }
+    if (size.actorsPerThread !== undefined && size.actorsPerThread !== 1) {
+      throw new UsageError('a thread of the pool jobs runs one job at a time', { pool: jobsPool })
+    }
+    checkPoolSize(jobsPool, { minThreads, maxThreads, actorsPerThread: 1 })
+    this.#size = { minThreads, maxThreads, actorsPerThread: 1 }
+    this.#replace()
+    this.#log.info({ event: 'pool.resized', pool: jobsPool, minThreads, maxThreads }, 'pool has another size')
+  }
+
+  async recycle(): Promise<Recycling> {
+    const threads = this.#piscina?.threads.map(({ threadId }) => threadId) ?? []
+    this.#recycled += threads.length
+    this.#log.info({ event: 'thread.recycled', pool: jobsPool, threads }, 'threads take no more jobs')
+    return { threads, drained: this.#replace() }
+  }
+
+  /** The next job is for new threads; those that run or wait finish on the old ones. */
+  #replace(): Promise<void> {
+    const old = this.#piscina
+    this.#piscina = undefined
+    if (old === undefined) return Promise.resolve()
+    const drained: Promise<void> = old.close().finally(() => this.#draining.delete(drained))
+    this.#draining.add(drained)
+    return drained
+  }
+
+  /** @internal Jobs that run or wait fail as `cancelled`. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    await this.#piscina?.destroy()
+  }
+}
+
+function checkJob({ module, name }: { readonly module: string; readonly name: string }): void {
+  if (typeof module !== 'string' || !module.includes(':')) {
+    throw new UsageError('job: module must be import.meta.url of the module that exports it', { job: name })
+  }
+  if (typeof name !== 'string' || name === '') throw new UsageError('job: name is missing', { module })
+}

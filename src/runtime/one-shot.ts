@@ -1,0 +1,70 @@
+/**
+ * A service for one client, on a pair of streams instead of a connection: what a Postfix service does with `-S`, and what
+ * `inetd` did.
+ */
+import type { Socket } from 'node:net'
+import { Duplex, type Readable, type Writable } from 'node:stream'
+import type { AnyActorDefinition, ExitReason } from '../actors/index.ts'
+import { ActorSystem, type SystemOptions } from './system.ts'
+
+export interface OneShotOptions extends Omit<SystemOptions, 'pools'> {
+  /** What serves a connection: it takes its socket with `context.takeSocket()`. */
+  readonly actor: AnyActorDefinition
+  readonly args?: unknown
+  /** The client, as it writes and reads: `process.stdin` and `process.stdout`, for instance. */
+  readonly input: Readable
+  readonly output: Writable
+}
+
+/**
+ * Serves one client, in this thread, and returns how that ended once everything has been written. The actor's socket has
+ * what a stream has, and neither addresses nor a timeout of its own.
+ *
+ * @throws StartError
+ */
+export async function serveOnce(options: OneShotOptions): Promise<ExitReason> {
+  const { actor, args, input, output, ...rest } = options
+  const system = await ActorSystem.start(rest)
+  const flushed = new Promise<void>((resolve) => {
+    output
+      .once('finish', resolve)
+      .once('close', resolve)
+      .once('error', () => resolve())
+  })
+  try {
+    const ended = new Promise<ExitReason>((resolve) => {
+      system.events.on('actor.terminated', ({ actorId, reason }) => {
+        if (actorId === ref.id) resolve(reason)
+      })
+    })
+    const ref = system.spawn(actor as never, args as never, { socket: asSocket(input, output) })
+    const reason = await ended
+    await Promise.race([flushed, drained(output)])
+    return reason
+  } finally {
+    await system.stop()
+  }
+}
+
+/** The stream with the methods of a socket that sessions call. */
+function asSocket(input: Readable, output: Writable): Socket {
+  const stream = Duplex.from({ readable: input, writable: output })
+  stream.on('error', () => {})
+  const ignore = () => stream
+  return Object.assign(stream, {
+    setNoDelay: ignore,
+    setKeepAlive: ignore,
+    setTimeout: ignore,
+    ref: ignore,
+    unref: ignore,
+    destroySoon: () => stream.end(() => stream.destroy()),
+    bytesRead: 0,
+    bytesWritten: 0,
+  }) as unknown as Socket
+}
+
+/** Settles when nothing waits to be written any more. */
+async function drained(output: Writable): Promise<void> {
+  while (output.writableLength > 0 && !output.destroyed)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+}
