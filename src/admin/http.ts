@@ -7,7 +7,7 @@ import { createServer as createListener, type Server as Listener, type Socket } 
 import { type ActorContext, actor, type Contract } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
-import { boundAddress, hostAndPort, ListenError } from '../listeners/listener.ts'
+import { boundAddress, hostAndPort, ListenError, passedSocket } from '../listeners/listener.ts'
 import { serverTls, upgradeToTls } from '../protocols/server-tls.ts'
 import type { Administered, TreeNode } from './contract.ts'
 import { metricsText } from './metrics.ts'
@@ -65,7 +65,7 @@ class AdminPage {
         const details = { address, service: 'admin', errno: error.code }
         reject(new ListenError(`cannot listen on ${address}: ${error.message}`, details, { cause: error }))
       })
-      this.#listener.listen(hostAndPort(address), resolve)
+      this.#listener.listen(passedSocket(this.#context, address) ?? hostAndPort(address), resolve)
     })
     return this
   }

@@ -57,8 +57,9 @@ class Listener {
   async listen(): Promise<this> {
     const { address } = this.#args.listener
     const unixPath = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined
-    if (unixPath !== undefined) await removeStaleSocket(unixPath)
-    const target = unixPath === undefined ? hostAndPort(address) : { path: unixPath }
+    const passed = passedSocket(this.#context, address)
+    if (unixPath !== undefined && passed === undefined) await removeStaleSocket(unixPath)
+    const target = passed ?? (unixPath === undefined ? hostAndPort(address) : { path: unixPath })
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error: NodeJS.ErrnoException) => {
         const details = { address, service: this.#args.listener.service, errno: error.code }
@@ -67,7 +68,7 @@ class Listener {
       this.#server.listen({ ...target, backlog }, resolve)
     })
     // Whoever may open the path may submit mail to local users; who that is, the folder's mode decides.
-    if (unixPath !== undefined) chmodSync(unixPath, 0o666)
+    if (unixPath !== undefined && passed === undefined) chmodSync(unixPath, 0o666)
     this.#server.removeAllListeners('error')
     // Out of file descriptors, mostly. The connections wait in the backlog.
     this.#server.on(
@@ -151,6 +152,21 @@ class Listener {
 }
 
 function ignore(): void {}
+
+/** Setting with the sockets that whoever started the service has opened: descriptors by address of the listener. */
+export const passedSocketsSetting = 'listener.sockets'
+
+/** The socket that was opened for a listener beforehand. Once: closed with its first user, the number is another's. */
+export function passedSocket(
+  context: Pick<ActorContext, 'setting' | 'local'>,
+  address: string,
+): { readonly fd: number } | undefined {
+  const fd = context.setting<Readonly<Record<string, number>>>(passedSocketsSetting)?.[address]
+  const used = context.local('listeners.passed', () => new Set<string>())
+  if (fd === undefined || used.has(address)) return undefined
+  used.add(address)
+  return { fd }
+}
 
 /** Where a server really listens, which differs from `configured` when that says port 0 or no host. */
 export function boundAddress(bound: string | AddressInfo | null, configured: string): string {

@@ -16,6 +16,7 @@ import {
   withJson,
 } from '../options.ts'
 import { startFailure } from '../start-failure.ts'
+import { assignSockets, passedSockets, ServiceManager } from '../systemd.ts'
 import { printJson, type Terminal } from '../terminal.ts'
 
 interface Options extends ConfigOptions {
@@ -73,13 +74,22 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
   const toLog = logOptions(config, terminal.isTerminal)
   const log = openLog(toLog)
   const actorLog = threadLogOptions(toLog)
-  const running = new RunningService(log, readConfig)
+  const manager = new ServiceManager(terminal.env, process.pid, log)
+  const running = new RunningService(log, readConfig, manager)
+  const { byAddress: sockets, unused } = assignSockets(
+    passedSockets(terminal.env, process.pid, process.ppid),
+    config.listener,
+  )
+  for (const { fd, name, address } of unused) {
+    log.warn({ event: 'socket.unused', fd, name, address }, 'a socket was passed that no listener is for')
+  }
   let firstRun: FirstRun | undefined
   try {
     firstRun = isFirst ? await FirstRun.begin(loaded, new Date()) : undefined
     const service = await serve(config, {
       log,
       ...(actorLog === undefined ? {} : { actorLog }),
+      sockets,
       onStopRequest: (now) => running.requestStop(now ? 'now' : 'drain', 'control socket'),
       readConfig: async () => readConfig(),
       onListening: (listeners) => {
@@ -87,6 +97,7 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
         firstRun = undefined
       },
     })
+    manager.ready()
     return await running.untilEnd(service)
   } catch (error) {
     firstRun?.undo()
@@ -94,6 +105,7 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
   } finally {
     running.ignoreSignals()
     lock.release()
+    await manager.close()
   }
 }
 
@@ -108,14 +120,16 @@ type StopMode = 'drain' | 'now'
 class RunningService {
   readonly #log: Logger
   readonly #readConfig: () => Config
+  readonly #manager: ServiceManager
   #service: Service | undefined
   #mode: StopMode | undefined
   #askedAt = Number.NEGATIVE_INFINITY
   #ended: (exitCode: number) => void = () => {}
   readonly #handlers: ReadonlyMap<NodeJS.Signals, () => void>
 
-  constructor(log: Logger, readConfig: () => Config) {
+  constructor(log: Logger, readConfig: () => Config, manager: ServiceManager) {
     this.#log = log
+    this.#manager = manager
     this.#readConfig = readConfig
     this.#handlers = new Map([
       ['SIGTERM', () => this.#signal('SIGTERM')],
@@ -163,6 +177,7 @@ class RunningService {
 
   #stop(mode: StopMode): void {
     if (this.#service === undefined) return
+    this.#manager.stopping()
     if (mode === 'now') {
       setTimeout(() => {
         this.#log.error({ event: 'stopped' }, 'parts of the service did not stop')
@@ -189,11 +204,14 @@ class RunningService {
   /** HUP. A configuration that is wrong changes nothing. */
   async #reload(): Promise<void> {
     if (this.#service === undefined || this.#mode !== undefined) return
+    this.#manager.reloading()
     try {
       await this.#service.reload(this.#readConfig())
     } catch (error) {
       const problems = error instanceof CommandFailure ? error.lines : [(error as Error).message]
       this.#log.error({ event: 'reload.failed', problems }, 'configuration not reloaded')
+    } finally {
+      this.#manager.reloaded()
     }
   }
 }
