@@ -6,6 +6,8 @@ import { availableParallelism } from 'node:os'
 import type { ResourceLimits } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { type Logger, MailactorsError, UsageError } from '../actors/index.ts'
+import { entryFile } from './entry-file.ts'
+import { rememberJob } from './made-jobs.ts'
 import type { PoolStatistics } from './pool-events.ts'
 import { checkPoolSize, checkResourceLimits, type PoolChange, type PoolSize } from './pool-options.ts'
 import type { PoolHost, Recycling } from './pools.ts'
@@ -57,6 +59,7 @@ export function job<A extends readonly unknown[], R>(
   run: (...args: A) => R | Promise<R>,
 ): JobFunction<A, R> & { readonly run: (...args: A) => R | Promise<R> } {
   checkJob(where)
+  rememberJob(where.module, where.name, run)
   return Object.freeze({ module: where.module, name: where.name, run })
 }
 
@@ -85,20 +88,34 @@ export class JobError extends MailactorsError {
 /** The name of the pool of jobs in `system.pools`. */
 export const jobsPool = 'jobs'
 
+/** Threads that run jobs. */
+interface Host {
+  readonly piscina: Piscina
+  /** Those that run or wait. */
+  jobs: number
+  /** Called when there are none left. */
+  idle: () => void
+}
+
+/** @internal How the message begins when a module does not export the job. */
+export const missing = ({ name }: { readonly name: string }): string => `job ${name} is not exported by `
+
 export class Jobs implements PoolHost {
   readonly #options: Required<Omit<JobsOptions, 'resourceLimits'>> & Pick<JobsOptions, 'resourceLimits'>
   readonly #log: Logger
+  readonly #entry: string | undefined
   #size: Required<PoolSize>
-  #piscina: Piscina | undefined
-  /** Pools that finish what they have. */
-  readonly #draining = new Set<Promise<void>>()
+  #hosts: Host | undefined
+  /** Those that finish what they have. */
+  readonly #draining = new Set<Host>()
   #pending = 0
   #done = 0
   #recycled = 0
   #isStopped = false
 
   /** @internal */
-  constructor(options: JobsOptions, log: Logger) {
+  constructor(options: JobsOptions, log: Logger, entry?: string) {
+    this.#entry = entry
     const { minThreads = 0, maxThreads = Math.max(availableParallelism(), minThreads) } = options
     this.#size = { minThreads, maxThreads, actorsPerThread: 1 }
     checkPoolSize(jobsPool, this.#size)
@@ -139,8 +156,7 @@ export class Jobs implements PoolHost {
     this.#pending++
     try {
       const { module, name } = job
-      const task = { module, name, args }
-      return (await this.#started().run(task, { signal: abort.signal })) as R
+      return (await this.#runOn(this.#started(), { module, name, args }, abort.signal)) as R
     } catch (error) {
       if (abort.signal.aborted) {
         const failure = abort.signal.reason as 'timeout' | 'cancelled'
@@ -163,7 +179,8 @@ export class Jobs implements PoolHost {
   /** The error of the job as it is; that of its thread by our name. */
   #failure(job: { readonly name: string }, error: unknown): unknown {
     const { code, message } = error as { code?: string; message: string }
-    if (code === 'MA_JOB_MISSING') return new UsageError(message, { job: job.name })
+    // An error loses its code between threads.
+    if (String(message).startsWith(missing(job))) return new UsageError(message, { job: job.name })
     const isThread =
       code === 'ERR_WORKER_OUT_OF_MEMORY' || /^worker exited|terminating worker/i.test(String(message))
     return isThread ? new JobError('thread_exit', job, String(message), error) : error
@@ -175,17 +192,25 @@ export class Jobs implements PoolHost {
     if (maxUse > 0 && this.#done % (maxUse * this.#size.maxThreads) === 0) void this.recycle()
   }
 
-  #started(): Piscina {
-    this.#piscina ??= this.#make()
-    return this.#piscina
+  #started(): Host {
+    this.#hosts ??= { piscina: this.#make(), jobs: 0, idle: () => {} }
+    return this.#hosts
+  }
+
+  async #runOn(host: Host, task: object, signal: AbortSignal): Promise<unknown> {
+    host.jobs++
+    try {
+      return await host.piscina.run(task, { signal })
+    } finally {
+      if (--host.jobs === 0) host.idle()
+    }
   }
 
   #make(): Piscina {
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
     const { minThreads, maxThreads } = this.#size
     const { resourceLimits, maxIdleMs } = this.#options
     const piscina = new Piscina({
-      filename: new URL(`./jobs-entry.${suffix}`, import.meta.url).href,
+      ...entryFile('jobs-entry', this.#entry),
       minThreads,
       maxThreads,
       concurrentTasksPerWorker: 1,
@@ -214,8 +239,8 @@ export class Jobs implements PoolHost {
         name: jobsPool,
         kind: 'jobs',
         ...this.#size,
-        threads: this.#piscina?.threads.length ?? 0,
-        draining: this.#draining.size,
+        threads: this.#hosts?.piscina.threads.length ?? 0,
+        draining: [...this.#draining].reduce((sum, { piscina }) => sum + piscina.threads.length, 0),
         actors: this.#pending,
         recycled: this.#recycled,
         stalls: 0,
@@ -232,31 +257,37 @@ export class Jobs implements PoolHost {
     }
     checkPoolSize(jobsPool, { minThreads, maxThreads, actorsPerThread: 1 })
     this.#size = { minThreads, maxThreads, actorsPerThread: 1 }
-    this.#replace()
+    void this.#replace()
     this.#log.info({ event: 'pool.resized', pool: jobsPool, minThreads, maxThreads }, 'pool has another size')
   }
 
   async recycle(): Promise<Recycling> {
-    const threads = this.#piscina?.threads.map(({ threadId }) => threadId) ?? []
+    const threads = this.#hosts?.piscina.threads.map(({ threadId }) => threadId) ?? []
     this.#recycled += threads.length
     this.#log.info({ event: 'thread.recycled', pool: jobsPool, threads }, 'threads take no more jobs')
     return { threads, drained: this.#replace() }
   }
 
   /** The next job is for new threads; those that run or wait finish on the old ones. */
-  #replace(): Promise<void> {
-    const old = this.#piscina
-    this.#piscina = undefined
-    if (old === undefined) return Promise.resolve()
-    const drained: Promise<void> = old.close().finally(() => this.#draining.delete(drained))
-    this.#draining.add(drained)
-    return drained
+  async #replace(): Promise<void> {
+    const old = this.#hosts
+    this.#hosts = undefined
+    if (old === undefined) return
+    this.#draining.add(old)
+    if (old.jobs > 0) {
+      await new Promise<void>((resolve) => {
+        old.idle = resolve
+      })
+    }
+    this.#draining.delete(old)
+    await old.piscina.destroy()
   }
 
   /** @internal Jobs that run or wait fail as `cancelled`. */
   async stop(): Promise<void> {
     this.#isStopped = true
-    await this.#piscina?.destroy()
+    const hosts = [...this.#draining, ...(this.#hosts === undefined ? [] : [this.#hosts])]
+    await Promise.all(hosts.map(({ piscina }) => piscina.destroy()))
   }
 }
 

@@ -14,6 +14,8 @@ export interface OneShotOptions extends Omit<SystemOptions, 'pools'> {
   /** The client, as it writes and reads: `process.stdin` and `process.stdout`, for instance. */
   readonly input: Readable
   readonly output: Writable
+  /** Whether the actor goes on after the client's last octet, until it ends its side. Default false, as for sockets. */
+  readonly allowHalfOpen?: boolean
 }
 
 /**
@@ -23,7 +25,7 @@ export interface OneShotOptions extends Omit<SystemOptions, 'pools'> {
  * @throws StartError
  */
 export async function serveOnce(options: OneShotOptions): Promise<ExitReason> {
-  const { actor, args, input, output, ...rest } = options
+  const { actor, args, input, output, allowHalfOpen = false, ...rest } = options
   const system = await ActorSystem.start(rest)
   const flushed = new Promise<void>((resolve) => {
     output
@@ -37,7 +39,9 @@ export async function serveOnce(options: OneShotOptions): Promise<ExitReason> {
         if (actorId === ref.id) resolve(reason)
       })
     })
-    const ref = system.spawn(actor as never, args as never, { socket: asSocket(input, output) })
+    const ref = system.spawn(actor as never, args as never, {
+      socket: asSocket(input, output, allowHalfOpen),
+    })
     const reason = await ended
     await Promise.race([flushed, drained(output)])
     return reason
@@ -47,9 +51,10 @@ export async function serveOnce(options: OneShotOptions): Promise<ExitReason> {
 }
 
 /** The stream with the methods of a socket that sessions call. */
-function asSocket(input: Readable, output: Writable): Socket {
+function asSocket(input: Readable, output: Writable, allowHalfOpen: boolean): Socket {
   const stream = Duplex.from({ readable: input, writable: output })
   stream.on('error', () => {})
+  if (!allowHalfOpen) stream.once('end', () => stream.end())
   const ignore = () => stream
   return Object.assign(stream, {
     setNoDelay: ignore,
