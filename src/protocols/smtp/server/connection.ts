@@ -5,6 +5,8 @@
 import type { Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import type { ActorContext } from '../../../actors/index.ts'
+import type { SaslFacts } from '../../../auth/contract.ts'
+import { channelBindings } from '../../server-sasl.ts'
 import { upgradeToTls } from '../../server-tls.ts'
 
 export interface ConnectionEvents {
@@ -67,6 +69,11 @@ export class Connection {
     return this.#socket === this.#accepted
       ? undefined
       : ((this.#socket as TLSSocket).getProtocol() ?? undefined)
+  }
+
+  /** What a SASL exchange can be bound to. */
+  get bindings(): SaslFacts['bindings'] {
+    return channelBindings(this.#socket)
   }
 
   start(): void {

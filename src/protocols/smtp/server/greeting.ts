@@ -1,4 +1,5 @@
 /** HELO, EHLO and LHLO: RFC 5321 section 4.1.1.1, RFC 2033 section 4.1. */
+import { offeredMechanisms } from '../../../auth/sasl/offer.ts'
 import * as replies from './replies.ts'
 import { answer, type Environment, type SessionState, type Transition } from './state.ts'
 
@@ -36,9 +37,16 @@ export function lhlo(state: SessionState, argument: string, environment: Environ
 }
 
 /** Whether passwords may be sent in this session as it is now. */
-export function allowsAuth(state: SessionState, environment: Environment): boolean {
+export function allowsCleartext(state: SessionState, environment: Environment): boolean {
   const { peer, policy } = environment
   return state.isSecured || peer.isLoopback || policy.config.auth.allow_cleartext
+}
+
+/** SASL mechanisms that can be used in this session as it is now. */
+export function authMechanisms(state: SessionState, environment: Environment): readonly string[] {
+  if (!hasAuth(environment)) return []
+  const cleartext = allowsCleartext(state, environment)
+  return offeredMechanisms(environment.policy.config.auth.mechanisms, { cleartext, tls: state.isSecured })
 }
 
 /** Whether this service has logins at all. */
@@ -51,6 +59,7 @@ function extensions(state: SessionState, environment: Environment): string {
   const limit = policy.smtpd.message_size_limit
   let reply = `250-${policy.hostname}\r\n250-PIPELINING\r\n250-SIZE${limit === 0 ? '' : ` ${limit}`}\r\n`
   if (environment.offersTls && !state.isSecured) reply += '250-STARTTLS\r\n'
-  if (hasAuth(environment) && allowsAuth(state, environment)) reply += '250-AUTH PLAIN LOGIN\r\n'
+  const mechanisms = authMechanisms(state, environment)
+  if (mechanisms.length > 0) reply += `250-AUTH ${mechanisms.join(' ')}\r\n`
   return `${reply}250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n`
 }

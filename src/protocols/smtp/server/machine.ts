@@ -40,13 +40,13 @@ export function execute(state: SessionState, line: string, environment: Environm
 
 /** A line over the limit. */
 export function executeTooLong(state: SessionState, environment: Environment): Transition {
-  return count(answer({ ...state, auth: undefined }, replies.lineTooLong), environment)
+  return count(answer({ ...state, inExchange: false }, replies.lineTooLong), environment)
 }
 
 function dispatch(state: SessionState, line: string, environment: Environment): Transition {
   if (isControl(line)) return { state, reply: replies.notSmtp, effect: { kind: 'close', reason: 'not SMTP' } }
-  if (hasStrayLineEnd(line)) return answer({ ...state, auth: undefined }, replies.strayLineEnd)
-  if (state.auth !== undefined) return authResponse(state, line)
+  if (hasStrayLineEnd(line)) return answer({ ...state, inExchange: false }, replies.strayLineEnd)
+  if (state.inExchange) return authResponse(state, line)
   const command = parseCommand(line)
   if (command === undefined) return answer(state, replies.notUtf8)
   const verb = verbs.get(command.verb)

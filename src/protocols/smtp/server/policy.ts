@@ -10,7 +10,7 @@ import type { Peer, Service } from './state.ts'
 export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly smtpd: SmtpdSettings
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
-  readonly auth: Pick<Config['auth'], 'allow_cleartext'>
+  readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Pick<Config['tls'], 'cert' | 'key'>
   readonly transport: Config['transport']
 }

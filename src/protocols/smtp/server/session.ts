@@ -12,12 +12,13 @@
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
-import type { Account, AuthContract, VerifyResult } from '../../../auth/contract.ts'
+import type { Account, AuthContract, SaslReply } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
 import type { EnvelopeRecipient } from '../../../queue/contract.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
+import { ServerSasl } from '../../server-sasl.ts'
 import { serverTls } from '../../server-tls.ts'
-import { passwordVerified } from './authentication.ts'
+import { saslAnswered } from './authentication.ts'
 import { Connection } from './connection.ts'
 import { IncomingMail, type Stored } from './incoming.ts'
 import { count, execute, executeTooLong } from './machine.ts'
@@ -49,7 +50,6 @@ const maxBacklog = 512 * 1024
 const maxSkipped = 64 * 1024
 /** How long a closed session waits for the client to see it and close too. */
 const lingerMs = 5_000
-const authTimeoutMs = 30_000
 
 class SmtpSession {
   readonly #context: ActorContext<SmtpSessionContract>
@@ -61,6 +61,8 @@ class SmtpSession {
   #state: SessionState = initialState
   /** The mail whose content is coming in. */
   #incoming: IncomingMail | undefined
+  /** The AUTH exchange under way. */
+  #sasl: ServerSasl<SmtpSessionContract> | undefined
   /** An effect runs: nothing is executed until it is done. */
   #isBusy = false
   /** A recipient is looked up, which is quick: replies wait for it, to leave together. */
@@ -220,6 +222,7 @@ class SmtpSession {
 
   #closed(): void {
     this.#dropIncoming()
+    this.#dropSasl()
     if (!this.#isClosing) {
       this.#isClosing = true
       this.#logEnd(this.#connection.failure)
@@ -239,20 +242,26 @@ class SmtpSession {
       this.#context.sendAfter(transition.delayMs, 'wake')
       return
     }
-    if (transition.state.auth !== this.#state.auth) this.#limitLines(transition.state)
+    if (transition.state.inExchange !== this.#state.inExchange) this.#limitLines(transition.state)
     this.#state = transition.state
     this.#connection.say(transition.reply)
     // 4xx and 5xx.
     if (transition.reply.charCodeAt(0) >= 52) this.#logRefusal(transition.reply)
     const { effect } = transition
+    if (effect?.kind !== 'sasl-response' && !transition.state.inExchange) this.#dropSasl()
     if (effect === undefined) return
     switch (effect.kind) {
       case 'account':
         this.#lookUp(effect.key, effect.recipient)
         return
-      case 'verify':
+      case 'sasl':
         this.#connection.flush()
-        this.#verify(effect.user, effect.password)
+        this.#startSasl(effect.mechanism, effect.initial)
+        return
+      case 'sasl-response':
+        this.#connection.flush()
+        this.#isBusy = true
+        this.#sasl!.respond(effect.data)
         return
       case 'content':
         this.#beginContent()
@@ -298,29 +307,29 @@ class SmtpSession {
     )
   }
 
-  #verify(user: string, password: string): void {
+  #startSasl(mechanism: string, initial: Buffer | undefined): void {
     this.#isBusy = true
     const { address } = this.#environment.peer
-    const done = this.#context.bind((result: VerifyResult | 'unavailable') => {
-      const isOk = result !== 'unavailable' && result.ok
-      this.#context.log.info(
-        { event: 'smtpd.auth', session: this.#args.session, client: address, user, ok: isOk },
-        isOk ? 'logged in' : 'login refused',
-      )
-      this.#continue(passwordVerified(this.#state, user, result))
+    this.#sasl = new ServerSasl({
+      context: this.#context,
+      remote: address,
+      done: (reply) => {
+        if (reply.kind !== 'challenge') this.#logAuth(mechanism, reply)
+        this.#continue(saslAnswered(this.#state, reply))
+      },
     })
-    const auth = this.#context.whereis<AuthContract>('auth')
-    if (auth === undefined) queueMicrotask(() => done('unavailable'))
-    else {
-      auth
-        .askWith({ timeoutMs: authTimeoutMs }, 'verify', user, password, address)
-        .then(done, () => done('unavailable'))
-    }
+    this.#sasl.start(mechanism, initial, this.#connection.bindings)
+  }
+
+  /** The exchange is over, or given up. */
+  #dropSasl(): void {
+    this.#sasl?.cancel()
+    this.#sasl = undefined
   }
 
   #limitLines(state: SessionState): void {
     const { smtpd } = this.#environment.policy
-    this.#reader.maxOctets = state.auth === undefined ? smtpd.line_length_limit : smtpd.sasl_response_limit
+    this.#reader.maxOctets = state.inExchange ? smtpd.sasl_response_limit : smtpd.line_length_limit
   }
 
   #startTls(): void {
@@ -411,6 +420,7 @@ class SmtpSession {
     if (this.#isClosing) return
     this.#isClosing = true
     this.#dropIncoming()
+    this.#dropSasl()
     this.#logEnd(reason)
     this.#deadline = this.#context.clock.monotonic() + lingerMs
     if (reason === 'quit' && this.#reader.unread === 0) {
@@ -429,6 +439,16 @@ class SmtpSession {
     this.#context.log.info(
       { event: 'smtpd.refused', session: this.#args.session, client: address, reply: reply.trimEnd() },
       'refused',
+    )
+  }
+
+  #logAuth(mechanism: string, reply: Exclude<SaslReply, { kind: 'challenge' }>): void {
+    const ok = reply.kind === 'success'
+    const user = ok ? reply.account.user : reply.user
+    const { address } = this.#environment.peer
+    this.#context.log.info(
+      { event: 'smtpd.auth', session: this.#args.session, client: address, mechanism, user, ok },
+      ok ? 'logged in' : 'login refused',
     )
   }
 

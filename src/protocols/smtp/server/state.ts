@@ -51,12 +51,6 @@ export interface MailTransaction {
   readonly overshoot: number
 }
 
-/** An AUTH exchange that waits for the client's next line. */
-export type AuthDialogue =
-  | { readonly step: 'plain' }
-  | { readonly step: 'login-user' }
-  | { readonly step: 'login-password'; readonly user: string }
-
 export interface SessionState {
   /** Undefined: no greeting yet. */
   readonly greeting: 'HELO' | 'EHLO' | 'LHLO' | undefined
@@ -66,7 +60,8 @@ export interface SessionState {
   /** Login name after a successful AUTH. */
   readonly user: string | undefined
   readonly mail: MailTransaction | undefined
-  readonly auth: AuthDialogue | undefined
+  /** The client's next line answers a challenge of AUTH. */
+  readonly inExchange: boolean
   /** Errors, and commands without effect, since the last accepted mail. */
   readonly errors: number
   readonly junk: number
@@ -76,8 +71,10 @@ export interface SessionState {
 export type Effect =
   /** Ask for the account of a recipient, then `recipientLookedUp`. */
   | { readonly kind: 'account'; readonly key: string; readonly recipient: EnvelopeRecipient }
-  /** Check a password, then `passwordVerified`. */
-  | { readonly kind: 'verify'; readonly user: string; readonly password: string }
+  /** Begin a SASL exchange, then `saslAnswered`. Undefined: no initial response. */
+  | { readonly kind: 'sasl'; readonly mechanism: string; readonly initial: Buffer | undefined }
+  /** Go on with it, then `saslAnswered`. */
+  | { readonly kind: 'sasl-response'; readonly data: Buffer }
   /** Receive content, store the mail, then `mailFinished`. */
   | { readonly kind: 'content' }
   /** Begin TLS, with everything the client sent before it forgotten. */
@@ -102,7 +99,7 @@ export const initialState: SessionState = {
   isSecured: false,
   user: undefined,
   mail: undefined,
-  auth: undefined,
+  inExchange: false,
   errors: 0,
   junk: 0,
 }

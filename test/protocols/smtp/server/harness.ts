@@ -10,7 +10,7 @@ import { type Duplex, duplexPair } from 'node:stream'
 import { onTestFinished } from 'vitest'
 import { actor, type Contract, type Logger } from '../../../../src/actors/index.ts'
 import { authSettings } from '../../../../src/auth/config.ts'
-import type { Account, AuthContract } from '../../../../src/auth/contract.ts'
+import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
 import { defaults } from '../../../../src/config/schema.ts'
 import { mailSettings } from '../../../../src/mailbox/config.ts'
 import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
@@ -19,6 +19,7 @@ import { type SmtpSessionArgs, smtpSession } from '../../../../src/protocols/smt
 import type { EnqueueResult, NewMail } from '../../../../src/queue/contract.ts'
 import { ActorSystem } from '../../../../src/runtime/system.ts'
 import { until, within } from '../../../support/until.ts'
+import { FakeSasl } from './fake-sasl.ts'
 
 export interface FakeQueue {
   readonly mails: NewMail[]
@@ -51,13 +52,19 @@ const fakeAuth = actor<AuthContract, { readonly home: string; readonly users: re
       if (!users.includes(name)) return null
       return { user: name, home: join(home, name), maildir: join(home, name, 'Maildir') }
     }
+    const verify = (user: string, password: string): VerifyResult => {
+      const account = accountOf(user)
+      return account !== null && password === 'secret'
+        ? { ok: true, account }
+        : { ok: false, reason: 'credentials' }
+    }
+    const sasl = new FakeSasl(({ user }, password) => verify(user, password))
     return {
-      verify(user, password) {
-        const account = accountOf(user)
-        return account !== null && password === 'secret'
-          ? { ok: true, account }
-          : { ok: false, reason: 'credentials' }
-      },
+      verify,
+      verifyApop: () => ({ ok: false, reason: 'credentials' }),
+      saslStart: (mechanism, initial) => sasl.saslStart(mechanism, initial),
+      saslNext: (exchange, response) => sasl.saslNext(exchange, response),
+      saslCancel: (exchange) => sasl.saslCancel(exchange),
       account: accountOf,
       reload() {},
     }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { passwordVerified } from '../../../../src/protocols/smtp/server/authentication.ts'
+import type { SaslReply } from '../../../../src/auth/contract.ts'
+import { saslAnswered } from '../../../../src/protocols/smtp/server/authentication.ts'
 import { parseCommand, parseParameters } from '../../../../src/protocols/smtp/server/command.ts'
 import { smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import { count, execute, executeTooLong } from '../../../../src/protocols/smtp/server/machine.ts'
@@ -12,6 +13,7 @@ import {
   type SessionState,
   type Transition,
 } from '../../../../src/protocols/smtp/server/state.ts'
+import { FakeSasl } from './fake-sasl.ts'
 import { type ServerOptions, serverConfig } from './harness.ts'
 
 interface World extends ServerOptions {
@@ -48,22 +50,22 @@ function play(
   const replies: string[] = []
   let state = initialState
   let last: Transition = { state, reply: '' }
+  let reply: SaslReply | undefined
+  const sasl = new FakeSasl((_identity, password) =>
+    password === 'right' ? { ok: true, account: ann } : { ok: false, reason: 'credentials' },
+  )
   for (const line of lines) {
     last = execute(state, line, env)
     state = last.state
     if (last.effect?.kind === 'account') {
       const known = last.effect.key.toLowerCase().startsWith('ann') ? ann : null
       last = count(recipientLookedUp(state, last.effect.recipient, known), env)
-    } else if (last.effect?.kind === 'verify') {
-      const isRight = last.effect.password === 'right'
-      last = count(
-        passwordVerified(
-          state,
-          last.effect.user,
-          isRight ? { ok: true, account: ann } : { ok: false, reason: 'credentials' },
-        ),
-        env,
-      )
+    } else if (last.effect?.kind === 'sasl') {
+      reply = sasl.saslStart(last.effect.mechanism, last.effect.initial ?? null)
+      last = count(saslAnswered(state, reply), env)
+    } else if (last.effect?.kind === 'sasl-response') {
+      reply = sasl.saslNext(reply?.kind === 'challenge' ? reply.exchange : 0, last.effect.data)
+      last = count(saslAnswered(state, reply), env)
     }
     state = last.state
     replies.push(last.reply)
@@ -342,7 +344,7 @@ describe('limits', () => {
     const { state } = play({}, 'EHLO c', 'AUTH PLAIN')
     expect(executeTooLong(state, environment())).toMatchObject({
       reply: expect.stringMatching(/^500 5\.5\.2 /),
-      state: { auth: undefined, errors: 1 },
+      state: { inExchange: false, errors: 1 },
     })
   })
 })
