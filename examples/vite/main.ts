@@ -1,5 +1,6 @@
 import { ActorSystem } from 'mailactors'
 import { type Counter, counter } from './counter.ts'
+import { double } from './double.ts'
 
 // Threads import the bundle and find this there.
 export { runThread } from 'mailactors'
@@ -20,5 +21,6 @@ if (import.meta.main) {
   })
   const ref = system.whereis<Counter>('counter')
   if (ref === undefined) throw new Error('there is no counter')
-  console.log(await ref.ask('add', 2), (await ref.ask('where')) === 0 ? 'main' : 'worker')
+  const two = await system.jobs.run(double, [1])
+  console.log(await ref.ask('add', two), (await ref.ask('where')) === 0 ? 'main' : 'worker')
 }

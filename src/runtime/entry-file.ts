@@ -1,4 +1,4 @@
-/** Which file an actor thread starts with. Beside this one, unless the program was bundled. */
+/** Which file a thread starts with. Beside this one, unless the program was bundled. */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { UsageError } from '../actors/index.ts'
@@ -13,16 +13,17 @@ export interface EntryFile {
 const exportedName = 'runThread'
 
 /**
+ * @param kind the file for it when nothing was bundled
  * @param entry the bundle, as `SystemOptions.entry` names it
  * @throws UsageError when there is no such file: the program was bundled, and does not say where it is now.
  */
-export function entryFile(entry: string | undefined): EntryFile {
+export function entryFile(kind: 'thread-entry' | 'jobs-entry', entry: string | undefined): EntryFile {
   if (entry !== undefined) return { filename: mustBeThere(entry, 'entry'), name: exportedName }
   const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-  const beside = new URL(`./thread-entry.${suffix}`, import.meta.url).href
+  const beside = new URL(`./${kind}.${suffix}`, import.meta.url).href
   if (!isThere(beside)) {
     throw new UsageError(
-      'the entry of actor threads is not beside the runtime: a bundle sets `entry: import.meta.url` ' +
+      'the entry of threads is not beside the runtime: a bundle sets `entry: import.meta.url` ' +
         `and has \`export { ${exportedName} } from 'mailactors'\`, or it leaves mailactors external`,
       { missing: beside },
     )

@@ -162,7 +162,7 @@ export class ActorSystem {
     this.#log = isLogger(log)
       ? log
       : createLogger(log, { thread: 0, ...(name === undefined ? {} : { system: name }) })
-    this.jobs = new Jobs(options.jobs ?? {}, this.#log)
+    this.jobs = new Jobs(options.jobs ?? {}, this.#log, options.entry)
     this.ended = new Promise((resolve) => {
       this.#markEnded = resolve
     })

@@ -28,10 +28,6 @@ import { Placer } from './topology.ts'
 
 const utilisationPeriodMs = 250
 
-/**
- * What an actor thread runs; never called by a program. A bundle that this package is part of exports it, and names
- * itself as `entry` of its systems: its threads have no other file to start with.
- */
 export default function runThread(task: ThreadTask): Promise<void> {
   const main = reach<MainControl>(task.main)
   const log = threadLog(task, main)

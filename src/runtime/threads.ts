@@ -118,7 +118,7 @@ export class Threads {
   #addPool(name: string, options: PoolOptions): void {
     const limits = poolLimits(name, options)
     const piscina = new Piscina({
-      ...entryFile(this.#options.entry),
+      ...entryFile('thread-entry', this.#options.entry),
       minThreads: 0,
       // The limits of the pool are ours to keep: they change, and threads that drain run beside their replacements.
       maxThreads: maxSlots,

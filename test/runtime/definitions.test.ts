@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { ActorSystem, actor, type Contract } from '../../src/index.ts'
 import { looseActors } from '../../src/runtime/loose.ts'
 import { root } from '../../src/runtime/root.ts'
-import { definitions } from './fixtures/unexported.ts'
+import { definitions, jobs } from './fixtures/unexported.ts'
 
 let system: ActorSystem
 const start = async () => {
@@ -51,7 +51,14 @@ describe('the entry of threads', () => {
     system = await ActorSystem.start({ pools: { a: { minThreads: 1 } }, entry })
     const ref = system.spawn(definitions.alone, undefined, { placement })
     expect(await ref.ask('where')).toBe(ref.thread)
+    expect(await system.jobs.run(jobs.double, [21])).toBe(42)
   })
+})
+
+test('a job that its module does not export is found when it is the only one of its name', async () => {
+  system = await ActorSystem.start()
+  expect(await system.jobs.run(jobs.double, [21])).toBe(42)
+  await expect(system.jobs.run(jobs.first, [])).rejects.toMatchObject({ code: 'MA_USAGE' })
 })
 
 test('definitions made again and again in a function are good on their own thread', async () => {
