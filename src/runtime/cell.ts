@@ -436,7 +436,9 @@ export class ActorCell {
           return
         }
         if (signal.ref.id === this.parent?.id) {
-          // A helper lives and dies with its parent, also when that one ended well.
+          // A helper lives and dies with its parent, also when that one ended well. The parent's successor may want
+          // its name before its handler in hand is done.
+          this.runtime.registry.release(this.ref)
           this.stop(signal.reason.kind === 'normal' ? { kind: 'shutdown' } : signal.reason, true)
           return
         }

@@ -438,8 +438,18 @@ export class Peers implements Cluster, RegistryObserver {
   }
 
   #learnName(from: number, ref: Ref, message: unknown[]): void {
-    const learned = this.#runtime.registry.learn(message[4] as string, ref, message[5] as number)
-    if (this.#runtime.thread !== 0) return
+    const { registry, thread } = this.#runtime
+    const name = message[4] as string
+    if (thread !== 0) {
+      // News of a thread whose end we have heard of already, by another way.
+      if (ref.thread !== thread && !this.isAlive(ref.thread)) return
+      // Main's latest word counts, but our own actors are told of a conflict first.
+      const holder = registry.whereis(name)
+      const replaces = holder !== undefined && holder.thread !== thread ? holder.id : (message[5] as number)
+      registry.learn(name, ref, replaces)
+      return
+    }
+    const learned = registry.learn(name, ref, message[5] as number)
     if (learned) this.#tellNames(message, from)
     // Two threads gave the same name at the same moment: main's word counts.
     else if (ref.thread === 0) this.#runtime.cell(ref.id)?.crash(new Error(`name '${message[4]}' is taken`))

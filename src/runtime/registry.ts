@@ -72,6 +72,11 @@ export class Registry {
     return true
   }
 
+  /** Frees all names of an actor that is about to end, on every thread: its successor may come first. */
+  release(ref: Ref): void {
+    for (const name of this.#namesOf.get(ref.id) ?? []) this.unregister(name, ref)
+  }
+
   /** Removes all names of an actor that ended. */
   forgetActor(id: number): void {
     for (const name of this.#namesOf.get(id) ?? []) this.forget(name, id)

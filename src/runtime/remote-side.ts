@@ -10,6 +10,8 @@ export class RemoteRelations {
   readonly ref: Ref
   /** Cells here that are linked to it. */
   readonly linked = new Set<ActorCell>()
+  /** The cell here that started it and is linked to it: they end together. */
+  parent: ActorCell | undefined
   readonly watching = new Map<number, ActorCell>()
   /** Called when its `init` is done or it ended before. */
   started: ((reason: ExitReason | undefined) => void) | undefined

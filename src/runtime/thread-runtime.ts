@@ -256,6 +256,7 @@ export class ThreadRuntime {
     if (parent !== undefined && request.link === true) {
       parent.relations.linkTo(ref)
       relations.linked.add(parent)
+      relations.parent = parent
     }
     relations.started = this.#startedInParent(id, request)
     const spawn: RemoteSpawn = {
@@ -665,6 +666,7 @@ export class ThreadRuntime {
   ended(cell: ActorCell, reason: ExitReason): void {
     const { definition, id, restarts } = cell
     const { throttleMs = 0 } = definition
+      if (relations.parent === cell) this.registry.release(relations.ref)
     if (throttleMs > 0 && this.#quarantines.ended(definition, reason.kind === 'error', cell.handled)) {
       this.#observer.quarantined?.(kindOf(definition), throttleMs)
       this.quarantine(kindOf(definition), throttleMs)
