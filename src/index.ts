@@ -24,13 +24,19 @@ export type {
   EnterTransition,
   ErrorDetails,
   ExitReason,
+  GroupsContract,
   HandlerResult,
   Handlers,
   Logger,
+  MessageOf,
   MessageType,
+  PartitionsOptions,
   Placement,
   Reply,
   Restart,
+  Routees,
+  RouterOptions,
+  RoutingStrategy,
   Shutdown,
   SpawnOptions,
   StartChildResult,
@@ -56,18 +62,23 @@ export {
   actor,
   Deferred,
   errorReason,
+  groups,
+  HashRing,
   ignore,
   isExpected,
   killed,
   MailactorsError,
   noActor,
   normal,
+  partitions,
   ReplyStream,
+  router,
   shutdown,
   stateMachine,
   supervisor,
   UsageError,
 } from './actors/index.ts'
+export { runThread } from './runtime/bundle-entry.ts'
 export { Credits } from './runtime/credits.ts'
 export type { ActorInfo } from './runtime/inspect.ts'
 export type { JobFailure, JobFunction, JobOptions, Jobs, JobsOptions } from './runtime/jobs.ts'
@@ -97,5 +108,4 @@ export type { HookPlace, PoolHooks } from './runtime/pool-hooks.ts'
 export type { PoolChange, PoolLimits, PoolOptions, PoolSize } from './runtime/pool-options.ts'
 export type { Pools, Recycling } from './runtime/pools.ts'
 export type { SystemEvents, SystemOptions } from './runtime/system.ts'
-export { runThread } from './runtime/bundle-entry.ts'
 export { ActorSystem, StartError } from './runtime/system.ts'

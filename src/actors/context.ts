@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { AnyContract, Body, MessageType, Reply } from './contract.ts'
 import type { ActorDefinition, AnyActorDefinition, Deferred } from './definition.ts'
+import type { AskFailure } from './errors.ts'
 import type { ExitReason } from './exit-reason.ts'
 import type { ActorRef, AnyRef } from './ref.ts'
 import type { Crash } from './supervisor.ts'
@@ -152,6 +153,13 @@ export interface ContextRuntime {
   remind(type: string, ...body: readonly unknown[]): void
   /** From 0, less than 1; seeded in tests. */
   random(): number
+  /**
+   * As `forward`. `settled` is called once, when whoever got the message has finished it, was told
+   * included, or never will. Return what it returns.
+   */
+  passOn(to: AnyRef, type: string, body: readonly unknown[], settled?: () => void): Deferred<unknown>
+  /** The message in hand fails for who asked; one that was told is a dead letter. Return what it returns. */
+  refuse(failure: AskFailure, why: string): Deferred<unknown>
   /** Writes the log line and the event `actor.restarted`. */
   restarted(child: RestartedChild): void
 }

@@ -38,6 +38,9 @@ export type MessageType<C> = Extract<keyof C, string>
 /** The positional body of message `K`. */
 export type Body<C, K extends keyof C> = C[K] extends (...body: infer B) => unknown ? B : never
 
+/** Any message of `C`: its type, then its body. A union, so that the type tells the body. */
+export type MessageOf<C> = { [K in MessageType<C>]: [type: K, ...body: Body<C, K>] }[MessageType<C>]
+
 /** What message `K` is replied with. */
 export type Reply<C, K extends keyof C> = C[K] extends (...body: never[]) => infer R ? Awaited<R> : never
 

@@ -6,6 +6,7 @@ export type {
   AnyContract,
   Body,
   Contract,
+  MessageOf,
   MessageType,
   Reply,
   StreamItem,
@@ -34,7 +35,14 @@ export {
   normal,
   shutdown,
 } from './exit-reason.ts'
+export type { GroupsContract } from './groups.ts'
+export { groups } from './groups.ts'
+export { HashRing } from './hash-ring.ts'
+export type { PartitionsOptions } from './partitions.ts'
+export { partitions } from './partitions.ts'
 export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
+export type { Routees, RouterOptions, RoutingStrategy } from './router.ts'
+export { router } from './router.ts'
 export type { EnterTransition, StateHandlers, StateMachineOptions, Transition } from './state-machine.ts'
 export { stateMachine } from './state-machine.ts'
 export type { StreamClosed, StreamEnd, StreamOptions, StreamReader } from './stream.ts'

@@ -7,6 +7,7 @@ import {
   type AnyActorDefinition,
   type AnyContract,
   type AnyRef,
+  type AskFailure,
   type Clock,
   Deferred,
   type ExitReason,
@@ -130,9 +131,7 @@ export class CellContext implements ActorContext, ContextRuntime {
   }
 
   forward(to: AnyRef, type: string, ...body: unknown[]): typeof elsewhere {
-    const cell = this.#living()
-    cell.runtime.forward(ownRef(to), type, body, cell.takeAsker())
-    return elsewhere
+    return this.passOn(to, type, body)
   }
 
   sendAfter(delayMs: number, type: string, ...body: unknown[]): number {
@@ -210,6 +209,23 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   random(): number {
     return this.#cell.runtime.random()
+  }
+
+  passOn(to: AnyRef, type: string, body: readonly unknown[], settled?: () => void): typeof elsewhere {
+    const cell = this.#living()
+    const asker = cell.takeMessage()?.asker
+    cell.runtime.forward(ownRef(to), type, body, asker, settled)
+    return elsewhere
+  }
+
+  refuse(failure: AskFailure, why: string): typeof elsewhere {
+    const cell = this.#living()
+    const message = cell.takeMessage()
+    if (message?.asker !== undefined) message.asker.refuse(failure, why)
+    else if (message !== undefined) {
+      cell.runtime.deadLetter(cell.ref, message.type, message.body, failure === 'overloaded')
+    }
+    return elsewhere
   }
 
   restarted(child: RestartedChild): void {

@@ -132,8 +132,8 @@ export class ActorCell {
   accept(type: string, body: readonly unknown[], asker: Asker | undefined): boolean {
     if (this.state === 'ended') {
       if (this.runtime.isDraining && this.runtime.successors.accept(this.id, type, body, asker)) return true
-      this.runtime.deadLetter(this.ref, type, body)
-      asker?.refuse('no_actor', 'it has ended')
+      if (asker === undefined) this.runtime.deadLetter(this.ref, type, body)
+      else asker.refuse('no_actor', 'it has ended')
       return true
     }
     if (this.queueLength >= this.#maxQueue) {
@@ -409,11 +409,11 @@ export class ActorCell {
     if (this.state === 'idle') this.#ready()
   }
 
-  /** Takes over who waits for the reply to the message in hand. */
-  takeAsker(): Asker | undefined {
-    const asker = this.#current?.asker
+  /** Takes over the message in hand, and the duty to who asked. */
+  takeMessage(): Message | undefined {
+    const message = this.#current
     this.#current = undefined
-    return asker
+    return message
   }
 
   // --- Signals

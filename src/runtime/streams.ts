@@ -19,6 +19,7 @@ import type { Cluster } from './cluster.ts'
 import { frame, type StreamFrame } from './frames.ts'
 import type { Asker, StreamSink, StreamSource } from './message.ts'
 import type { Ref } from './ref.ts'
+import type { ThreadRuntime } from './thread-runtime.ts'
 import type { Timers } from './timers.ts'
 
 const defaultWindow = 64
@@ -381,7 +382,13 @@ export class ForwardedAsk extends PendingAsk {
       target,
       type,
       undefined,
-      (value) => (asker.stream === undefined ? asker.answer(value) : asker.stream.done()),
+      (value) => {
+        if (asker.stream === undefined) asker.answer(value)
+        else {
+          asker.stream.done()
+          asker.stream.release?.()
+        }
+      },
       (error) => {
         const { failure, message, exitReason } = asAskError(error)
         asker.refuse(failure, message, exitReason)
@@ -407,5 +414,60 @@ export class ForwardedAsk extends PendingAsk {
   override answer(value: unknown): void {
     if (this.stream === undefined) super.answer(value)
     else this.refuse('down', 'its reply is not a stream')
+  }
+}
+
+/** An ask whose settlement is counted, also that of a message which nobody asked. */
+export class CountedAsk implements Asker {
+  readonly stream: StreamSink | undefined
+  readonly #runtime: ThreadRuntime
+  readonly #to: Ref
+  readonly #message: readonly [string, readonly unknown[]]
+  readonly #asker: Asker | undefined
+  #settled: (() => void) | undefined
+
+  constructor(
+    runtime: ThreadRuntime,
+    to: Ref,
+    type: string,
+    body: readonly unknown[],
+    asker: Asker | undefined,
+    settled: () => void,
+  ) {
+    this.#runtime = runtime
+    this.#to = to
+    this.#message = [type, body]
+    this.#asker = asker
+    this.#settled = settled
+    const sink = asker?.stream
+    if (sink === undefined) return
+    this.stream = {
+      window: sink.window,
+      opened: (source) => sink.opened(source),
+      item: (value) => sink.item(value),
+      done: () => sink.done(),
+      release: () => {
+        this.#settle()
+        sink.release?.()
+      },
+    }
+  }
+
+  answer(value: unknown): void {
+    this.#settle()
+    this.#asker?.answer(value)
+  }
+
+  refuse(failure: AskFailure, why: string, reason?: ExitReason): void {
+    this.#settle()
+    if (this.#asker !== undefined) this.#asker.refuse(failure, why, reason)
+    else if (failure !== 'down')
+      this.#runtime.deadLetter(this.#to, ...this.#message, failure === 'overloaded')
+  }
+
+  #settle(): void {
+    const settled = this.#settled
+    this.#settled = undefined
+    settled?.()
   }
 }

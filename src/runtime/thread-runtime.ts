@@ -33,7 +33,7 @@ import { Registry } from './registry.ts'
 import { RemoteAsk, RemoteRelations } from './remote-side.ts'
 import { type RunQueue, Scheduler } from './scheduler.ts'
 import { Scopes } from './scopes.ts'
-import { ForwardedAsk, PendingStream, Streams } from './streams.ts'
+import { CountedAsk, ForwardedAsk, PendingStream, Streams } from './streams.ts'
 import { Successors } from './successors.ts'
 import type { Time } from './time.ts'
 import { CallbackTimer, type Timer, Timers } from './timers.ts'
@@ -358,14 +358,21 @@ export class ThreadRuntime {
     return pending.reader
   }
 
-  /** Passes a message on; whoever handles it answers `asker`. `false`: it was refused, and `asker` knows. */
-  forward(to: Ref, type: string, body: readonly unknown[], asker: Asker | undefined): boolean {
-    if (asker === undefined) return to.tell(type, ...body)
+  /** Passes a message on; whoever handles it answers `asker`. `settled` is called once nothing more will come of it. */
+  forward(
+    to: Ref,
+    type: string,
+    body: readonly unknown[],
+    asker: Asker | undefined,
+    settled?: () => void,
+  ): void {
+    const waiting = settled === undefined ? asker : new CountedAsk(this, to, type, body, asker, settled)
     const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
-    if (cell !== undefined) return cell.accept(type, body, asker)
-    const ask = new ForwardedAsk(to, type, asker)
-    this.#send(to, undefined, ask, type, body)
-    return !ask.settled
+    if (cell !== undefined) {
+      if (!cell.accept(type, body, waiting) && waiting === undefined) this.deadLetter(to, type, body, true)
+    } else if (waiting === undefined) {
+      if (!to.tell(type, ...body)) this.deadLetter(to, type, body, true)
+    } else this.#send(to, undefined, new ForwardedAsk(to, type, waiting), type, body)
   }
 
   #send(
@@ -412,7 +419,8 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): void {
     const cell = this.#cells.get(id)
-    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, window, type, body))) return
+    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, window, type, body)))
+      return
     const asker =
       ask === 0 || this.cluster === undefined
         ? undefined
@@ -422,8 +430,8 @@ export class ThreadRuntime {
       // An ask has been refused; who told us cannot be.
       if (!cell.accept(type, body, asker) && asker === undefined) this.deadLetter(cell.ref, type, body, true)
     } else {
-      this.deadLetter(this.refOf(id, this.thread), type, body)
-      asker?.refuse('no_actor', 'there is no such actor')
+      if (asker === undefined) this.deadLetter(this.refOf(id, this.thread), type, body)
+      else asker.refuse('no_actor', 'there is no such actor')
     }
   }
 
@@ -658,6 +666,7 @@ export class ThreadRuntime {
       const relations = this.#remotes.get(linked.thread)?.get(linked.id)
       if (relations === undefined) continue
       relations.linked.delete(cell)
+      if (relations.parent === cell) this.registry.release(relations.ref)
       this.#forgetIfUnrelated(relations)
     }
   }
@@ -666,7 +675,6 @@ export class ThreadRuntime {
   ended(cell: ActorCell, reason: ExitReason): void {
     const { definition, id, restarts } = cell
     const { throttleMs = 0 } = definition
-      if (relations.parent === cell) this.registry.release(relations.ref)
     if (throttleMs > 0 && this.#quarantines.ended(definition, reason.kind === 'error', cell.handled)) {
       this.#observer.quarantined?.(kindOf(definition), throttleMs)
       this.quarantine(kindOf(definition), throttleMs)
