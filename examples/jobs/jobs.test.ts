@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { AskError } from 'mailactors'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Queue } from './queue.ts'
 import { startJobs } from './system.ts'
@@ -30,7 +31,7 @@ test('no job is lost when threads are killed, the one of the queue too', { timeo
       try {
         if (queue !== undefined) return await question(queue)
       } catch (error) {
-        if (!['MA_DOWN', 'MA_NO_ACTOR'].includes((error as { code: string }).code)) throw error
+        if (!(error instanceof AskError)) throw error
       }
       await pause()
     }

@@ -1,4 +1,4 @@
 import { defineConfig } from 'vitest/config'
 
-// The root keeps vitest from configuration files further up.
+// Actors need nothing here. The root keeps vitest from configuration files further up.
 export default defineConfig({ root: import.meta.dirname })
