@@ -442,11 +442,11 @@ export class Peers implements Cluster, RegistryObserver {
     const name = message[4] as string
     if (thread !== 0) {
       // News of a thread whose end we have heard of already, by another way.
-      if (ref.thread !== thread && !this.isAlive(ref.thread)) return
-      // Main's latest word counts, but our own actors are told of a conflict first.
-      const holder = registry.whereis(name)
-      const replaces = holder !== undefined && holder.thread !== thread ? holder.id : (message[5] as number)
-      registry.learn(name, ref, replaces)
+      for (const home of [ref.thread, this.#runtime.spawnerOf(ref.id)]) {
+        if (home !== thread && !this.isAlive(home)) return
+      }
+      // Main's latest word counts; if one of our own has the name, it is about to end or to hear of the conflict.
+      registry.learn(name, ref, registry.whereis(name)?.id ?? 0)
       return
     }
     const learned = registry.learn(name, ref, message[5] as number)

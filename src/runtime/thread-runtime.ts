@@ -304,6 +304,11 @@ export class ThreadRuntime {
     return cell
   }
 
+  /** The thread an actor was started from, which is its parent's. */
+  spawnerOf(id: number): number {
+    return this.#ids.ownerOf(id)
+  }
+
   /**
    * For an actor that should be here and is not: whether its start may still arrive. `again` is then called when it has,
    * or cannot any more.
@@ -481,7 +486,8 @@ export class ThreadRuntime {
 
   /** All actors of `thread` are gone: everything here that waits for one of them is told. */
   threadDown(thread: number, reason: ExitReason): void {
-    this.registry.forgetAll((ref) => ref.thread === thread)
+    // Those on other threads whose parent was there are about to end, too, and their successors may come first.
+    this.registry.forgetAll((ref) => ref.thread === thread || this.spawnerOf(ref.id) === thread)
     const asks = this.#remoteAsks.get(thread)
     this.#remoteAsks.delete(thread)
     this.streams.threadDown(thread)

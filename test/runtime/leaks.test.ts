@@ -1,0 +1,176 @@
+/** Starts and stops leave nothing behind: no thread, port, timer, listener or memory. Needs the collector at hand. */
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterEach, expect, test } from 'vitest'
+import { type ActorRef, ActorSystem } from '../../src/index.ts'
+import { TestSystem } from '../../src/testing/index.ts'
+import { type Faulty, faulty } from './fault-actors.ts'
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
+let system: ActorSystem | undefined
+afterEach(() => system?.stop())
+
+/** Handles, requests and timers of this process by kind, with what belongs to the test runner. */
+function resources(): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1
+  // Come and go with the runner's own work.
+  for (const kind of ['Immediate', 'FSReqPromise', 'CloseReq', 'WriteWrap']) delete counts[kind]
+  return counts
+}
+
+/** The runner's own timers come and go, so fewer is well, and more is given a moment to go. */
+async function expectNoMore(before: Record<string, number>): Promise<void> {
+  const more = () => Object.entries(resources()).filter(([kind, count]) => count > (before[kind] ?? 0))
+  for (let i = 0; i < 100 && more().length > 0; i++) await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(more()).toEqual([])
+}
+
+const listeners = (): number =>
+  process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0)
+
+async function quiet(): Promise<void> {
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    collect()
+  }
+}
+
+async function heapKb(): Promise<number> {
+  await quiet()
+  return Math.round(getHeapStatistics().used_heap_size / 1024)
+}
+
+const children = [
+  { id: 'a', actor: faulty, args: {}, registerAs: 'a' },
+  { id: 'b', actor: faulty, args: {} },
+]
+
+async function cycle(): Promise<void> {
+  const one = await ActorSystem.start({ children })
+  const ref = one.spawn(faulty, {})
+  ref.ask('never').catch(() => {})
+  await ref.ask('ping')
+  await one.whereis<Faulty>('a')!.ask('ping')
+  await one.stop()
+}
+
+test('1,000 systems started and stopped', async () => {
+  for (let i = 0; i < 100; i++) await cycle()
+  const before = { heap: await heapKb(), resources: resources(), listeners: listeners() }
+  for (let i = 0; i < 1_000; i++) await cycle()
+  const after = { heap: await heapKb(), listeners: listeners() }
+  await expectNoMore(before.resources)
+  expect(after.listeners).toBe(before.listeners)
+  // 1 KB for a cycle would be 1 MB.
+  expect(after.heap - before.heap).toBeLessThan(1_000)
+}, 60_000)
+
+test('200 test systems with simulated threads, half of them killed', async () => {
+  const run = async (seed: number): Promise<void> => {
+    const one = await TestSystem.start({ seed, threads: { a: 2 }, children })
+    one.chaos({ actors: 1, threads: 1, withinSteps: 30 })
+    const ref = one.spawn(faulty, {}, { placement: { pool: 'a' } })
+    await one.run(ref.ask('ping').catch(() => {}))
+    await one.stop()
+  }
+  for (let seed = 1; seed <= 50; seed++) await run(seed)
+  const before = { heap: await heapKb(), resources: resources() }
+  for (let seed = 51; seed <= 250; seed++) await run(seed)
+  const after = { heap: await heapKb() }
+  await expectNoMore(before.resources)
+  expect(after.heap - before.heap).toBeLessThan(1_000)
+}, 60_000)
+
+const withThreads = Number(process.env.MAILACTORS_CYCLES ?? 12)
+
+test(`${withThreads} systems with threads started and stopped, every third with a thread killed`, async () => {
+  const run = async (i: number): Promise<void> => {
+    system = await ActorSystem.start({ children, pools: { a: { minThreads: 2 } } })
+    const ref = system.spawn(faulty, {}, { placement: { pool: 'a' } })
+    ref.ask('never').catch(() => {})
+    await ref.ask('ping')
+    if (i % 3 === 0) system.killThread(ref.thread)
+    await system.stop()
+  }
+  for (let i = 0; i < 4; i++) await run(i)
+  const before = {
+    heap: await heapKb(),
+    external: process.memoryUsage().arrayBuffers,
+    resources: resources(),
+    listeners: listeners(),
+  }
+  for (let i = 0; i < withThreads; i++) await run(i)
+  const after = {
+    heap: await heapKb(),
+    external: process.memoryUsage().arrayBuffers,
+    listeners: listeners(),
+  }
+  await expectNoMore(before.resources)
+  expect(after.listeners).toBe(before.listeners)
+  expect((after.heap - before.heap) / withThreads).toBeLessThan(40)
+  // Each system has six rings of 1 MB: one that stayed would be seen.
+  expect(after.external - before.external).toBeLessThan(1_000_000)
+}, 120_000)
+
+test('100,000 actors started and ended, here', async () => {
+  system = await ActorSystem.start()
+  const run = async (count: number): Promise<void> => {
+    for (let done = 0; done < count; done += 1_000) {
+      const refs: ActorRef<Faulty>[] = Array.from({ length: 1_000 }, () => system!.spawn(faulty, {}))
+      await refs.at(-1)!.ask('ping')
+      for (const [i, ref] of refs.entries()) {
+        if (i % 2 === 0) ref.tell('stop')
+        else system!.kill(ref)
+      }
+      await refs
+        .at(-2)!
+        .ask('ping')
+        .catch(() => {})
+    }
+  }
+  await run(10_000)
+  const before = { heap: await heapKb(), resources: resources() }
+  await run(100_000)
+  const after = { heap: await heapKb() }
+  await expectNoMore(before.resources)
+  expect(after.heap - before.heap).toBeLessThan(1_000)
+  expect(await system.inspect()).toMatchObject([{ name: 'root' }])
+}, 60_000)
+
+test('20,000 actors started and ended on another thread, with monitors, links and names', async () => {
+  system = await ActorSystem.start({ pools: { a: {} } })
+  const heapThere = async (): Promise<number> => {
+    const [, there] = await system!.threads()
+    return Math.round(there!.heapBytes / 1024)
+  }
+  const watcher = system.spawn(faulty, {})
+  const run = async (count: number): Promise<void> => {
+    for (let done = 0; done < count; done += 200) {
+      const refs = Array.from({ length: 200 }, (_, i) =>
+        system!.spawn(
+          faulty,
+          {},
+          { placement: { pool: 'a' }, ...(i % 10 === 0 ? { registerAs: `n${done}.${i}` } : {}) },
+        ),
+      )
+      const end = watcher.askWith({ timeoutMs: 10_000 }, 'watch', refs.at(-1)!)
+      await refs.at(-1)!.ask('ping')
+      for (const [i, ref] of refs.entries()) {
+        if (i % 2 === 0) ref.tell('stop')
+        else system!.kill(ref)
+      }
+      await end
+    }
+  }
+  await run(4_000)
+  const before = { heap: await heapKb(), there: await heapThere(), resources: resources() }
+  await run(20_000)
+  const after = { heap: await heapKb(), there: await heapThere() }
+  await expectNoMore(before.resources)
+  expect(after.heap - before.heap).toBeLessThan(1_500)
+  // Not collected there: a leak of 1 KB an actor would be 20 MB.
+  expect(after.there - before.there).toBeLessThan(12_000)
+}, 60_000)
