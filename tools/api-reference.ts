@@ -71,23 +71,30 @@ function section(entry: string, file: string): string {
       belongs: ({ code }: Export) => /^(?:declare )?(?:const|function)\b/.test(code),
     },
     { title: 'Classes', belongs: ({ code }: Export) => /^(?:declare )?(?:abstract )?class\b/.test(code) },
-    { title: 'Types', belongs: ({ code }: Export) => /^(?:interface|type)\b/.test(code) },
+    { title: 'Types', belongs: isType },
   ]
   const parts = kinds.flatMap(({ title, belongs }) => {
     const some = exports.filter(belongs)
     if (some.length === 0) return []
-    const contents = some.map(({ name }) => `[${name}](#${anchor(entry, name)})`).join(' · ')
-    return [`### ${title}\n\n${contents}\n`, ...some.map((one) => entryOf(entry, one))]
+    const contents = some.map((one) => `[${one.name}](#${anchor(entry, one, exports)})`).join(' · ')
+    return [`### ${title}\n\n${contents}\n`, ...some.map((one) => entryOf(anchor(entry, one, exports), one))]
   })
   return [`## ${entry}\n`, ...(introduction === '' ? [] : [`${introduction}\n`]), ...parts].join('\n')
 }
 
-const anchor = (entry: string, name: string) => `${entry.replace('/', '-')}-${name.toLowerCase()}`
+/** A type beside a value of the same letters, as `shutdown` and `Shutdown`, has an anchor of its own. */
+function anchor(entry: string, { name, code }: Export, exports: readonly Export[]): string {
+  const same = exports.find((one) => one.name.toLowerCase() === name.toLowerCase() && !isType(one))
+  const suffix = same !== undefined && isType({ code }) ? '-type' : ''
+  return `${entry.replace('/', '-')}-${name.toLowerCase()}${suffix}`
+}
 
-function entryOf(entry: string, { name, doc, code }: Export): string {
+const isType = ({ code }: { readonly code: string }) => /^(?:interface|type)\b/.test(code)
+
+function entryOf(id: string, { name, doc, code }: Export): string {
   const text = prose(doc)
   return [
-    `#### <a id="${anchor(entry, name)}"></a>${name}\n`,
+    `#### <a id="${id}"></a>${name}\n`,
     ...(text === '' ? [] : [`${text}\n`]),
     `\`\`\`ts\n${withoutInternals(code)}\n\`\`\`\n`,
   ].join('\n')
