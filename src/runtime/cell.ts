@@ -25,6 +25,7 @@ import { Ref } from './ref.ts'
 import { Relations } from './relations.ts'
 import { OpenStream } from './streams.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
+import { refuseUnsendable } from './transport/unsendable.ts'
 
 export { currentActor } from './scopes.ts'
 
@@ -140,8 +141,14 @@ export class ActorCell {
       asker?.refuse('overloaded', 'its message queue is full')
       return false
     }
+    if (this.runtime.checkMessages) this.#check(type, body)
     this.#enqueue(new Message(type, body, asker))
     return true
+  }
+
+  /** @throws UsageError for what could not cross a thread. Supervisors get specs, of which not all must. */
+  #check(type: string, body: readonly unknown[]): void {
+    if (this.definition.type !== 'supervisor') refuseUnsendable([this.id, 0, type, 0, ...body])
   }
 
   /** As `accept`, for what must not get lost: timers and the actor's messages to itself. */
@@ -182,7 +189,6 @@ export class ActorCell {
   takeTurn(limit: number): number {
     this.#isReady = false
     const handled = this.#inScope.runInAsyncScope(this.#run, this, limit)
-    this.runtime.heartbeat?.leave()
     if (this.state === 'idle' && this.#hasWork()) this.#ready()
     return handled > 0 ? handled : 1
   }
@@ -330,7 +336,22 @@ export class ActorCell {
         return
       }
     }
-    asker?.answer(result)
+    if (asker === undefined) return
+    if (this.runtime.checkMessages && !this.#isSendable(message.type, result, asker)) return
+    asker.answer(result)
+  }
+
+  /** Checks a reply; what cannot be sent fails the ask, as it does between threads. */
+  #isSendable(type: string, reply: unknown, asker: Asker): boolean {
+    try {
+      refuseUnsendable([0, 0, `reply to ${type}`, 0, reply])
+      return true
+    } catch (error) {
+      const reason = errorReason(error)
+      this.runtime.log.error({ event: 'runtime.bad-reply', error: reason.message }, 'reply cannot be sent')
+      asker.refuse('down', 'its reply cannot be sent', reason)
+      return false
+    }
   }
 
   #await(result: Promise<unknown>): void {

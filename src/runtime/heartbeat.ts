@@ -1,6 +1,7 @@
 /**
  * What a thread leaves in shared memory for the case that it gets stuck: signs of life, and whose handler of which message
- * runs. A stuck thread answers no question, so this has to be there before. Costs two plain stores a message.
+ * runs. A stuck thread answers no question, so this has to be there before. Costs two plain stores a
+ * message: it is read when the thread has long been stuck.
  */
 import type { AnyActorDefinition } from '../actors/index.ts'
 import { heapBytes } from './heap.ts'
@@ -8,6 +9,8 @@ import type { LoadTable } from './load-table.ts'
 
 /** Codes of one thread: contracts have a few messages each. Beyond it messages have no name. */
 const maxCodes = 100_000
+/** A handler that awaited longer ago is not worth a guess. */
+const suspectedBeats = 8
 
 export class Heartbeat {
   readonly #load: LoadTable
@@ -16,12 +19,16 @@ export class Heartbeat {
   readonly #learn: (code: number, component: string, message: string) => void
   readonly #codes = new Map<AnyActorDefinition, Map<string, number>>()
   #codeCount = 0
+  readonly #code: Int32Array
+  readonly #actor: Float64Array
   #lastDefinition: AnyActorDefinition | undefined
   #lastType = ''
   #lastCode = 0
-  #code = 0
-  #actor = 0
-  /** Turns of actors so far. */
+  /** The last handler that awaited, and for how many more beats it is suspected. */
+  #awaiting = 0
+  #awaitingActor = 0
+  #suspicion = 0
+  /** Turns of the run queue so far. */
   turns = 0
 
   constructor(
@@ -32,14 +39,16 @@ export class Heartbeat {
     this.#load = load
     this.#slot = slot
     this.#learn = learn
+    const { code, actor } = load.handOf(slot)
+    this.#code = code
+    this.#actor = actor
   }
 
   /** A handler starts. */
   enter(definition: AnyActorDefinition, type: string, actor: number): void {
     if (type !== this.#lastType || definition !== this.#lastDefinition) this.#look(definition, type)
-    this.#code = this.#lastCode
-    this.#actor = actor
-    this.#load.setInHand(this.#slot, this.#lastCode, actor)
+    this.#code[0] = this.#lastCode
+    this.#actor[0] = actor
   }
 
   #look(definition: AnyActorDefinition, type: string): void {
@@ -59,20 +68,25 @@ export class Heartbeat {
     this.#lastCode = code
   }
 
-  /** The handler awaits; should the thread get stuck with no other one in hand, this one is suspected. */
+  /** The handler in hand awaits; should the thread get stuck with no other one in hand, this one is suspected. */
   awaits(): void {
-    this.#code = -this.#code
+    this.#awaiting = this.#lastCode
+    this.#awaitingActor = this.#actor[0] ?? 0
+    this.#suspicion = suspectedBeats
   }
 
-  /** The actor's turn is over. */
+  /** All handlers have returned. */
   leave(): void {
     this.turns++
-    this.#load.setInHand(this.#slot, Math.min(this.#code, 0), this.#actor)
+    this.#code[0] = -this.#awaiting
+    if (this.#awaiting !== 0) this.#actor[0] = this.#awaitingActor
   }
 
   /** The event loop turns. */
   beat(): void {
     if (this.turns > 0) this.#load.setFinished(this.#slot)
+    if (--this.#suspicion <= 0) this.#awaiting = 0
+    this.#code[0] = -this.#awaiting
     this.#load.beat(this.#slot, heapBytes())
   }
 }

@@ -77,10 +77,11 @@ export class LoadTable {
     return (Atomics.load(this.#words, slot * wordsPerSlot + heapWord) >>> 0) * 1024
   }
 
-  /** The message in hand by its code, see `Heartbeat`. A plain store: it is read when the thread has long been stuck. */
-  setInHand(slot: number, code: number, actor: number): void {
-    this.#words[slot * wordsPerSlot + messageWord] = code
-    this.#doubles[slot * (wordsPerSlot / 2) + actorDouble] = actor
+  /** Where the thread of this slot writes what is in hand: `code[0]`, see `Heartbeat`, and `actor[0]`. */
+  handOf(slot: number): { readonly code: Int32Array; readonly actor: Float64Array } {
+    const code = new Int32Array(this.shared, (slot * wordsPerSlot + messageWord) * 4, 1)
+    const actor = new Float64Array(this.shared, (slot * (wordsPerSlot / 2) + actorDouble) * 8, 1)
+    return { code, actor }
   }
 
   inHand(slot: number): { readonly code: number; readonly actor: number } {

@@ -21,6 +21,8 @@ export class Scheduler implements RunQueue {
   #last: ActorCell | undefined
   #scheduled = false
   #running = false
+  /** Called when the actors have had their turns, before anything else runs. */
+  afterTurn: (() => void) | undefined
 
   /** Puts an actor at the end of the run queue. The caller sees to it that it is there once. */
   push(cell: ActorCell): void {
@@ -69,6 +71,7 @@ export class Scheduler implements RunQueue {
       }
     } finally {
       this.#running = false
+      this.afterTurn?.()
     }
   }
 }

@@ -50,6 +50,8 @@ export interface ThreadRuntimeOptions {
   readonly observer: RuntimeObserver
   /** Default: turns in the order of asking. */
   readonly scheduler?: RunQueue
+  /** Look at each message and reply of this thread for what could not cross to another, and throw. Default false. */
+  readonly checkMessages?: boolean
   /** For jitter: from 0, less than 1. Default `Math.random`. */
   readonly random?: () => number
 }
@@ -73,12 +75,13 @@ export class ThreadRuntime {
   readonly scopes = new Scopes()
   readonly timers: Timers
   readonly registry = new Registry()
+  readonly checkMessages: boolean
   readonly deadLetters: DeadLetters
   readonly streams = new Streams((thread, id) => this.askOf(thread, id))
   #cluster: Cluster | undefined
   readonly random: () => number
   /** Signs of life for main's watchdog; main itself has none. */
-  heartbeat: Heartbeat | undefined
+  #heartbeat: Heartbeat | undefined
   /** The hook `preAccept`, with the name of the definition. */
   beforeStart: ((kind: string) => void) | undefined
   /** It takes no new actors; those that are here finish or move. */
@@ -107,6 +110,7 @@ export class ThreadRuntime {
     this.log = options.log
     this.settings = options.settings
     this.random = options.random ?? Math.random
+    this.checkMessages = options.checkMessages ?? false
     this.timers = new Timers(options.time)
     this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
@@ -122,6 +126,17 @@ export class ThreadRuntime {
 
   set cluster(cluster: Cluster | undefined) {
     this.#cluster = this.streams.cluster = cluster
+  }
+
+  get heartbeat(): Heartbeat | undefined {
+    return this.#heartbeat
+  }
+
+  set heartbeat(heartbeat: Heartbeat | undefined) {
+    this.#heartbeat = heartbeat
+    if (heartbeat !== undefined && this.scheduler instanceof Scheduler) {
+      this.scheduler.afterTurn = () => heartbeat.leave()
+    }
   }
 
   /** A number no other timer, monitor or remote ask of this thread has. */
@@ -388,8 +403,13 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): void {
     const cell = known ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
-    if (cell !== undefined) cell.accept(type, body, ask)
-    else if (to.thread !== this.thread) {
+    if (cell !== undefined) {
+      try {
+        cell.accept(type, body, ask)
+      } catch (error) {
+        ask.fail(error)
+      }
+    } else if (to.thread !== this.thread) {
       if (this.cluster?.isAlive(to.thread) === true) this.#askRemote(this.cluster, to, ask, type, body)
       else ask.refuse('no_actor', 'there is no such actor')
     } else if (!this.#isEarly(to.id, () => ask.settled || this.#send(to, known, ask, type, body)))
