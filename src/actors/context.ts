@@ -71,6 +71,7 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
   /** Takes a monitor back. Its `handleDown` is not called afterwards. */
   demonitor(monitor: number): void
   link(ref: AnyRef): void
+  /** @throws UsageError for a child's link to its supervisor: nobody would account for it. */
   unlink(ref: AnyRef): void
   /** From now on the end of a linked actor is a call of `handleExit` instead of this actor's own end. */
   trapExit(on?: boolean): void

@@ -66,10 +66,10 @@ export function supervisor<A = undefined>(
     name: options.name,
     module: options.module,
     async init(context, args) {
+      context.trapExit()
       const spec = await options.init(context as unknown as ActorContext, args)
       if (spec === ignore) return ignore
       checkSupervisorSpec(spec, options.name)
-      context.trapExit()
       const behaviour = new SupervisorBehaviour(context, spec)
       await behaviour.startAll()
       return behaviour.handlers()

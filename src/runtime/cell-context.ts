@@ -114,6 +114,10 @@ export class CellContext implements ActorContext, ContextRuntime {
   }
 
   unlink(ref: AnyRef): void {
+    const { childId, parent } = this.#cell
+    if (childId !== undefined && ref.id === parent?.id) {
+      throw new UsageError('a child cannot unlink from its supervisor', { child: childId })
+    }
     this.#cell.runtime.unlink(this.#cell, ownRef(ref))
   }
 

@@ -671,6 +671,7 @@ export class ActorCell {
       parent: this.parent?.id,
       state: state === 'new' || state === 'ended' ? 'starting' : state,
       restarts: this.restarts,
+      crashes: this.relations.crashes,
       queueLength: this.queueLength,
       handled: this.handled,
       current: this.currentType,

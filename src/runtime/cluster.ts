@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { AnyActorDefinition, AskFailure, ExitReason, Placement } from '../actors/index.ts'
+import type { AnyActorDefinition, AskFailure, Crash, ExitReason, Placement } from '../actors/index.ts'
 import type { StreamFrame } from './frames.ts'
 import type { Ref } from './ref.ts'
 import type { PoolPlaces } from './topology.ts'
@@ -17,6 +17,8 @@ export interface RemoteSpawn {
   readonly socket: Socket | undefined
   /** Whether the spawner wants to hear of the end of `init`. */
   readonly report: boolean
+  /** How its predecessors failed; none where it had none. */
+  readonly crashes: readonly Crash[] | undefined
 }
 
 /**

@@ -5,7 +5,8 @@
  *     ask        [actor, 0,     'type', ask, ...body]
  *     answer     [ask,   0,     1,      0,   value]
  *     refuse     [ask,   0,     2,      0,   failure, why, reason]
- *     spawn      [actor, 0,     3,      0,   definition, args, parent, link, childId, restarts, name, socket, report]
+ *     spawn      [actor, 0,     3,      0,   definition, args, parent, link, childId, restarts, name, socket, report,
+ *                 crashes]
  *     started    [actor, child, 4,      0,   reason]
  *     signals    [actor, from,  5…8,    monitor, reason]
  *     relations  [actor, from,  9…12,   monitor]

@@ -1,4 +1,4 @@
-import type { ExitReason } from '../actors/index.ts'
+import type { Crash, ExitReason } from '../actors/index.ts'
 import type { Ref } from './ref.ts'
 
 /** The end of an actor, as observers see it. */
@@ -55,6 +55,8 @@ export interface ActorRow {
   readonly parent: number | undefined
   readonly state: 'starting' | 'idle' | 'running' | 'waiting' | 'stopping'
   readonly restarts: number
+  /** How those before it failed, in the same place of the same supervisor: the last five, the latest last. */
+  readonly crashes: readonly Crash[]
   readonly queueLength: number
   readonly handled: number
   /** Type of the message in hand. */

@@ -10,6 +10,7 @@ import type { MessagePort } from 'node:worker_threads'
 import {
   type AnyActorDefinition,
   type AskFailure,
+  type Crash,
   type ExitReason,
   errorReason,
   type Placement,
@@ -250,8 +251,8 @@ export class Peers implements Cluster, RegistryObserver {
   }
 
   spawn(thread: number, spawn: RemoteSpawn): void {
-    const { id, definition, args, parent, link, childId, restarts, registerAs, socket, report } = spawn
-    const rest = [parent, link, childId, restarts, registerAs, socket !== undefined, report]
+    const { id, definition, args, parent, link, childId, restarts, registerAs, socket, report, crashes } = spawn
+    const rest = [parent, link, childId, restarts, registerAs, socket !== undefined, report, crashes]
     const slot = this.#placer.slot(thread)
     this.#post(thread, [id, 0, frame.spawn, slot === undefined ? 0 : 1, definition, args, ...rest])
     if (slot !== undefined) this.#load.actorStarted(slot)
@@ -468,6 +469,7 @@ export class Peers implements Cluster, RegistryObserver {
       registerAs: message[10] as string | undefined,
       socket: undefined,
       report: message[12] as boolean,
+      crashes: message[13] as readonly Crash[] | undefined,
     }
     // Otherwise the spawner could not know our slot, and has not counted it.
     if (message[3] === 0) this.count(1)

@@ -1,4 +1,4 @@
-import type { ExitReason } from '../actors/index.ts'
+import type { Crash, ExitReason } from '../actors/index.ts'
 import type { PendingAsk } from './asks.ts'
 import type { Ref } from './ref.ts'
 import type { Timer } from './timers.ts'
@@ -19,6 +19,7 @@ class Tables {
   names: string[] | undefined = undefined
   /** Children this actor is stopping: their end goes to the callback. */
   stopping: Map<number, (reason: ExitReason) => void> | undefined = undefined
+  crashes: readonly Crash[] | undefined = undefined
 }
 
 /**
@@ -76,6 +77,16 @@ export class Relations {
     const ended = this.#tables?.stopping?.get(id)
     this.#tables?.stopping?.delete(id)
     return ended
+  }
+
+  // --- What its supervisor remembers of its predecessors
+
+  get crashes(): readonly Crash[] {
+    return this.#tables?.crashes ?? []
+  }
+
+  setCrashes(crashes: readonly Crash[]): void {
+    this.#made().crashes = crashes
   }
 
   // --- Monitors: those of this actor, and those who monitor it

@@ -80,6 +80,8 @@ export interface SystemOptions {
    * it has `export { runThread } from 'mailactors'` for them; the program's own part runs only `if (import.meta.main)`.
    */
   readonly entry?: string
+  /** @internal Where jitter comes from on main: from 0, less than 1; seeded in tests. */
+  readonly random?: () => number
   /** @internal Virtual in tests. */
   readonly time?: Time
   /** @internal Threads that are none, and turns that are drawn from a seed, for tests. */
@@ -170,6 +172,7 @@ export class ActorSystem {
       thread: 0,
       ids: this.#ids,
       time: options.time ?? systemTime,
+      ...(options.random === undefined ? {} : { random: options.random }),
       log: this.#log,
       settings: options.settings ?? {},
       observer: this.#observer(),

@@ -196,6 +196,7 @@ export class ThreadRuntime {
       parent.relations.linkTo(cell.ref)
       cell.relations.linkTo(parent.ref)
     }
+    if (child.crashes !== undefined && child.crashes.length > 0) cell.relations.setCrashes(child.crashes)
     return cell.ref
   }
 
@@ -285,6 +286,7 @@ export class ThreadRuntime {
       registerAs: options.registerAs,
       socket: options.socket,
       report: request.started !== undefined,
+      crashes: child.crashes?.length === 0 ? undefined : child.crashes,
     }
     if (options.registerAs !== undefined) this.registry.register(options.registerAs, ref)
     try {
@@ -311,6 +313,7 @@ export class ThreadRuntime {
     const cell = this.#spawnHere(start, undefined, waitsForSocket)
     ref = cell.ref
     if (spawn.registerAs !== undefined) cell.relations.addName(spawn.registerAs)
+    if (spawn.crashes !== undefined) cell.relations.setCrashes(spawn.crashes)
     if (parent !== undefined && spawn.link) {
       cell.relations.linkTo(parent)
       this.#relations(parent.thread, parent.id).linked.add(cell)

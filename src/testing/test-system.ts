@@ -94,6 +94,8 @@ export class TestSystem {
   readonly #time: VirtualTime
   readonly #steps: SimulationSteps
   readonly #realWork = new RealWork()
+  /** For what the actors leave to chance: the jitter of restarts. Apart from `random`, so that neither moves the other. */
+  readonly #jitter: Random
   readonly #lateness: number
   #runtime!: ThreadRuntime
   #threads: SimulatedThreads | undefined
@@ -105,6 +107,7 @@ export class TestSystem {
     const { startTime = Date.UTC(2026, 0, 1), threads, latencyMs = 0, lateness = 0 } = options
     this.seed = options.seed ?? (threads === undefined ? undefined : 1)
     this.random = new Random((this.seed ?? 0) ^ 0x5eed)
+    this.#jitter = new Random((this.seed ?? 0) ^ 0x717)
     this.#lateness = lateness
     this.#time = new VirtualTime(startTime)
     this.#steps = new SimulationSteps({ seed: this.seed, latencyMs }, this.#time)
@@ -121,6 +124,7 @@ export class TestSystem {
     const starting = ActorSystem.start({
       ...defined({ settings, log, children, intensity, periodMs }),
       pools,
+      random: () => test.#jitter.next(),
       time: test.#time,
       deadLetter: (ref, type, body) => test.deadLetters.push({ to: ref.id, type, body }),
       simulation: {
