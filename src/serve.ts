@@ -18,6 +18,7 @@ import type { Administered, PoolRow, PoolSizeRequest, ThreadRow, TreeNode } from
 import type { AdminPageContract } from './admin/http.ts'
 import { Submission } from './admin/submit.ts'
 import type { AuthContract } from './auth/contract.ts'
+import { type AuthArgs, passwordJob, passwordJobMs } from './auth/hasher.ts'
 import type { CacheContract } from './cache/contract.ts'
 import { reloaded } from './config/live.ts'
 import type { Config, ListenerConfig } from './config/settings.ts'
@@ -89,7 +90,7 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
   }
 }
 
-class MailSystem implements Administered {
+class MailSystem implements Administered, AuthArgs {
   readonly version = version
   readonly startedAt = Date.now()
   readonly #options: ServeOptions
@@ -142,6 +143,9 @@ class MailSystem implements Administered {
       this.#stopping === undefined ? reason : new Promise<never>(() => {}),
     )
   }
+
+  readonly checkElsewhere = (field: string, password: string) =>
+    this.#running.jobs.run(passwordJob, [field, password], { timeoutMs: passwordJobMs })
 
   readonly queue = () => this.#part<QueueContract>('queue')
   readonly cache = () => this.#part<CacheContract>('cache')

@@ -21,6 +21,7 @@ import type { Administered } from './admin/contract.ts'
 import { controlActor } from './admin/control.ts'
 import { type AdminPageArgs, adminPageActor } from './admin/http.ts'
 import { authActor } from './auth/auth.ts'
+import type { AuthArgs } from './auth/hasher.ts'
 import { cacheActor } from './cache/cache.ts'
 import type { Config, ListenerConfig } from './config/settings.ts'
 import { listenerActor } from './listeners/listener.ts'
@@ -146,10 +147,10 @@ export const admin = supervisor<AdminArgs>({
 })
 
 /** The children of the root supervisor, in the order they start. */
-export function mailTree(service: Administered): readonly ChildSpec[] {
+export function mailTree(service: Administered & AuthArgs): readonly ChildSpec[] {
   return [
     { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
-    { id: 'auth', actor: authActor, args: undefined, registerAs: 'auth' },
+    { id: 'auth', actor: authActor, args: { checkElsewhere: service.checkElsewhere }, registerAs: 'auth' },
     { id: 'stores', actor: stores, args: undefined, placement: { pool: 'storage' }, shutdown: 'infinity' },
     // The sessions' goodbye takes a few seconds at most; a client that does not read does not hold up the stop.
     { id: 'sessions', actor: dynamic, args: undefined, registerAs: 'sessions', shutdown: 5_000 },

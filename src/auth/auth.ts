@@ -2,28 +2,20 @@
  * Answers who may log in and who receives mail. Owns what is known of the passwd-file and the SASL exchanges under way;
  * no password leaves it and none is logged.
  *
- * A check of a slow hash runs elsewhere while the actor goes on: on libuv's threads or in the `jobs` pool. Few run at once,
+ * A check of a slow hash runs elsewhere while the actor goes on: on libuv's threads, or as a job. Few run at once,
  * and a bounded number waits. A refusal is answered `auth.failure_delay` after it was asked, whatever its reason and
  * its cost, so neither the answer nor its time tells whether there is such a user. After refusals the next attempts
  * from the same address wait before they are looked at, see `penalty.ts`.
  */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import {
-  type ActorContext,
-  type AnyRef,
-  actor,
-  type Contract,
-  Deferred,
-  type ExitReason,
-  type HandlerResult,
-} from '../actors/index.ts'
+import { type ActorContext, actor, type Contract, Deferred, type HandlerResult } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import type { Account, AuthContract, SaslFacts, SaslReply, VerifyResult } from './contract.ts'
 import { DelayedAnswers } from './delayed-answers.ts'
 import { PasswdFileError } from './errors.ts'
 import { Exchanges, type OpenExchange } from './exchanges.ts'
-import { Hasher } from './hasher.ts'
+import { type AuthArgs, fitsPassword } from './hasher.ts'
 import { KnownPasswords } from './known-passwords.ts'
 import { loginName } from './login-name.ts'
 import { Networks } from './networks.ts'
@@ -42,7 +34,7 @@ import { addressCandidates, type User, Users } from './users.ts'
 const lookAgainMs = 1_000
 /** Longest name that is looked for or logged. */
 const maxNameLength = 512
-/** Exchanges that lasted too long are forgotten, and an idle hasher is ended, so often. */
+/** Exchanges that lasted too long are forgotten so often. */
 const sweepMs = 60_000
 
 type AuthMessages = AuthContract & Contract<{ release(): void; sweep(): void }>
@@ -77,11 +69,11 @@ class Auth {
   #timer = 0
   #isSweeping = false
   readonly #checks: SlowChecks
-  readonly #hasher: Hasher<AuthMessages>
+  readonly #checkElsewhere: AuthArgs['checkElsewhere']
   readonly #penalties = new Penalties()
   readonly #exchanges = new Exchanges()
 
-  constructor(context: ActorContext<AuthMessages>, config: Config) {
+  constructor(context: ActorContext<AuthMessages>, config: Config, args: AuthArgs | undefined) {
     this.#context = context
     this.#config = config
     this.#users = usersOf(config)
@@ -89,9 +81,8 @@ class Auth {
     this.#tokens = new Tokens(config.auth)
     this.#salts = saltsOf(config)
     this.#trusted = new Networks(config.auth.penalty_trusted_networks)
-    // The end of the hasher is not ours.
-    context.trapExit()
-    this.#hasher = new Hasher(context)
+    this.#checkElsewhere =
+      args?.checkElsewhere ?? (async (field, password) => await fitsPassword(field, password))
     this.#checks = new SlowChecks({
       bind: (callback) => context.bind(callback),
       failed: ({ message }) =>
@@ -186,12 +177,7 @@ class Auth {
   sweep(): void {
     this.#isSweeping = false
     this.#exchanges.expire(this.#context.clock.monotonic())
-    this.#hasher.rest()
-    if (this.#exchanges.size > 0 || this.#hasher.isRunning) this.#sweepLater()
-  }
-
-  handleExit(ref: AnyRef, _reason: ExitReason): void {
-    this.#hasher.ended(ref)
+    if (this.#exchanges.size > 0) this.#sweepLater()
   }
 
   terminate(): void {
@@ -252,11 +238,6 @@ class Auth {
     const { waiting } = this.#checks
     this.#context.log.warn({ event: 'auth.overloaded', waiting }, 'too many logins at once')
     reply(notNow)
-  }
-
-  #checkElsewhere(field: string, password: string): Promise<boolean> {
-    this.#sweepLater()
-    return this.#hasher.fits(field, password)
   }
 
   // --- SASL
@@ -458,12 +439,12 @@ const isAllowedFrom = (remote: string, networks: readonly string[] | undefined):
   networks === undefined || new Networks(networks).has(remote)
 
 /** Registered as `auth`; one for the whole service. */
-export const authActor = actor<AuthMessages>({
+export const authActor = actor<AuthMessages, AuthArgs | undefined>({
   name: 'auth',
   module: import.meta.url,
-  init(context) {
+  init(context, args) {
     const config = context.setting<Config>('config')
     if (config === undefined) throw new PasswdFileError('there is no configuration')
-    return new Auth(context, config)
+    return new Auth(context, config, args)
   },
 })
