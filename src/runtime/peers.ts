@@ -301,6 +301,11 @@ export class Peers implements Cluster, RegistryObserver {
     else for (const thread of this.#peers.keys()) if (thread !== except) this.#post(thread, names)
   }
 
+  /** Before a thread that takes the place of a dead one is introduced. */
+  forgetNames(thread: number): void {
+    this.#runtime.forgetNames(thread)
+  }
+
   /** All names, for a thread that is new. */
   introduce(thread: number): void {
     for (const [name, ref] of this.#runtime.registry.entries()) {

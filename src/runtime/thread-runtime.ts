@@ -322,6 +322,12 @@ export class ThreadRuntime {
     return cell
   }
 
+  /** Frees the names of the actors of a thread that died. */
+  forgetNames(thread: number): void {
+    // Those on other threads whose parent was there are about to end, too, and their successors may come first.
+    this.registry.forgetAll((ref) => ref.thread === thread || this.spawnerOf(ref.id) === thread)
+  }
+
   /** The thread an actor was started from, which is its parent's. */
   spawnerOf(id: number): number {
     return this.#ids.ownerOf(id)
@@ -509,8 +515,7 @@ export class ThreadRuntime {
 
   /** All actors of `thread` are gone: everything here that waits for one of them is told. */
   threadDown(thread: number, reason: ExitReason): void {
-    // Those on other threads whose parent was there are about to end, too, and their successors may come first.
-    this.registry.forgetAll((ref) => ref.thread === thread || this.spawnerOf(ref.id) === thread)
+    this.forgetNames(thread)
     const asks = this.#remoteAsks.get(thread)
     this.#remoteAsks.delete(thread)
     this.streams.threadDown(thread)

@@ -319,6 +319,7 @@ export class Threads {
       pool.crashes++
       if (!load.hasFinished(slot)) this.#quarantine(pool)
     }
+    this.#options.peers.forgetNames(thread)
     // The replacement first: who is told of the end may want to start actors at once.
     if (!this.#isStopping) this.#replace(ended)
     this.#tellDown(thread, reason)

@@ -258,6 +258,7 @@ export class SimulatedThreads {
     const actors = this.#load.actors(slot)
     this.#entries.delete(thread)
     const living = [...this.#entries.values()].filter((other) => other.pool === pool).length
+    this.main.forgetNames(thread)
     if (!this.#isStopping) {
       if (living < (pools[pool]?.minThreads ?? 1)) this.#startThread(pool)
       this.#publishTopology()
