@@ -17,7 +17,7 @@ async function run(dir: string, script: string, ...args: readonly string[]): Pro
   const { code, stdout, stderr } = await runProgram('npm', ['run', '--silent', script, '--', ...args], {
     cwd: dir,
     env: { PATH: path, NO_COLOR: '1', FORCE_COLOR: '0' },
-    deadlineMs: 60_000,
+    deadlineMs: 120_000,
   })
   expect({ code }, `${stdout}${stderr}`).toEqual({ code: 0 })
   return stdout
@@ -25,7 +25,7 @@ async function run(dir: string, script: string, ...args: readonly string[]): Pro
 
 const skipped = lab.reason === undefined ? '' : ` (skipped: ${lab.reason})`
 
-describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, { timeout: 90_000 }, () => {
+describe.skipIf(lab.reason !== undefined)(`from the packed package${skipped}`, { timeout: 180_000 }, () => {
   test('TypeScript starts in worker threads as it is, and its types hold', async () => {
     const dir = lab.copy('typescript')
     expect(await run(dir, 'start')).toBe('42 worker\n')

@@ -21,8 +21,8 @@ interface Manifest {
 export const manifestOf = (dir: string) =>
   JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as Manifest
 
-/** Why an install cannot be tried here, as npm names it; any other failure is one. */
-const unreachable = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)\b/
+/** Why the registry cannot be reached, as npm names it; any other failure is one. */
+const unreachable = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/
 
 /** Builds and packs. Returns the path of the tarball in `dir`. */
 export async function pack(dir: string): Promise<string> {
@@ -55,13 +55,17 @@ export async function install(
   dependencies: Readonly<Record<string, string>>,
 ): Promise<string | undefined> {
   writeFileSync(join(dir, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }))
-  const options = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=1']
+  // An install without a registry takes minutes to say so. What npm has in its cache may do all the same.
+  const ping = ['view', 'piscina', 'version', '--prefer-online', '--fetch-retries=0', '--fetch-timeout=20000']
+  const { stderr: why } = await runProgram('npm', ping, { cwd: dir, deadlineMs: 60_000 })
+  const [reason] = unreachable.exec(why) ?? []
+  const source = reason === undefined ? '--prefer-offline' : '--offline'
+  const options = ['--ignore-scripts', '--no-audit', '--no-fund', source]
   const { code, stdout, stderr } = await runProgram('npm', ['install', ...options], {
     cwd: dir,
     deadlineMs: 180_000,
   })
   if (code === 0) return undefined
-  const [reason] = unreachable.exec(stderr) ?? []
   if (reason === undefined) throw new Error(`npm install failed\n${stdout}${stderr}`)
   return `the package registry cannot be reached: ${reason}`
 }
@@ -84,8 +88,14 @@ export async function createLab(): Promise<Lab> {
     const manifest = manifestOf(join(examplesDir, name))
     Object.assign(dependencies, manifest.devDependencies, manifest.dependencies)
   }
-  const tarball = await pack(dir)
-  const reason = await install(dir, { ...dependencies, mailactors: `file:${tarball}` })
+  const dispose = () => rmSync(dir, { recursive: true, force: true })
+  const installed = pack(dir).then((tarball) =>
+    install(dir, { ...dependencies, mailactors: `file:${tarball}` }),
+  )
+  const reason = await installed.catch((error: unknown) => {
+    dispose()
+    throw error
+  })
   return {
     dir,
     reason,
@@ -95,7 +105,7 @@ export async function createLab(): Promise<Lab> {
       cpSync(join(examplesDir, example), copy, { recursive: true, filter })
       return copy
     },
-    dispose: () => rmSync(dir, { recursive: true, force: true }),
+    dispose,
   }
 }
 
