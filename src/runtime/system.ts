@@ -71,7 +71,10 @@ export interface SystemOptions {
   /** Restarts of the root's children, in all, before the system gives up. Default 3 within 5 s. */
   readonly intensity?: number
   readonly periodMs?: number
-  /** Look for values that cannot cross a thread in each message that does, and throw. For development. Default false. */
+  /**
+   * Look at each message and reply for values that could not cross a thread, also where none is crossed, and throw
+   * where they are sent. For development; `TestSystem` does it. Costs about as much as sending. Default false.
+   */
   readonly checkMessages?: boolean
   /** Microseconds a thread looks for messages of others before it sleeps; wakes faster, uses the core. Default 0. */
   readonly spinUs?: number
@@ -175,6 +178,7 @@ export class ActorSystem {
       ...(options.random === undefined ? {} : { random: options.random }),
       log: this.#log,
       settings: options.settings ?? {},
+      checkMessages: options.checkMessages ?? false,
       observer: this.#observer(),
       ...(options.simulation === undefined ? {} : { scheduler: options.simulation.scheduler }),
     })

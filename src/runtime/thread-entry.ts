@@ -37,6 +37,7 @@ export default function runThread(task: ThreadTask): Promise<void> {
     time: systemTime,
     log,
     settings: task.settings,
+    checkMessages: task.checkMessages,
     observer: {
       terminated(event) {
         if (!isExpected(event.reason)) void main.terminated(event)

@@ -32,6 +32,8 @@ export interface TestSystemOptions
    * turns in the order of asking; 1 with `threads`.
    */
   readonly seed?: number
+  /** As of `ActorSystem`, but true by default. */
+  readonly checkMessages?: boolean
   /** Simulated threads: how many each pool has. Default: none, and every placement is here. */
   readonly threads?: Readonly<Record<string, number>>
   /** Most virtual milliseconds a message between threads is under way, drawn for each. Default 0. */
@@ -125,6 +127,7 @@ export class TestSystem {
       ...defined({ settings, log, children, intensity, periodMs }),
       pools,
       random: () => test.#jitter.next(),
+      checkMessages: options.checkMessages ?? true,
       time: test.#time,
       deadLetter: (ref, type, body) => test.deadLetters.push({ to: ref.id, type, body }),
       simulation: {
