@@ -1,5 +1,5 @@
 /** Prometheus metrics, read from the parts of the service when they are asked for: nothing is counted twice. */
-import { Gauge, Registry } from 'prom-client'
+import { Counter, Gauge, Registry } from 'prom-client'
 import type { Administered, TreeNode } from './contract.ts'
 import { readStatus, type Status } from './status.ts'
 
@@ -183,13 +183,20 @@ export async function metricsText(service: Administered): Promise<string> {
   const measured = { ...status, tree: actors > maxActors ? undefined : await service.tree() }
   const registry = new Registry()
   for (const metric of metrics) {
-    const gauge = new Gauge({
+    const options = {
       name: `mailactors_${metric.name}`,
       help: metric.help,
       labelNames: metric.labels ?? [],
       registers: [registry],
-    })
-    for (const [labels, value] of metric.read(measured)) gauge.set(labels, value)
+    }
+    // What only grows is a counter: `rate()` then knows that a smaller value means a restart.
+    if (metric.name.endsWith('_total')) {
+      const counter = new Counter(options)
+      for (const [labels, value] of metric.read(measured)) counter.inc(labels, value)
+    } else {
+      const gauge = new Gauge(options)
+      for (const [labels, value] of metric.read(measured)) gauge.set(labels, value)
+    }
   }
   return await registry.metrics()
 }

@@ -45,6 +45,19 @@ describe('without a running service', () => {
   })
 })
 
+describe('metrics', () => {
+  test('have HELP, and what only grows is a counter', async () => {
+    const service = await startService({ listeners: ['smtp', 'admin'] })
+    const text = await (await fetch(`http://127.0.0.1:${service.ports.admin}/metrics`)).text()
+    const types = [...text.matchAll(/^# TYPE (mailactors_\S+) (\w+)$/gm)]
+    expect(types.length).toBeGreaterThan(8)
+    for (const [, name = '', type] of types) {
+      expect(text).toContain(`# HELP ${name} `)
+      expect([name, type]).toEqual([name, name.endsWith('_total') ? 'counter' : 'gauge'])
+    }
+  })
+})
+
 describe('config', () => {
   test('one key is documented, all are listed', async () => {
     const doc = await runCommand(['config', '--doc', 'smtp.connect_timeout'])
