@@ -257,3 +257,35 @@ test('children started and stopped by two at once: the answers are true, and the
     },
   })
 }, 120_000)
+
+test('a stop at any moment ends everything, and every ask', async () => {
+  await explore({
+    ...options,
+    seeds,
+    lateness: 0.02,
+    async scenario(system) {
+      const { random } = system
+      system.chaos({ actors: 2, threads: 1, withinSteps: 100 })
+      const refs = Array.from({ length: 4 }, () =>
+        system.spawn(peer, undefined, { placement: random.pick([inPool, 'here']) }),
+      )
+      let open = 0
+      const track = (asking: Promise<unknown>): void => {
+        open++
+        const close = (): void => {
+          open--
+        }
+        asking.then(close, close)
+      }
+      for (let i = 0; i < 12; i++) {
+        track(random.pick(refs).askWith({ timeoutMs: Infinity }, random.pick(['ping', 'hold'])))
+        track(random.pick(refs).askWith({ timeoutMs: Infinity }, 'forward', random.pick(refs), 2))
+        track(system.startChild({ id: `late${i}`, actor: peer, placement: inPool, restart: 'transient' }))
+      }
+      for (let i = random.below(120); i > 0; i--) await new Promise((resolve) => setImmediate(resolve))
+      await system.stop()
+      expect(open).toBe(0)
+      expect(await system.inspect()).toEqual([])
+    },
+  })
+}, 120_000)
