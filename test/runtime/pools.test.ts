@@ -7,15 +7,7 @@ import {
   type ThreadStalledEvent,
 } from '../../src/index.ts'
 import { until } from '../support/until.ts'
-import {
-  fragile,
-  group,
-  type Member,
-  member,
-  resident,
-  solitary,
-  unlimited,
-} from './fixtures/pool-actors.ts'
+import { fragile, group, type Member, member, resident, solitary, unlimited } from './fixtures/pool-actors.ts'
 
 let system: ActorSystem
 
@@ -70,7 +62,7 @@ describe('resize', () => {
   })
 
   test.each([
-    { name: 'a pool that is not there', of: 'nowhere', size: {}, message: /no pool nowhere \(there are a\)/ },
+    { name: 'a pool that is not there', of: 'nowhere', size: {}, message: /no pool nowhere \(there are a, jobs\)/ },
     { name: 'more at least than at most', of: 'a', size: { minThreads: 3 }, message: /at most maxThreads 1/ },
     { name: 'no threads at most', of: 'a', size: { maxThreads: 0, minThreads: 0 }, message: /maxThreads 0/ },
     { name: 'half a thread', of: 'a', size: { maxThreads: 1.5 }, message: /integer/ },
@@ -125,8 +117,7 @@ describe('recycle', () => {
             const ask = ref.ask('count')
             ask.catch(() => {})
             asks.push(ask)
-          }
-          else if (ref.tell('count')) told++
+          } else if (ref.tell('count')) told++
         }
         await new Promise((resolve) => setImmediate(resolve))
       }
@@ -357,7 +348,12 @@ describe('hooks', () => {
     expect(first('preInit')).toBe(0)
     expect(first('postInit')).toBeLessThan(first('preAccept-member'))
     expect(first('preAccept-member')).toBeGreaterThan(0)
-    const answer = await system.startChild({ id: 'f', actor: fragile, restart: 'temporary', placement: { pool: 'h' } })
+    const answer = await system.startChild({
+      id: 'f',
+      actor: fragile,
+      restart: 'temporary',
+      placement: { pool: 'h' },
+    })
     expect(answer).toMatchObject({ ok: false, reason: { message: 'not here' } })
     system.spawn(solitary, undefined, { placement: { pool: 'h' } }).tell('end')
     await until('it asks for its replacement', () => pool('h').recycled === 1)
@@ -391,7 +387,9 @@ describe('resource limits', () => {
   })
 
   test('that are the least are enough to start with; more heap than that ends the thread alone', async () => {
-    await start({ pools: { a: { minThreads: 1, resourceLimits: { maxOldGenerationSizeMb: 16, stackSizeMb: 1 } } } })
+    await start({
+      pools: { a: { minThreads: 1, resourceLimits: { maxOldGenerationSizeMb: 16, stackSizeMb: 1 } } },
+    })
     const ref = spawn('a')
     expect(await ref.ask('where')).toBe(ref.thread)
     await expect(ref.askWith({ timeoutMs: Infinity }, 'grow', 200)).rejects.toMatchObject({
