@@ -108,7 +108,7 @@ export const queueSettings = {
   }),
   minfree: size({
     default: 16 * 1024 * 1024,
-    doc: 'Free space that must remain on the disk of the queue; below it new mail is refused for the time being (4.3.1). 0: no check.',
+    doc: 'Free space that must remain on the disk of the queue; below it new mail is refused for the time being (4.3.1). Postfix wants 1.5 times message_size_limit at least, which the default is for the default limit: raise both together. 0: no check.',
   }),
   enable_original_recipient: boolean({
     default: true,
