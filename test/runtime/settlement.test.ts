@@ -1,71 +1,9 @@
 /** Random trees, random asks and random ends: every ask settles exactly once. fast-check prints the seed of a failure. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import {
-  type ActorRef,
-  AskError,
-  actor,
-  type Contract,
-  Deferred,
-  type SupervisorContract,
-  supervisor,
-} from '../../src/index.ts'
+import { type ActorRef, AskError, type SupervisorContract } from '../../src/index.ts'
 import { TestSystem } from '../../src/testing/index.ts'
-
-type Node = Contract<{
-  reply(): number
-  hold(): number
-  release(): void
-  wait(ms: number): number
-  never(): number
-  fail(): number
-  quit(): number
-  forward(to: Peer): number
-}>
-type Peer = ActorRef<Node>
-
-const node = actor<Node>({
-  name: 'node',
-  module: import.meta.url,
-  maxQueue: 5,
-  init(context) {
-    const held: Deferred<number>[] = []
-    return {
-      reply: () => 1,
-      hold() {
-        const reply = new Deferred<number>()
-        held.push(reply)
-        return reply
-      },
-      release() {
-        for (const reply of held.splice(0)) reply.resolve(2)
-      },
-      wait(ms) {
-        const reply = new Deferred<number>()
-        held.push(reply)
-        context.sendAfter(ms, 'release')
-        return reply
-      },
-      never: () => new Promise<number>(() => {}),
-      fail() {
-        throw new Error('failed')
-      },
-      quit() {
-        context.stop()
-        return 3
-      },
-      async forward(to) {
-        return await (to as ActorRef<Node>).askWith({ timeoutMs: 700 }, 'wait', 300)
-      },
-    }
-  },
-})
-
-const branch = supervisor<undefined>({
-  name: 'branch',
-  module: import.meta.url,
-  init: () => ({ strategy: 'one_for_one', intensity: 2, children: [] }),
-})
+import { branch, type Node, node } from './settlement-actors.ts'
 
 const messages = ['reply', 'hold', 'release', 'wait', 'never', 'fail', 'quit', 'forward'] as const
 const index = fc.nat({ max: 1_000 })
