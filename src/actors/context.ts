@@ -160,7 +160,7 @@ export interface ContextRuntime {
    */
   passOn(to: AnyRef, type: string, body: readonly unknown[], settled?: () => void): Deferred<unknown>
   /** The message in hand fails for who asked; one that was told is a dead letter. Return what it returns. */
-  refuse(failure: AskFailure, why: string): Deferred<unknown>
+  refuse(failure: AskFailure, why: string, reason?: ExitReason): Deferred<unknown>
   /** Writes the log line and the event `actor.restarted`. */
   restarted(child: RestartedChild): void
 }

@@ -7,6 +7,7 @@ import type { ActorContext, Placement } from './context.ts'
 import type { AnyContract, MessageOf } from './contract.ts'
 import { type ActorDefinition, type ActorOptions, actor } from './definition.ts'
 import { UsageError } from './errors.ts'
+import { errorReason } from './exit-reason.ts'
 import type { AnyRef } from './ref.ts'
 
 export interface PartitionsOptions<C extends AnyContract, P, A> {
@@ -110,7 +111,8 @@ class Partitions {
         partition = this.#spawn(key)
       }
     } catch (error) {
-      return runtime.refuse('down', error instanceof Error ? error.message : String(error))
+      const reason = errorReason(error)
+      return runtime.refuse('down', reason.message ?? 'its partition did not start', reason)
     }
     const one = partition
     one.busy++

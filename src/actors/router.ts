@@ -7,6 +7,7 @@ import type { ActorContext } from './context.ts'
 import type { AnyContract, MessageOf } from './contract.ts'
 import { type ActorDefinition, type ActorOptions, actor, type Down } from './definition.ts'
 import { UsageError } from './errors.ts'
+import { errorReason } from './exit-reason.ts'
 import type { GroupsContract } from './groups.ts'
 import { HashRing } from './hash-ring.ts'
 import type { ActorRef, AnyRef } from './ref.ts'
@@ -160,8 +161,8 @@ class Routing {
     try {
       ref = this.#pick(type, body)
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error)
-      return this.#context.runtime.refuse('down', `its key failed: ${why}`)
+      const reason = errorReason(error)
+      return this.#context.runtime.refuse('down', `its key failed: ${reason.message}`, reason)
     }
     if (ref === undefined) return this.#context.runtime.refuse('no_actor', 'the router has no routee for it')
     if (this.#strategy !== 'least_loaded') return this.#context.runtime.passOn(ref, type, body)

@@ -222,10 +222,10 @@ export class CellContext implements ActorContext, ContextRuntime {
     return elsewhere
   }
 
-  refuse(failure: AskFailure, why: string): typeof elsewhere {
+  refuse(failure: AskFailure, why: string, reason?: ExitReason): typeof elsewhere {
     const cell = this.#living()
     const message = cell.takeMessage()
-    if (message?.asker !== undefined) message.asker.refuse(failure, why)
+    if (message?.asker !== undefined) message.asker.refuse(failure, why, reason)
     else if (message !== undefined) {
       cell.runtime.deadLetter(cell.ref, message.type, message.body, failure === 'overloaded')
     }

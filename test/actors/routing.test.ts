@@ -264,7 +264,10 @@ describe('partitions', () => {
     await expect(ref.ask('fail', 'a')).rejects.toMatchObject({ exitReason: { message: 'failed' } })
     expect(await ref.ask('work', 'a')).not.toBe(a)
     expect(await ref.ask('work', 'b')).toBe(b)
-    await expect(ref.ask('work', '')).rejects.toMatchObject({ code: 'MA_DOWN' })
+    await expect(ref.ask('work', '')).rejects.toMatchObject({
+      code: 'MA_DOWN',
+      exitReason: { kind: 'error', message: 'no key' },
+    })
   })
 
   test('end with their router', async () => {
