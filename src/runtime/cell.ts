@@ -56,7 +56,24 @@ export interface CellStart {
   readonly started: ((reason: ExitReason | undefined) => void) | undefined
 }
 
-export class ActorCell {
+/** What an actor needs only now and then: the many that are idle do without. */
+class Rare {
+  firstSignal: Signal | undefined = undefined
+  lastSignal: Signal | undefined = undefined
+  /** Messages put aside. They count for the queue. */
+  stash: { first: Message; last: Message } | undefined = undefined
+  stopReason: ExitReason | undefined = undefined
+  /** Messages to handle before it ends, on a thread that drains. */
+  left = 0
+  /** When the handler in hand began to await; of use only while it does. */
+  waitingSince = 0
+  resume: ((value: unknown) => void) | undefined = undefined
+  crash: ((error: unknown) => void) | undefined = undefined
+  /** Those who wait for a Deferred of this actor. */
+  promised: Set<Asker> | undefined = undefined
+}
+
+export class ActorCell extends Relations {
   readonly definition: AnyActorDefinition
   readonly runtime: ThreadRuntime
   readonly ref: Ref
@@ -72,34 +89,21 @@ export class ActorCell {
   /** Type of the message in hand, for the tree. */
   currentType: string | undefined = undefined
   socket: Socket | undefined
-  readonly relations = new Relations()
 
   #scope: AsyncResource | undefined = undefined
   #maxQueue: number
-  #args: unknown
-  #started: ((reason: ExitReason | undefined) => void) | undefined
+  /** Until its `init` is done: what it was started with. */
+  #origin: CellStart | undefined
   #handlers: AnyHandlers | undefined = undefined
   #isReady = false
   #first: Message | undefined = undefined
   #last: Message | undefined = undefined
-  #firstSignal: Signal | undefined = undefined
-  #lastSignal: Signal | undefined = undefined
   /** The message in hand, until it is answered, put aside or passed on. */
   #current: Message | undefined = undefined
-  /** Messages put aside. They count for the queue. */
-  #stash: { first: Message; last: Message } | undefined = undefined
-  #stopReason: ExitReason | undefined = undefined
-  /** Messages to handle before it ends, on a thread that drains. */
-  #left = 0
-  /** When the handler in hand began to await; of use only while it does. */
-  #waitingSince = 0
-  #resume: ((value: unknown) => void) | undefined = undefined
-  #crash: ((error: unknown) => void) | undefined = undefined
-
-  /** Those who wait for a Deferred of this actor. */
-  #promised: Set<Asker> | undefined = undefined
+  #rare: Rare | undefined = undefined
 
   constructor(runtime: ThreadRuntime, start: CellStart) {
+    super()
     this.runtime = runtime
     this.definition = start.definition
     this.ref = new Ref(runtime, start.id, runtime.thread, this)
@@ -107,13 +111,23 @@ export class ActorCell {
     this.childId = start.childId
     this.restarts = start.restarts
     this.socket = start.socket
-    this.#args = start.args
-    this.#started = start.started
+    this.#origin = start
     this.#maxQueue = start.definition.maxQueue ?? defaultMaxQueue
   }
 
   get id(): number {
     return this.ref.id
+  }
+
+  /** Part of the cell, and no object of its own: there may be very many idle actors. */
+  get relations(): Relations {
+    return this
+  }
+
+  get #made(): Rare {
+    const rare = this.#rare ?? new Rare()
+    this.#rare = rare
+    return rare
   }
 
   get #inScope(): AsyncResource {
@@ -194,7 +208,9 @@ export class ActorCell {
   }
 
   #hasWork(): boolean {
-    return this.#first !== undefined || this.#firstSignal !== undefined || this.#stopReason !== undefined
+    if (this.#first !== undefined) return true
+    const rare = this.#rare
+    return rare !== undefined && (rare.firstSignal !== undefined || rare.stopReason !== undefined)
   }
 
   #run(limit: number): number {
@@ -205,23 +221,26 @@ export class ActorCell {
     }
     while (handled < limit && this.state === 'idle') {
       handled++
-      if (this.#stopReason !== undefined && (this.#left === 0 || this.#first === undefined)) {
-        this.#finish(this.#stopReason)
-        break
-      }
-      const signal = this.#firstSignal
-      if (signal !== undefined) {
-        this.#firstSignal = signal.next
-        if (this.#firstSignal === undefined) this.#lastSignal = undefined
-        this.#handleSignal(signal)
-        continue
+      const rare = this.#rare
+      if (rare !== undefined) {
+        const { stopReason, firstSignal: signal } = rare
+        if (stopReason !== undefined && (rare.left === 0 || this.#first === undefined)) {
+          this.#finish(stopReason)
+          break
+        }
+        if (signal !== undefined) {
+          rare.firstSignal = signal.next
+          if (rare.firstSignal === undefined) rare.lastSignal = undefined
+          this.#handleSignal(signal)
+          continue
+        }
       }
       const message = this.#first
       if (message === undefined) break
       this.#first = message.next
       if (this.#first === undefined) this.#last = undefined
       this.queueLength--
-      if (this.#stopReason !== undefined) this.#left--
+      if (rare?.stopReason !== undefined) rare.left--
       this.#handle(message)
     }
     return handled
@@ -234,7 +253,7 @@ export class ActorCell {
     runtime.heartbeat?.enter(this.definition, 'init', this.ref.id)
     try {
       runtime.beforeStart?.(this.definition.name)
-      const handlers = this.definition.init(context, this.#args)
+      const handlers = this.definition.init(context, this.#origin?.args)
       const promise = asPromise(handlers)
       if (promise === undefined) {
         this.#initialised(handlers)
@@ -261,7 +280,6 @@ export class ActorCell {
     }
     this.#handlers = handlers as AnyHandlers
     // It starts anew from its supervisor's copy; ours would only take up memory.
-    this.#args = undefined
     // A definition that had to be imported first did not know before.
     this.#maxQueue = this.definition.maxQueue ?? defaultMaxQueue
     try {
@@ -271,8 +289,8 @@ export class ActorCell {
       return
     }
     this.state = 'idle'
-    const started = this.#started
-    this.#started = undefined
+    const { started } = this.#origin ?? {}
+    this.#origin = undefined
     started?.(undefined)
     if (this.#hasWork()) this.#ready()
   }
@@ -361,24 +379,26 @@ export class ActorCell {
       return
     }
     this.state = 'waiting'
-    this.#waitingSince = this.runtime.time.monotonic()
+    const rare = this.#made
+    rare.waitingSince = this.runtime.time.monotonic()
     this.runtime.heartbeat?.awaits()
-    this.#resume ??= (value) => {
+    rare.resume ??= (value) => {
       this.#done(value)
       if (this.state === 'idle' && this.#hasWork()) this.#ready()
     }
-    this.#crash ??= (error) => {
+    rare.crash ??= (error) => {
       if (this.state === 'waiting') this.#failed(error)
     }
-    result.then(this.#resume, this.#crash)
+    result.then(rare.resume, rare.crash)
   }
 
   /** Hands the asker over to a Deferred. */
   #promise(asker: Asker, deferred: Deferred<unknown>): void {
-    this.#promised ??= new Set()
-    this.#promised.add(asker)
+    const rare = this.#made
+    rare.promised ??= new Set()
+    rare.promised.add(asker)
     deferred.connect((error, value, failed) => {
-      if (this.#promised?.delete(asker) !== true) return
+      if (rare.promised?.delete(asker) !== true) return
       if (!failed) {
         if (value instanceof ReplyStream) this.#stream(asker, value)
         else asker.answer(value)
@@ -393,8 +413,9 @@ export class ActorCell {
   #stream(asker: Asker | undefined, stream: ReplyStream<unknown>): void {
     const sink = asker?.stream
     if (asker !== undefined && sink !== undefined) {
-      this.#promised ??= new Set()
-      new OpenStream(asker, sink, stream, this.#promised).open()
+      const rare = this.#made
+      rare.promised ??= new Set()
+      new OpenStream(asker, sink, stream, rare.promised).open()
       return
     }
     asker?.refuse('down', 'its reply is a stream', {
@@ -411,19 +432,21 @@ export class ActorCell {
     if (message === undefined) throw new UsageError('there is no message in hand to put aside')
     this.#current = undefined
     message.next = undefined
-    if (this.#stash === undefined) this.#stash = { first: message, last: message }
+    const rare = this.#made
+    if (rare.stash === undefined) rare.stash = { first: message, last: message }
     else {
-      this.#stash.last.next = message
-      this.#stash.last = message
+      rare.stash.last.next = message
+      rare.stash.last = message
     }
     this.queueLength++
   }
 
   /** Those put aside are next, in the order they came. */
   unstashAll(): void {
-    const stash = this.#stash
-    if (stash === undefined) return
-    this.#stash = undefined
+    const rare = this.#rare
+    const stash = rare?.stash
+    if (rare === undefined || stash === undefined) return
+    rare.stash = undefined
     stash.last.next = this.#first
     this.#first = stash.first
     this.#last ??= stash.last
@@ -471,9 +494,10 @@ export class ActorCell {
         if (this.relations.removeMonitor(signal.monitor) === undefined) return
         break
     }
-    if (this.#lastSignal === undefined) this.#firstSignal = signal
-    else this.#lastSignal.next = signal
-    this.#lastSignal = signal
+    const rare = this.#made
+    if (rare.lastSignal === undefined) rare.firstSignal = signal
+    else rare.lastSignal.next = signal
+    rare.lastSignal = signal
     if (this.state === 'idle') this.#ready()
   }
 
@@ -511,13 +535,14 @@ export class ActorCell {
    */
   stop(reason: ExitReason, asked = false): void {
     if (this.state === 'ended' || this.state === 'stopping') return
-    if (this.#stopReason === undefined && asked && this.runtime.isDraining && reason.kind === 'shutdown') {
-      this.#left = this.queueLength
+    const rare = this.#made
+    if (rare.stopReason === undefined && asked && this.runtime.isDraining && reason.kind === 'shutdown') {
+      rare.left = this.queueLength
     }
-    this.#stopReason ??= reason
+    rare.stopReason ??= reason
     if (this.state === 'idle') this.#ready()
     else if (asked && !this.traps && (this.state === 'new' || this.state === 'starting')) {
-      this.#end(this.#stopReason)
+      this.#end(rare.stopReason)
     }
   }
 
@@ -535,8 +560,8 @@ export class ActorCell {
         return
       case 'running':
         // Its handler is on the stack: it ends when that is done.
-        this.#stopReason = errorReason(error)
-        this.#left = 0
+        this.#made.stopReason = errorReason(error)
+        this.#made.left = 0
         return
       case 'new':
       case 'starting':
@@ -596,10 +621,10 @@ export class ActorCell {
     for (const watcher of relations.watchers()) {
       runtime.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
     }
-    this.#started?.(reason)
+    this.#origin?.started?.(reason)
     for (const linked of relations.links()) runtime.send(linked, new Signal('link', ref, reason))
     runtime.ended(this, reason)
-    this.#handlers = this.#args = this.#started = undefined
+    this.#handlers = this.#origin = undefined
     relations.clear()
     this.socket = undefined
   }
@@ -632,17 +657,20 @@ export class ActorCell {
       else message.asker.refuse('down', why, reason)
     }
     this.#first = this.#last = undefined
-    this.#firstSignal = this.#lastSignal = undefined
     this.queueLength = 0
-    const promised = this.#promised
-    this.#promised = undefined
-    if (promised !== undefined) for (const asker of promised) asker.refuse('down', why, reason)
+    const rare = this.#rare
+    if (rare !== undefined) {
+      rare.firstSignal = rare.lastSignal = undefined
+      const { promised } = rare
+      rare.promised = undefined
+      if (promised !== undefined) for (const asker of promised) asker.refuse('down', why, reason)
+    }
     for (const ask of this.relations.takeAsks()) ask.refuse('cancelled', 'the caller ended')
   }
 
   // --- What the runtime needs to know
 
-  addWatcher(key: number, ref: Ref, monitor: number): void {
+  watchedBy(key: number, ref: Ref, monitor: number): void {
     if (this.state === 'ended') this.runtime.send(ref, new Signal('down', this.ref, noActor, monitor))
     else this.relations.addWatcher(key, { ref, monitor })
   }
@@ -651,7 +679,7 @@ export class ActorCell {
   get next(): 'init' | ExitReason | Signal | Message | undefined {
     if (this.state === 'new') return 'init'
     if (this.state !== 'idle') return undefined
-    return this.#stopReason ?? this.#firstSignal ?? this.#first
+    return this.#rare?.stopReason ?? this.#rare?.firstSignal ?? this.#first
   }
 
   /** Another bound of the queue than the definition's; without one that again. For tests. */
@@ -676,12 +704,14 @@ export class ActorCell {
       handled: this.handled,
       current: this.currentType,
       currentMs:
-        this.state === 'waiting' ? Math.round(this.runtime.time.monotonic() - this.#waitingSince) : undefined,
+        this.state === 'waiting'
+          ? Math.round(this.runtime.time.monotonic() - this.#made.waitingSince)
+          : undefined,
     }
   }
 
   /** Calls `ended` instead of `handleExit` when the linked child ends; `false`: it had ended already, and is told. */
-  expectEnd(ref: Ref, ended: (reason: ExitReason) => void): boolean {
+  expectEndOf(ref: Ref, ended: (reason: ExitReason) => void): boolean {
     if (!this.relations.isLinkedTo(ref.id)) {
       ended(this.#takeQueuedEnd(ref) ?? normal)
       return false
@@ -701,11 +731,13 @@ export class ActorCell {
 
   #takeSignal(matches: (signal: Signal) => boolean): ExitReason | undefined {
     let before: Signal | undefined
-    for (let signal = this.#firstSignal; signal !== undefined; before = signal, signal = signal.next) {
+    const rare = this.#rare
+    if (rare === undefined) return undefined
+    for (let signal = rare.firstSignal; signal !== undefined; before = signal, signal = signal.next) {
       if (!matches(signal)) continue
-      if (before === undefined) this.#firstSignal = signal.next
+      if (before === undefined) rare.firstSignal = signal.next
       else before.next = signal.next
-      if (this.#lastSignal === signal) this.#lastSignal = before
+      if (rare.lastSignal === signal) rare.lastSignal = before
       return signal.reason
     }
     return undefined

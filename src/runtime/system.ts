@@ -157,7 +157,6 @@ export class ActorSystem {
   #stopping: Promise<void> | undefined
   /** Parent of the actors started with `spawn`. */
   #loose: Ref | undefined
-  readonly #looseChildren = new Map<number, Ref>()
   /** Called at the end of an actor of main, by its id. */
   readonly #endings = new Map<number, () => void>()
 
@@ -328,13 +327,13 @@ export class ActorSystem {
     options: SpawnOptions = {},
   ): ActorRef<C> {
     this.#mustRun()
-    const children = this.#looseChildren
+    // The links know the children already; with very many of them another table would be felt.
+    const children = () => [...(this.#loose?.cell?.relations.links() ?? [])]
     this.#loose ??= this.#runtime.spawn({ definition: looseActors, args: { children }, options: {} })
     const parent = this.#loose.cell!
     // Also before its `init`: the first one may be killed at once.
     parent.traps = true
     const ref = this.#runtime.spawn({ definition, args, options, parent, link: true })
-    children.set(ref.id, ref)
     return ref as ActorRef as ActorRef<C>
   }
 

@@ -560,7 +560,7 @@ export class ThreadRuntime {
 
   #watch(watcher: ActorCell, target: Ref, monitor: number): void {
     const cell = target.cell ?? (target.thread === this.thread ? this.#cells.get(target.id) : undefined)
-    if (cell !== undefined) cell.addWatcher(watcherKey(this.thread, monitor), watcher.ref, monitor)
+    if (cell !== undefined) cell.watchedBy(watcherKey(this.thread, monitor), watcher.ref, monitor)
     else if (target.thread !== this.thread && this.cluster?.isAlive(target.thread) === true) {
       this.#relations(target.thread, target.id).watching.set(monitor, watcher)
       this.cluster.relate(target, 'watch', watcher.ref, monitor)
@@ -624,7 +624,7 @@ export class ThreadRuntime {
     if (cell === undefined && this.#isEarly(id, () => this.relateTo(id, what, from, monitor))) return
     switch (what) {
       case 'watch':
-        if (cell !== undefined) cell.addWatcher(watcherKey(from.thread, monitor), from, monitor)
+        if (cell !== undefined) cell.watchedBy(watcherKey(from.thread, monitor), from, monitor)
         else this.cluster?.signal(from, 'down', this.refOf(id, this.thread), noActor, monitor)
         return
       case 'unwatch':
@@ -674,7 +674,7 @@ export class ThreadRuntime {
     ended: (reason: ExitReason) => void,
   ): void {
     let timer: Timer | undefined
-    const expecting = parent.expectEnd(child, (reason) => {
+    const expecting = parent.expectEndOf(child, (reason) => {
       timer?.cancelTimer()
       ended(reason)
     })
