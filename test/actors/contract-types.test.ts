@@ -12,6 +12,10 @@ import {
   type Handlers,
   type MessageType,
   type Reply,
+  type ReplyStream,
+  type StreamItem,
+  type StreamReader,
+  type StreamType,
   type SupervisorContract,
   type Wire,
   type WireValue,
@@ -116,6 +120,23 @@ describe('contracts', () => {
     expectTypeOf<ActorRef<Node>>().toExtend<AnyRef>()
     expectTypeOf<ActorRef<Node>>().toExtend<WireValue>()
     expectTypeOf<ActorRef<Node>>().not.toExtend<ActorRef<Tree>>()
+  })
+
+  test('tell streams of replies from replies', () => {
+    type Feed = Contract<{
+      follow(from: number): ReplyStream<Entry>
+      maps(): ReplyStream<Date>
+      last(): Entry
+    }>
+    expectTypeOf<StreamType<Feed>>().toEqualTypeOf<'follow' | 'maps'>()
+    expectTypeOf<StreamItem<Feed, 'follow'>>().toEqualTypeOf<Entry>()
+    expectTypeOf<StreamItem<Feed, 'maps'>>().not.toEqualTypeOf<Date>()
+    const use = (feed: ActorRef<Feed>) => {
+      expectTypeOf(feed.stream('follow', 1)).toEqualTypeOf<StreamReader<Entry>>()
+      // @ts-expect-error its reply is no stream
+      feed.stream('last')
+    }
+    expectTypeOf(use).toBeFunction()
   })
 
   test('are what the handlers of an actor are checked against', () => {
