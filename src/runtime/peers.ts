@@ -251,7 +251,8 @@ export class Peers implements Cluster, RegistryObserver {
   }
 
   spawn(thread: number, spawn: RemoteSpawn): void {
-    const { id, definition, args, parent, link, childId, restarts, registerAs, socket, report, crashes } = spawn
+    const { id, definition, args, parent, link, childId, restarts, registerAs, socket, report, crashes } =
+      spawn
     const rest = [parent, link, childId, restarts, registerAs, socket !== undefined, report, crashes]
     const slot = this.#placer.slot(thread)
     this.#post(thread, [id, 0, frame.spawn, slot === undefined ? 0 : 1, definition, args, ...rest])

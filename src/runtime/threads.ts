@@ -2,24 +2,26 @@
  * Main's view of the actor threads: starts, links, watches, replaces, drains and stops them. One piscina per pool
  * hosts them, each as one task that never ends by itself; a task that settles is a thread that is gone.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { type ExitReason, type Logger, UsageError } from '../actors/index.ts'
 import {
-  type MainControl,
-  offer,
-  type Remote,
-  reach,
-  type ThreadControl,
-  type ThreadTask,
-  withPorts,
-} from './control.ts'
+  type ActorThread,
+  beatMs,
+  exitMessage,
+  isActive,
+  join,
+  messageOf,
+  portsOf,
+  stuckMessage,
+} from './actor-thread.ts'
+import { type MainControl, offer, reach, type ThreadControl, type ThreadTask, withPorts } from './control.ts'
 import { entryFile } from './entry-file.ts'
 import { GrowthTable } from './growth-table.ts'
 import type { Ids } from './ids.ts'
 import { type LoadTable, maxSlots } from './load-table.ts'
 import type { ActorRow } from './observer.ts'
-import type { PeerHalves, Peers } from './peers.ts'
+import type { Peers } from './peers.ts'
 import { Pool } from './pool.ts'
 import type {
   PoolQuarantinedEvent,
@@ -29,13 +31,12 @@ import type {
   ThreadExitEvent,
   ThreadRecycledEvent,
   ThreadStalledEvent,
-  ThreadState,
   ThreadStatistics,
 } from './pool-events.ts'
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
 import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
 import type { Placer, ThreadPlace, Topology } from './topology.ts'
-import { createDoorbell, createLink, halfPorts } from './transport/index.ts'
+import { createDoorbell } from './transport/index.ts'
 import { Pulse } from './watchdog.ts'
 
 export interface ThreadsOptions {
@@ -60,26 +61,6 @@ export interface ThreadsOptions {
   readonly onStalled: (event: ThreadStalledEvent) => void
   readonly onQuarantined: (event: PoolQuarantinedEvent) => void
   readonly onKindQuarantined: (kind: string, ms: number) => void
-}
-
-interface ActorThread {
-  readonly thread: number
-  readonly slot: number
-  readonly pool: Pool
-  readonly doorbell: SharedArrayBuffer
-  readonly control: Remote<ThreadControl>
-  readonly ports: readonly MessagePort[]
-  readonly abort: AbortController
-  /** Settles when it is gone. */
-  readonly gone: Promise<void>
-  readonly startedAt: number
-  readonly pulse: Pulse
-  state: ThreadState
-  idleSince: number
-  /** When a thread that drains is hurried; for ever moved on once it was. */
-  hurryAt: number
-  /** Heap at the last looks: garbage comes and goes, what it never falls below is in use. */
-  heap: number[]
 }
 
 /** Threads that end before they are ready are started again after so long, doubled each time. */
@@ -741,49 +722,4 @@ export class Threads {
     await Promise.all([...this.#pools.values()].map(({ piscina }) => piscina.destroy()))
     await Promise.all(threads.map(({ gone }) => gone))
   }
-}
-
-/** Whether it counts for the size of its pool. */
-function isActive({ state }: ActorThread): boolean {
-  return state !== 'draining'
-}
-
-/** So often that a stall is told from the pause between two signs of life. */
-function beatMs({ limits }: Pool): number {
-  return limits.stallMs === 0 ? 250 : Math.min(250, Math.max(limits.stallMs / 12, 10))
-}
-
-function stuckMessage(pulse: Pulse, silentMs: number): string {
-  const { component, message } = pulse.culprit()
-  const where = component === undefined ? '' : ` in ${component}.${message}`
-  return `it was stuck for ${Math.round(silentMs)} ms${where}`
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-function exitMessage({ abort }: ActorThread, error: unknown): string {
-  if (abort.signal.aborted) return messageOf(abort.signal.reason).replace(/^killed$/, 'it was killed')
-  if (error === undefined) return 'it was asked to end'
-  return error instanceof Error ? error.message : String(error)
-}
-
-interface Joint {
-  readonly thread: number
-  readonly doorbell: SharedArrayBuffer
-}
-
-/** Two links between two threads: the halves for the first, and those for the second. */
-function join(first: Joint, second: Joint): { readonly first: PeerHalves; readonly second: PeerHalves } {
-  const there = createLink(second.doorbell)
-  const back = createLink(first.doorbell)
-  return {
-    first: { thread: second.thread, outbox: there.outbox, inbox: back.inbox },
-    second: { thread: first.thread, outbox: back.outbox, inbox: there.inbox },
-  }
-}
-
-function portsOf({ outbox, inbox }: PeerHalves): MessagePort[] {
-  return [...halfPorts(outbox), ...halfPorts(inbox)]
 }

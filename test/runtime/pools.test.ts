@@ -62,7 +62,12 @@ describe('resize', () => {
   })
 
   test.each([
-    { name: 'a pool that is not there', of: 'nowhere', size: {}, message: /no pool nowhere \(there are a, jobs\)/ },
+    {
+      name: 'a pool that is not there',
+      of: 'nowhere',
+      size: {},
+      message: /no pool nowhere \(there are a, jobs\)/,
+    },
     { name: 'more at least than at most', of: 'a', size: { minThreads: 3 }, message: /at most maxThreads 1/ },
     { name: 'no threads at most', of: 'a', size: { maxThreads: 0, minThreads: 0 }, message: /maxThreads 0/ },
     { name: 'half a thread', of: 'a', size: { maxThreads: 1.5 }, message: /integer/ },
