@@ -295,6 +295,7 @@ class MailSystem implements Administered, AuthArgs {
 const stopMs = 20_000
 
 function treeNode(info: ActorInfo): TreeNode {
+  const crash = info.crashes.at(-1)?.reason
   const { name, id, thread, state, restarts, queueLength, handled, current, currentMs } = info
   return {
     name: info.registeredAs[0] ?? info.childId ?? name,
@@ -305,6 +306,7 @@ function treeNode(info: ActorInfo): TreeNode {
     queueLength,
     handled,
     kind: name,
+    ...(crash === undefined ? {} : { lastCrash: crash.message ?? crash.kind }),
     ...(current === undefined ? {} : { current }),
     ...(currentMs === undefined ? {} : { currentMs }),
     children: info.children.map(treeNode),

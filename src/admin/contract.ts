@@ -13,6 +13,8 @@ export interface TreeNode {
   readonly thread: number
   readonly state: string
   readonly restarts: number
+  /** How the one before it failed, one line. */
+  readonly lastCrash?: string
   readonly queueLength: number
   readonly handled: number
   /** Name of its definition. */

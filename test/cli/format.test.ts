@@ -130,3 +130,18 @@ test('status fits a service that did nothing yet', () => {
     expect(text).toContain(part)
   }
 })
+
+test('the tree shows the last crash where there was one', () => {
+  const node = {
+    name: 'a',
+    id: 1,
+    thread: 0,
+    state: 'idle',
+    restarts: 1,
+    queueLength: 0,
+    handled: 0,
+    children: [],
+  }
+  expect(treeText(node)).not.toContain('LAST CRASH')
+  expect(treeText({ ...node, lastCrash: 'disk is full' })).toMatch(/LAST CRASH\n.*disk is full/)
+})

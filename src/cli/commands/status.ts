@@ -86,7 +86,9 @@ export function statusText(status: Status): string {
 /** The tree for people: the shape by indentation, then a column each. */
 export function treeText(root: TreeNode): string {
   const rows: string[][] = []
+  let crashed = false
   const add = (node: TreeNode, branch: string, below: string) => {
+    crashed ||= node.lastCrash !== undefined
     rows.push([
       `${branch}${node.name}`,
       String(node.thread),
@@ -94,6 +96,7 @@ export function treeText(root: TreeNode): string {
       String(node.restarts),
       String(node.queueLength),
       String(node.handled),
+      node.lastCrash ?? '',
     ])
     node.children.forEach((child, index) => {
       const isLast = index === node.children.length - 1
@@ -101,6 +104,7 @@ export function treeText(root: TreeNode): string {
     })
   }
   add(root, '', '')
+  if (!crashed) for (const row of rows) row.pop()
   return tableText(
     [
       { title: 'ACTOR' },
@@ -109,6 +113,7 @@ export function treeText(root: TreeNode): string {
       { title: 'RESTARTS', right: true },
       { title: 'INBOX', right: true },
       { title: 'HANDLED', right: true },
+      ...(crashed ? [{ title: 'LAST CRASH' }] : []),
     ],
     rows,
   )
