@@ -43,6 +43,11 @@ function programs(): string[] {
     .sort()
 }
 
+function actorsOptions(): string[] {
+  const { quick, rounds, out } = option
+  return [...(quick ? ['--quick'] : []), ...(rounds === undefined ? [] : ['--rounds', rounds]), '--out', out]
+}
+
 function usage(): string {
   return [
     'usage: npm run bench -- [SCENARIO…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]',
@@ -106,7 +111,9 @@ async function main(): Promise<number> {
     if (scenario === undefined) {
       const program = join(here, `${name}.ts`)
       if (!existsSync(program)) continue
-      const { stdout, stderr, code } = await run(process.execPath, [program], {
+      // The others take no such options.
+      const passed = name === 'actors' ? actorsOptions() : []
+      const { stdout, stderr, code } = await run(process.execPath, [program, ...passed], {
         timeoutMs: 1_200_000,
         okCodes: [0, 1],
       })
