@@ -65,6 +65,15 @@ const columns: readonly Column[] = [
     scale: 1,
     digits: 0,
   },
+  {
+    question: 'recovery',
+    title: 'the same, no spare thread',
+    key: 'cold',
+    unit: 'ms',
+    better: 'less',
+    scale: 1,
+    digits: 0,
+  },
 ]
 
 interface Peer {

@@ -152,10 +152,3 @@ export const idle = actor<Contract<{ add(by: number): void; total(): number }>>(
   module: import.meta.url,
   init: () => new Idle(),
 })
-
-/** Holds its asks, so that they are open when its thread dies. */
-export const holder = actor<Contract<{ hold(): number; ready(): number }>>({
-  name: 'holder',
-  module: import.meta.url,
-  init: () => ({ hold: () => new Deferred<number>(), ready: () => 1 }),
-})

@@ -1,5 +1,6 @@
 import type { ActorRef, PoolOptions } from '../../src/index.ts'
-import { holder, idle, type Link, ringLink, type Sink, type Source, sink, source } from './ours-actors.ts'
+import { idle, type Link, ringLink, type Sink, type Source, sink, source } from './ours-actors.ts'
+import { holder } from './ours-holder.js'
 import { ours } from './ours-library.ts'
 import {
   body,
@@ -116,9 +117,9 @@ async function memory() {
 }
 
 /** A thread with ten permanent actors and a thousand open asks is killed. */
-async function recovery() {
+async function recover(spareThreads: number): Promise<number> {
   await using system = await ActorSystem.start({
-    pools: threads(1),
+    pools: { work: { minThreads: 1, spareThreads } },
     intensity: 1_000,
     children: Array.from({ length: permanent }, (_, i) => ({
       id: `holder-${i}`,
@@ -149,8 +150,10 @@ async function recovery() {
     await restarted
     await Promise.all(holders().map((ref) => ref!.ask('ready')))
     times.push(performance.now() - start)
+    // The next spare thread has its time.
+    await new Promise((resolve) => setTimeout(resolve, 250))
   }
-  return { ms: times.sort((a, b) => a - b)[1] ?? Number.NaN }
+  return times.sort((a, b) => a - b)[1] ?? Number.NaN
 }
 
 export const contestant: Contestant = {
@@ -178,5 +181,5 @@ export const contestant: Contestant = {
   },
   spawn,
   memory,
-  recovery,
+  recovery: async () => ({ ms: await recover(1), cold: await recover(0) }),
 }

@@ -100,7 +100,8 @@ export class Threads {
     const limits = poolLimits(name, options)
     const piscina = new Piscina({
       ...entryFile('thread-entry', this.#options.entry),
-      minThreads: 0,
+      // Those beyond ours have loaded the runtime and wait for a task: that of a thread to replace.
+      minThreads: limits.spareThreads === 0 ? 0 : limits.minThreads + limits.spareThreads,
       // The limits of the pool are ours to keep: they change, and threads that drain run beside their replacements.
       maxThreads: maxSlots,
       concurrentTasksPerWorker: 1,

@@ -78,7 +78,7 @@ describe('left to msgpackr', () => {
   test.each<{ name: string; frame: unknown[] }>([
     { name: 'more elements than the mark can tell', frame: Array.from({ length: 16 }, () => 0) },
     { name: 'a string that is not ASCII', frame: ['grüße'] },
-    { name: 'a long string that is not ASCII', frame: ['x'.repeat(100) + 'é'] },
+    { name: 'a long string that is not ASCII', frame: [`${'x'.repeat(100)}é`] },
     { name: 'octets', frame: [Buffer.from('x')] },
     { name: 'a bigint', frame: [1n] },
     { name: 'a function', frame: [() => {}] },
