@@ -194,7 +194,7 @@ export class Peers implements Cluster, RegistryObserver {
     if (!this.isAlive(thread)) throw new UsageError(`thread ${thread} has ended`, { thread })
     if (socket === undefined) return thread
     // Unix sockets cannot move; neither need those that are closed already.
-    if (socket.remoteFamily === undefined) return here
+    if (socket.destroyed || !isTcp(socket)) return here
     if (this.movesSockets && this.#peers.get(thread)?.sockets !== undefined) return thread
     this.#warnOfSockets()
     return here
@@ -496,4 +496,14 @@ export class Peers implements Cluster, RegistryObserver {
     if (cell === undefined) this.#sockets.set(id, socket)
     else cell.giveSocket(socket)
   }
+}
+
+/**
+ * Whether it is a TCP socket. Its handle knows at once; `remoteFamily` asks the system, 25 us for each connection on the
+ * thread that accepts all of them, and what it learns stays behind when the socket moves.
+ */
+function isTcp(socket: Socket): boolean {
+  const { _handle: handle } = socket as { _handle?: object | null }
+  if (typeof handle !== 'object' || handle === null) return socket.remoteFamily !== undefined
+  return handle.constructor.name === 'TCP'
 }
