@@ -27,7 +27,10 @@ export class Penalties {
   wait(address: string, now: number, maxDelayMs: number): number {
     if (this.#records.size === 0) return 0
     const record = this.#records.get(keyOf(address))
-    if (record === undefined || now - record.changedAt >= forgivenAfterMs) return 0
+    if (record === undefined) return 0
+    // Here and not at the failure: the wait itself is no time without one.
+    if (now - record.changedAt >= forgivenAfterMs) record.level = 0
+    if (record.level === 0) return 0
     return Math.min(maxDelayMs, 2_000 * 2 ** record.level)
   }
 
@@ -40,8 +43,7 @@ export class Penalties {
         : known
     const digest = createHash('sha256').update(credentials).digest('base64').slice(0, 16)
     if (record.seen.includes(digest)) return
-    const before = now - record.changedAt >= forgivenAfterMs ? 0 : record.level
-    record.level = Math.min(maxLevel, before + 1)
+    record.level = Math.min(maxLevel, record.level + 1)
     record.changedAt = now
     record.seen.push(digest)
     if (record.seen.length > maxSeen) record.seen.shift()
