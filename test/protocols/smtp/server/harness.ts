@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
 import { onTestFinished } from 'vitest'
-import { actor, type Contract, type Logger } from '../../../../src/actors/index.ts'
+import { actor, type Contract, Deferred, type Logger } from '../../../../src/actors/index.ts'
 import { authSettings } from '../../../../src/auth/config.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
 import { defaults } from '../../../../src/config/schema.ts'
@@ -41,14 +41,13 @@ const fakeQueue = actor<EnqueueOnly, FakeQueue>({
   }),
 })
 
-/** Knows ann and bob, password `secret`; the address `trouble` ends it. */
+/** Knows ann and bob, password `secret`; the address `trouble` cannot be looked up, as with an unreadable passwd-file. */
 const fakeAuth = actor<AuthContract, { readonly home: string; readonly users: readonly string[] }>({
   name: 'fake-auth',
   module: import.meta.url,
   init: (_context, { home, users }) => {
     const accountOf = (address: string): Account | null => {
       const name = (address.split('@')[0] ?? '').toLowerCase()
-      if (name === 'trouble') throw new Error('no lookups for trouble')
       if (!users.includes(name)) return null
       return { user: name, home: join(home, name), maildir: join(home, name, 'Maildir') }
     }
@@ -65,7 +64,12 @@ const fakeAuth = actor<AuthContract, { readonly home: string; readonly users: re
       saslStart: (mechanism, initial) => sasl.saslStart(mechanism, initial),
       saslNext: (exchange, response) => sasl.saslNext(exchange, response),
       saslCancel: (exchange) => sasl.saslCancel(exchange),
-      account: accountOf,
+      account(address) {
+        if (!address.startsWith('trouble')) return accountOf(address)
+        const unknown = new Deferred<Account | null>()
+        unknown.reject(new Error('no lookups for trouble'))
+        return unknown
+      },
       reload() {},
     }
   },
