@@ -168,9 +168,14 @@ test('20,000 actors started and ended on another thread, with monitors, links an
   await run(4_000)
   const before = { heap: await heapKb(), there: await heapThere(), resources: resources() }
   await run(20_000)
-  const after = { heap: await heapKb(), there: await heapThere() }
+  expect((await heapKb()) - before.heap).toBeLessThan(1_500)
   await expectNoMore(before.resources)
-  expect(after.heap - before.heap).toBeLessThan(1_500)
-  // Not collected there: a leak of 1 KB an actor would be 20 MB.
-  expect(after.there - before.there).toBeLessThan(12_000)
+  // Nobody can ask that thread to collect; it does when it has made enough. A leak of 1 KB an actor, 20 MB by now,
+  // would only grow.
+  let there = await heapThere()
+  for (let round = 0; round < 20 && there - before.there >= 12_000; round++) {
+    await run(2_000)
+    there = await heapThere()
+  }
+  expect(there - before.there).toBeLessThan(12_000)
 }, 60_000)
