@@ -3,7 +3,6 @@
  * while a handler awaits. Everything an actor's code does runs in the actor's async context, so that an error can
  * be traced to the actor even when it is thrown from a callback nobody bound.
  */
-import type { AsyncResource } from 'node:async_hooks'
 import type { Socket } from 'node:net'
 import {
   type AnyActorDefinition,
@@ -23,6 +22,7 @@ import { type Asker, Message, Signal } from './message.ts'
 import type { ActorRow } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Relations } from './relations.ts'
+import type { Scope } from './scopes.ts'
 import { OpenStream } from './streams.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import { refuseUnsendable } from './transport/unsendable.ts'
@@ -90,7 +90,7 @@ export class ActorCell extends Relations {
   currentType: string | undefined = undefined
   socket: Socket | undefined
 
-  #scope: AsyncResource | undefined = undefined
+  #scope: Scope | undefined = undefined
   #maxQueue: number
   /** Until its `init` is done: what it was started with. */
   #origin: CellStart | undefined
@@ -130,7 +130,7 @@ export class ActorCell extends Relations {
     return rare
   }
 
-  get #inScope(): AsyncResource {
+  get #inScope(): Scope {
     const scope = this.#scope ?? this.runtime.scopes.open(this)
     this.#scope = scope
     return scope
@@ -202,6 +202,7 @@ export class ActorCell extends Relations {
   /** Handles up to `limit` messages and signals; returns how many, at least 1. Called by the scheduler alone. */
   takeTurn(limit: number): number {
     this.#isReady = false
+    if (this.state === 'ended') return 1
     const handled = this.#inScope.runInAsyncScope(this.#run, this, limit)
     if (this.state === 'idle' && this.#hasWork()) this.#ready()
     return handled > 0 ? handled : 1
@@ -625,6 +626,8 @@ export class ActorCell extends Relations {
     for (const linked of relations.links()) runtime.send(linked, new Signal('link', ref, reason))
     runtime.ended(this, reason)
     this.#handlers = this.#origin = undefined
+    if (this.#scope !== undefined) runtime.scopes.close(this.#scope)
+    this.#scope = undefined
     relations.clear()
     this.socket = undefined
   }

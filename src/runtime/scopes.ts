@@ -13,18 +13,34 @@ export const currentActor = new AsyncLocalStorage<ActorCell>()
 const kept = 1_024
 
 const options = { requireManualDestroy: true } as const
-const open = () => new AsyncResource('mailactors', options)
+
+/** An actor's async context, and where it is kept. */
+export class Scope extends AsyncResource {
+  readonly at: number
+
+  constructor(at: number) {
+    super('mailactors', options)
+    this.at = at
+  }
+}
+
+const open = (at: number) => new Scope(at)
 
 export class Scopes {
   readonly #cells: (ActorCell | undefined)[] = []
   #next = 0
 
   /** A scope for an actor that has none; the one that has had its own for longest loses it. */
-  open(cell: ActorCell): AsyncResource {
+  open(cell: ActorCell): Scope {
     const at = this.#next
     this.#next = (at + 1) & (kept - 1)
     this.#cells[at]?.closeScope()
     this.#cells[at] = cell
-    return currentActor.run(cell, open)
+    return currentActor.run(cell, open, at)
+  }
+
+  /** For an actor that has ended: kept here it would outlive the collections of young garbage. */
+  close(scope: Scope): void {
+    this.#cells[scope.at] = undefined
   }
 }
