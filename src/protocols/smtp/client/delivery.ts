@@ -9,8 +9,9 @@ import { type ActorContext, actor, type Contract, type ExitReason } from '../../
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
 import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
-import { type Attempt, type AttemptEnvironment, attempt } from './attempt.ts'
+import { type Attempt, attempt } from './attempt.ts'
 import { clientSettings } from './config.ts'
+import type { AttemptEnvironment } from './environment.ts'
 import { keeperOf, startKeeper } from './keeper.ts'
 import type { Run } from './session.ts'
 

@@ -27,9 +27,9 @@ export interface HandshakeOptions {
   warn(event: string, facts: object): void
 }
 
-/** How a session came about. Its `delayDot` is true behind a firewall that breaks the final dot. */
+/** How a session came about. */
 export type HandshakeResult =
-  | { readonly ok: true; readonly delayDot: boolean }
+  | { readonly ok: true }
   /** `polite`: the connection is sound, QUIT is due. `tlsFailed`: without TLS it might have gone well. */
   | { readonly ok: false; readonly failure: Failure; readonly polite: boolean; readonly tlsFailed: boolean }
 
@@ -52,7 +52,6 @@ class Handshake implements SessionListener {
   readonly #options: HandshakeOptions
   readonly #resolve: (result: HandshakeResult) => void
   #state: State = 'greeting'
-  #delayDot = false
   #secured = false
 
   constructor(session: Session, options: HandshakeOptions, resolve: (result: HandshakeResult) => void) {
@@ -104,7 +103,7 @@ class Handshake implements SessionListener {
     }
     const workarounds = looksMasked(reply.text) ? settings.pix_workarounds : []
     if (workarounds.length > 0) {
-      this.#delayDot = workarounds.includes('delay_dotcrlf')
+      this.#session.delayDot = workarounds.includes('delay_dotcrlf')
       this.#options.warn('delivery.pix-workarounds', { relay: this.#session.relay, workarounds })
     }
     const words = reply.lastLine.slice(4).split(/\s+/)
@@ -204,7 +203,7 @@ class Handshake implements SessionListener {
 
   #done(): void {
     this.#session.detach()
-    this.#resolve({ ok: true, delayDot: this.#delayDot })
+    this.#resolve({ ok: true })
   }
 }
 

@@ -7,7 +7,7 @@
  */
 import { type ActorContext, actor } from '../../../actors/index.ts'
 import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
-import type { KeepLabels, SessionKeeper } from './attempt.ts'
+import type { KeepLabels, SessionKeeper } from './environment.ts'
 import type { Run, Session, SessionListener } from './session.ts'
 
 /** The cache says when an idle connection ends; should it have forgotten, this much later it ends anyway. */

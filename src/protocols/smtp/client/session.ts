@@ -56,6 +56,8 @@ export class Session implements ReplyListener {
   readonly connectedAt: number
   /** A server that broke the protocol: never keep this connection. */
   poisoned = false
+  /** A firewall in between breaks the final dot: it is to travel alone. */
+  delayDot = false
   /** What TLS does here, for the log; undefined: nothing was decided. */
   tls: string | undefined
 

@@ -3,14 +3,14 @@
 import { createSecureContext } from 'node:tls'
 import { defaults } from '../../../../src/config/schema.ts'
 import type { DnsResolver, LookupResult, MxRecord } from '../../../../src/dns/resolver.ts'
-import type { SessionKeeper } from '../../../../src/protocols/smtp/client/attempt.ts'
-import { type AttemptEnvironment, attempt } from '../../../../src/protocols/smtp/client/attempt.ts'
+import { attempt } from '../../../../src/protocols/smtp/client/attempt.ts'
 import {
   type ClientSettings,
   clientSettings,
   inheritLmtp,
   smtpSettings,
 } from '../../../../src/protocols/smtp/client/config.ts'
+import type { AttemptEnvironment, SessionKeeper } from '../../../../src/protocols/smtp/client/environment.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../../src/queue/contract.ts'
 
 export interface Setup {

@@ -1,0 +1,45 @@
+/** What an attempt works with: settings, resolver, clock, log, and the idle connections of its thread. */
+import type { SecureContext } from 'node:tls'
+import type { DnsResolver, Family } from '../../../dns/resolver.ts'
+import type { ClientSettings } from './config.ts'
+import type { Bind, Run, Session } from './session.ts'
+
+/** Where a kept connection is to be found again. */
+export interface KeepLabels {
+  /** Empty: by its endpoint only. */
+  readonly destination: string
+  readonly endpoint: string
+  readonly ttlMs: number
+}
+
+/** Holds idle connections of this thread; the keeper actor's, see `keeper.ts`. */
+export interface SessionKeeper {
+  take(connection: number): Session | undefined
+  /** `false`: it was not taken, the caller says QUIT. */
+  put(session: Session, labels: KeepLabels): boolean
+}
+
+/** What an attempt works with; no actor in it, so that tests can run one plainly. */
+export interface AttemptEnvironment {
+  readonly settings: ClientSettings
+  readonly hostname: string
+  readonly softBounce: boolean
+  readonly dnsDisabled: boolean
+  readonly families: readonly Family[]
+  readonly contentDir: string
+  /** `queue.minimal_backoff_time`: mail that waited for so long may fall back from TLS to plaintext. */
+  readonly minimalBackoffMs: number
+  readonly resolver: DnsResolver
+  /** For TLS without demands on the certificate. */
+  secureContext(): SecureContext
+  /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
+  keeper(): SessionKeeper | undefined
+  isOwnAddress(address: string): boolean
+  readonly run: Run
+  readonly bind: Bind
+  /** Milliseconds since the epoch. */
+  now(): number
+  random(): number
+  /** `info`: the peer's doing; `warn`: ours or worth a look. */
+  log(level: 'info' | 'warn', event: string, facts: object): void
+}

@@ -1,0 +1,203 @@
+/** One mail over one session: what was announced is checked, the transaction made, its marks applied, the
+ * connection kept or left. */
+import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
+import type { DeliveryRequest } from '../../../queue/contract.ts'
+import { hasUtf8 } from './address.ts'
+import type { ClientSettings } from './config.ts'
+import { type Course, originOf } from './course.ts'
+import { type Failure, localFailure } from './failure.ts'
+import type { Session } from './session.ts'
+import { type TransactionResult, transact } from './transaction.ts'
+
+export class Exchange {
+  readonly #course: Course
+  /** The destination label is used up: servers after the first good one are kept by endpoint only. */
+  #destinationSaved = false
+  #setupAt = 0
+  #connUse = 0
+  #tls: string | undefined
+
+  constructor(course: Course) {
+    this.#course = course
+  }
+
+  /** When the last transaction began; 0: none did. */
+  get setupAt(): number {
+    return this.#setupAt
+  }
+
+  /** Deliveries made over the last connection. */
+  get connUse(): number {
+    return this.#connUse
+  }
+
+  get tls(): string | undefined {
+    return this.#tls
+  }
+
+  /** `miss`: a lent connection was of no use; nothing happened. */
+  async use(session: Session, options: { probe: boolean; final: boolean }): Promise<'used' | 'miss'> {
+    const { settings } = this.#course.env
+    this.#course.current = session
+    const recipients = this.#course.dispositions.remaining
+    const refusal = this.#refusal(session)
+    this.#setupAt = this.#course.env.now()
+    session.uses++
+    this.#connUse = session.uses
+    this.#tls = session.tls
+    if (refusal !== undefined) {
+      this.#course.dispositions.allFailed(refusal, originOf(session), options.final)
+      this.#course.dispositions.sessionWasNormal()
+      this.#leave(session, { keep: refusal.scope === 'message', farewell: 'quit' })
+      return 'used'
+    }
+    const keep = this.#mayKeep(session)
+    const result = await transact(session, {
+      protocol: this.#course.protocol,
+      settings,
+      request: this.#course.request,
+      recipients,
+      keep,
+      probe: options.probe,
+      dotDelayMs: session.delayDot && this.#isOld() ? settings.pix_workaround_delay_time : 0,
+      contentDir: this.#course.env.contentDir,
+      bind: this.#course.env.bind,
+    })
+    if (result.probeFailed) {
+      // Idle connections end; nobody is to blame, and no recipient knows.
+      session.destroy()
+      this.#setupAt = 0
+      this.#connUse = 0
+      return 'miss'
+    }
+    this.#apply(result, session, options.final, recipients)
+    this.#leave(session, {
+      keep: keep && result.reusable && result.failure === undefined,
+      farewell: result.farewell,
+    })
+    return 'used'
+  }
+
+  /** What the server announced that makes a transaction pointless. */
+  #refusal(session: Session): Failure | undefined {
+    const { size, smtputf8 } = this.#course.request
+    const { features, relay } = session
+    if (features.sizeLimit > 0 && size > features.sizeLimit) {
+      const reason = `the mail has ${size} octets; ${relay} takes ${features.sizeLimit} at most`
+      return localFailure('message', '5.3.4', reason)
+    }
+    if (smtputf8 === true && !features.smtpUtf8 && this.#needsSmtpUtf8()) {
+      const reason = `the mail needs SMTPUTF8, which ${relay} does not offer`
+      return { ...localFailure('site', '5.6.7', reason), softUntilFinal: true }
+    }
+    return undefined
+  }
+
+  /** Asked for is not needed: only addresses and header fields beyond ASCII need it, RFC 6531 section 3.6. */
+  #needsSmtpUtf8(): boolean {
+    const { sender, content } = this.#course.request
+    if (hasUtf8(sender)) return true
+    if (this.#course.dispositions.remaining.some(({ address }) => hasUtf8(address))) return true
+    // A header in a file is not read for this: what may need it, does.
+    if (!('bytes' in content)) return true
+    const bytes = Buffer.from(content.bytes.buffer, content.bytes.byteOffset, content.bytes.byteLength)
+    const end = bytes.indexOf('\r\n\r\n')
+    return hasUtf8(bytes.toString('latin1', 0, end < 0 ? bytes.length : end))
+  }
+
+  #isOld(): boolean {
+    return (
+      this.#course.env.now() - this.#course.request.arrivedAt >=
+      this.#course.env.settings.pix_workaround_threshold_time
+    )
+  }
+
+  /** Decided before the final dot is written, because QUIT goes with it. */
+  #mayKeep(session: Session): boolean {
+    const { settings } = this.#course.env
+    if (!this.#wantsKeeping() || session.damaged || settings.connection_cache_time_limit <= 0) return false
+    if (this.#course.env.keeper() === undefined) return false
+    const limit = settings.connection_reuse_count_limit
+    return !this.#isExpired(session) && (limit === 0 || session.uses <= limit)
+  }
+
+  #wantsKeeping(): boolean {
+    const { settings } = this.#course.env
+    const { cacheConnection, nexthop } = this.#course.request
+    if (cacheConnection && settings.connection_cache_on_demand) return true
+    return settings.connection_cache_destinations.length > 0 && isAlwaysKept(nexthop, settings)
+  }
+
+  #isExpired(session: Session): boolean {
+    return performance.now() - session.connectedAt >= this.#course.env.settings.connection_reuse_time_limit
+  }
+
+  #apply(
+    result: TransactionResult,
+    session: Session,
+    final: boolean,
+    recipients: DeliveryRequest['recipients'],
+  ): void {
+    const origin = originOf(session)
+    for (const [index, mark] of result.marks.entries()) {
+      const recipient = recipients[index]!
+      if (mark?.kind === 'sent') this.#course.dispositions.sent(recipient, mark.dsn, mark.reason, origin)
+      else if (mark?.kind === 'failed') {
+        this.#course.skipped(mark.failure, session, final)
+        this.#course.dispositions.failed(recipient, mark.failure, origin, final)
+      } else if (result.failure !== undefined) {
+        this.#course.dispositions.failed(recipient, result.failure, origin, final)
+      }
+    }
+    if (result.failure === undefined) this.#course.dispositions.sessionWasNormal()
+    else {
+      this.#course.skipped(result.failure, session, final)
+      if (result.inDoubt)
+        this.#course.log('warn', 'delivery.in-doubt', { relay: session.relay, reason: result.failure.reason })
+    }
+    if (result.folded) this.#course.log('info', 'delivery.lines-folded', { relay: session.relay })
+    if (session.garbageLines > 0) {
+      this.#course.log('warn', 'delivery.garbage-replies', {
+        relay: session.relay,
+        lines: session.garbageLines,
+      })
+    }
+  }
+
+  /** What the queue looks up. Not the whole request: the sender is part of a label only when credentials depend on it. */
+  #destinationLabel(): string {
+    const { transport, nexthop, smtputf8 } = this.#course.request
+    return destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
+  }
+
+  #leave(session: Session, how: { keep: boolean; farewell: TransactionResult['farewell'] }): void {
+    const { settings } = this.#course.env
+    this.#course.current = undefined
+    const keeper = how.keep && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
+    if (keeper !== undefined && this.#wantsKeeping() && !this.#isExpired(session)) {
+      const kept = keeper.put(session, {
+        destination: this.#destinationSaved ? '' : this.#destinationLabel(),
+        endpoint: endpointLabel({
+          transport: this.#course.request.transport,
+          address: session.target.address,
+          port: session.target.port,
+          ...(this.#course.request.smtputf8 === true ? { smtputf8: true } : {}),
+        }),
+        ttlMs: settings.connection_cache_time_limit,
+      })
+      this.#destinationSaved = true
+      if (kept) return
+    }
+    // Less preferred servers must not take over the name of the destination.
+    if (how.farewell !== 'none') this.#destinationSaved = true
+    this.#course.part(session, how.farewell)
+  }
+}
+
+/** `connection_cache_destinations` names domains without brackets and ports, and paths of sockets. */
+function isAlwaysKept(nexthop: string, settings: ClientSettings): boolean {
+  const name = nexthop.startsWith('unix:')
+    ? nexthop.slice('unix:'.length)
+    : nexthop.replace(/^inet:/, '').replace(/^\[([^\]]*)\].*$|:[^:]*$/, '$1')
+  return settings.connection_cache_destinations.some((entry) => entry.toLowerCase() === name.toLowerCase())
+}
