@@ -54,10 +54,12 @@ function partOf(file: string): string {
 
 /** What a mail folder offers to its siblings beside `contract.ts`: functions without state and without an actor. */
 const shared: readonly string[] = [
+  'auth/networks.ts',
   'auth/sasl/offer.ts',
   'cache/labels.ts',
   'dns/resolver.ts',
   'mailbox/deliver.ts',
+  'protocols/endpoints.ts',
   'protocols/line-reader.ts',
   'protocols/server-sasl.ts',
   'protocols/server-tls.ts',

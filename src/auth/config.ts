@@ -1,5 +1,4 @@
-import { isIP } from 'node:net'
-import { boolean, choice, duration, integer, list, path, string } from '../config/schema.ts'
+import { boolean, choice, duration, integer, list, networks, path, string } from '../config/schema.ts'
 
 /** Schemes `mailactors user add` can write. */
 export const writableSchemes = ['ARGON2ID', 'SSHA512', 'SSHA256', 'PLAIN'] as const
@@ -23,18 +22,6 @@ const checkMechanisms = (names: readonly string[]): string | undefined => {
   const known: readonly string[] = configurableMechanisms
   const unknown = names.find((name) => !known.includes(name.toUpperCase()))
   return unknown === undefined ? undefined : `unknown mechanism ${unknown} (known are ${known.join(', ')})`
-}
-
-const checkNetworks = (networks: readonly string[]): string | undefined => {
-  const wrong = networks.find((network) => !isNetwork(network))
-  return wrong === undefined ? undefined : `"${wrong}" is no address or network, such as 10.0.0.0/8`
-}
-
-/** `address` or `address/bits`. */
-export function isNetwork(text: string): boolean {
-  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
-  const family = isIP(address)
-  return family !== 0 && (bits === undefined || Number(bits) <= (family === 4 ? 32 : 128))
 }
 
 /** Table `[auth]`: who may log in, and how passwords are checked. */
@@ -71,9 +58,8 @@ export const authSettings = {
     max: 60_000,
     doc: 'After a wrong password the next login from that address (of IPv6 its /48) waits 4 seconds, then 8, then this long, until one succeeds or 15 seconds pass without. The same wrong password again adds nothing. 0: no waiting.',
   }),
-  penalty_trusted_networks: list({
+  penalty_trusted_networks: networks({
     default: ['127.0.0.0/8', '::1'],
-    check: checkNetworks,
     doc: 'Addresses and networks that never wait for that reason: this machine, web mail, proxies.',
   }),
   failure_delay: duration({

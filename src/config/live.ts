@@ -21,12 +21,14 @@ export function reloaded(current: Config, next: Config): Reloaded {
     config[key] = before[key]
   }
   for (const [name, table] of Object.entries(tables)) {
-    const kept = before[name] as Readonly<Record<string, unknown>>
-    const changed = config[name] as Readonly<Record<string, unknown>>
+    const [outer = '', inner] = name.split('.')
+    const kept = tableOf(before, name)
+    const changed = tableOf(config, name)
     const fixed = fixedKeys(table, kept, changed)
     if (fixed.length === 0) continue
     unchanged.push(...fixed.map((key) => `${name}.${key}`))
-    config[name] = { ...changed, ...Object.fromEntries(fixed.map((key) => [key, kept[key]])) }
+    const merged = { ...changed, ...Object.fromEntries(fixed.map((key) => [key, kept[key]])) }
+    config[outer] = inner === undefined ? merged : { ...tableOf(config, outer), [inner]: merged }
   }
   const pools: Record<string, unknown> = { ...next.pools }
   for (const [name, table] of Object.entries(poolsSettings)) {
@@ -39,6 +41,13 @@ export function reloaded(current: Config, next: Config): Reloaded {
   }
   config.pools = pools
   return { config: config as unknown as Config, unchanged }
+}
+
+/** The values of a table by its name, such as `auth` or `auth.cache`. */
+function tableOf(config: Readonly<Record<string, unknown>>, name: string): Readonly<Record<string, unknown>> {
+  let values = config
+  for (const part of name.split('.')) values = values[part] as Readonly<Record<string, unknown>>
+  return values
 }
 
 /** Keys of `table` that differ and that a running service cannot change. */

@@ -158,7 +158,11 @@ class Loader {
     for (const [key, written] of Object.entries(value)) {
       const at = placeOf(file, [...path, key])
       const entry = Object.hasOwn(table, key) ? table[key] : undefined
-      if (entry === undefined) this.#unknown(at, [...path, key], isTable(written))
+      const inner = Object.hasOwn(tables, `${name}.${key}`)
+        ? (tables as Readonly<Record<string, Table>>)[`${name}.${key}`]
+        : undefined
+      if (inner !== undefined) this.#readTable(file, [...path, key], inner, written, base)
+      else if (entry === undefined) this.#unknown(at, [...path, key], isTable(written))
       else this.#take(`${name}.${key}`, entry, written, at, base)
     }
   }
@@ -270,9 +274,13 @@ class Loader {
     const base = this.#file === undefined ? this.#cwd : dirname(this.#file.path)
     const general = this.#values('', generalSettings)
     const data_dir = absolute(generalSettings.data_dir, general.data_dir, base) as string
-    const values = Object.fromEntries(
-      Object.entries(tables).map(([name, table]) => [name, this.#values(`${name}.`, table)]),
-    )
+    const values: Record<string, Record<string, unknown>> = {}
+    for (const [name, table] of Object.entries(tables)) {
+      const [outer = '', inner] = name.split('.')
+      const written = this.#values(`${name}.`, table)
+      if (inner === undefined) values[outer] = written
+      else values[outer] = { ...values[outer], [inner]: written }
+    }
     const auth = values.auth as Record<string, unknown>
     if (auth.passwd_file === '') auth.passwd_file = join(data_dir, 'users')
     const writtenLmtp = [...this.#written].filter(([key]) => key.startsWith('lmtp.'))
@@ -330,6 +338,9 @@ class Loader {
       }
       if (mode === 'starttls' && service === 'admin') {
         this.#problem(where, 'listener.tls: the admin page has no STARTTLS (use "implicit" or "off")')
+      }
+      if (proxy_protocol && service === 'admin') {
+        this.#problem(where, 'listener.proxy_protocol: the admin page takes no PROXY header')
       }
       return { service, address, tls: mode ?? (canStart ? 'starttls' : 'off'), proxy_protocol }
     })

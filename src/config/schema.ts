@@ -4,6 +4,8 @@
  * reference is written from them. Keys are snake_case, the names Postfix and Dovecot use, in code too: one
  * name to search for. Values in code are normalised: durations in milliseconds, sizes in octets.
  */
+import { isIP } from 'node:net'
+
 export interface Entry<T> {
   readonly type:
     | 'duration'
@@ -56,6 +58,15 @@ export const list = (options: Options<readonly string[]>): Entry<readonly string
   type: 'list',
   ...options,
 })
+/** A list of `address` or `address/bits`. */
+export const networks = (options: Options<readonly string[]>): Entry<readonly string[]> =>
+  list({
+    check: (values) => {
+      const wrong = values.find((value) => !isNetwork(value))
+      return wrong === undefined ? undefined : `"${wrong}" is no address or network, such as 10.0.0.0/8`
+    },
+    ...options,
+  })
 /** A table with free keys and string values. */
 export const map = (
   options: Options<Readonly<Record<string, string>>>,
@@ -74,4 +85,10 @@ export type Settings<T extends Table> = { readonly [K in keyof T]: T[K]['default
 /** The default of each entry, as a fresh object. */
 export function defaults<T extends Table>(table: T): Settings<T> {
   return Object.fromEntries(Object.entries(table).map(([key, entry]) => [key, entry.default])) as Settings<T>
+}
+
+function isNetwork(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const family = isIP(address)
+  return family !== 0 && (bits === undefined || Number(bits) <= (family === 4 ? 32 : 128))
 }

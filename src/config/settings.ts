@@ -7,6 +7,7 @@ import { limitsSettings } from '../accounting/config.ts'
 import { authSettings } from '../auth/config.ts'
 import { cacheSettings } from '../cache/config.ts'
 import { dnsSettings, netSettings } from '../dns/config.ts'
+import { proxyProtocolSettings } from '../listeners/config.ts'
 import { mailSettings } from '../mailbox/config.ts'
 import { pop3Settings } from '../protocols/pop3/config.ts'
 import {
@@ -44,6 +45,7 @@ export const transportSetting = map({
 
 /** The tables of a configuration file by name, in the order of the reference. `listener`, `transport` and `pools` are apart. */
 export const tables = {
+  proxy_protocol: proxyProtocolSettings,
   tls: tlsSettings,
   auth: authSettings,
   mail: mailSettings,
@@ -76,6 +78,7 @@ export type PoolConfig = Settings<(typeof poolsSettings)['connections']>
 /** The effective configuration. */
 export interface Config extends Settings<typeof generalSettings> {
   readonly listener: readonly ListenerConfig[]
+  readonly proxy_protocol: Settings<typeof proxyProtocolSettings>
   readonly tls: Settings<typeof tlsSettings>
   /** `passwd_file` is filled in: never empty. */
   readonly auth: Settings<typeof authSettings>

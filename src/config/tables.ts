@@ -44,9 +44,7 @@ export const listenerSettings = {
   }),
   proxy_protocol: boolean({
     default: false,
-    live: false,
-    doc: 'Whether each connection begins with a PROXY header (version 1 or 2) of a load balancer. Then nobody else must be able to connect. Not there yet: only `false` is accepted.',
-    check: (value) => (value ? 'is not supported yet' : undefined),
+    doc: 'Whether each connection begins with a PROXY header (version 1 or 2) of a load balancer, see `[proxy_protocol]`.',
   }),
 }
 

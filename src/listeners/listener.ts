@@ -31,6 +31,8 @@ export interface ListenerArgs {
 
 /** Connections the kernel keeps for us while we are busy. */
 const backlog = 1024
+/** How long a session may take to start, without the wait for a PROXY header. */
+const startTimeoutMs = 5_000
 
 class Listener {
   readonly #context: ActorContext<ListenerContract>
@@ -114,7 +116,9 @@ class Listener {
     const { listener } = this.#args
     // A socket that dies before it has an owner has nobody else to hear of it.
     socket.on('error', ignore)
-    const started = sessions.ask('startChild', {
+    const { timeout = 0 } = this.#context.setting<Config>('config')?.proxy_protocol ?? {}
+    const timeoutMs = startTimeoutMs + (listener.proxy_protocol ? timeout : 0)
+    const started = sessions.askWith({ timeoutMs }, 'startChild', {
       id: session,
       actor: this.#args.session,
       args: { service: listener.service, listener, session },

@@ -15,6 +15,7 @@ import { type ActorContext, actor, type Contract, type ExitReason, normal } from
 import type { SaslReply } from '../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../config/settings.ts'
 import type { UpdateResult } from '../../mailbox/contract.ts'
+import { type Endpoints, endpointsOf, isSameMachine, receiveProxyHeader } from '../endpoints.ts'
 import { LineReader, lineTooLong } from '../line-reader.ts'
 import { channelBindings, ServerSasl } from '../server-sasl.ts'
 import { serverTls, upgradeToTls } from '../server-tls.ts'
@@ -104,7 +105,12 @@ class Pop3Session {
   readonly #counts = { topCount: 0, topBytes: 0, retrCount: 0, retrBytes: 0, input: 0 }
   #expunged = { count: 0, octets: 0 }
 
-  constructor(context: ActorContext<Pop3SessionContract>, args: Pop3SessionArgs, socket: Socket) {
+  constructor(
+    context: ActorContext<Pop3SessionContract>,
+    args: Pop3SessionArgs,
+    socket: Socket,
+    ends: Endpoints,
+  ) {
     this.#context = context
     this.#args = args
     this.#config = context.setting<Config>('config')!
@@ -117,7 +123,7 @@ class Pop3Session {
       ['error', context.bind((error: NodeJS.ErrnoException) => this.#failed(error))],
       ['close', context.bind(() => this.#gone())],
     ]
-    this.#remote = socket.remoteAddress ?? 'unix'
+    this.#remote = ends.remoteAddress
     const mode = args.listener.tls
     this.#tls = mode === 'off' ? undefined : serverTls(context, this.#config.tls)
     this.#reader = this.#loginReader()
@@ -130,7 +136,7 @@ class Pop3Session {
     const hasApop = mechanisms.some((name) => name.toUpperCase() === 'APOP')
     this.#stamp = hasApop ? stamp(this.#config.hostname, context.clock.now()) : ''
     this.#authorization = new Authorization({
-      cleartext: this.#config.auth.allow_cleartext || isSameHost(socket),
+      cleartext: this.#config.auth.allow_cleartext || isSecured(ends, this.#config),
       tls: false,
       mechanisms,
       apop: hasApop,
@@ -713,9 +719,10 @@ class Pop3Session {
   }
 }
 
-/** A connection within one machine needs no TLS to be safe from listeners. Unix sockets have no addresses. */
-function isSameHost(socket: Socket): boolean {
-  return socket.remoteAddress === undefined || socket.remoteAddress === socket.localAddress
+/** Whether nobody can listen on the way: within one machine, or TLS that ended at a load balancer. */
+function isSecured(ends: Endpoints, config: Config): boolean {
+  if (ends.proxy === undefined) return isSameMachine(ends)
+  return ends.proxy.tls === true || config.proxy_protocol.assume_secure
 }
 
 /** What APOP digests are made with, RFC 1939 section 7: never the same again. */
@@ -728,13 +735,18 @@ const loggable = (user: string): string => user.slice(0, 80).replaceAll(/[\p{Cc}
 export const pop3Session = actor<Pop3SessionContract, Pop3SessionArgs>({
   name: 'pop3-session',
   module: import.meta.url,
-  init(context, args) {
+  async init(context, args) {
     const socket = context.takeSocket()
-    if (socket === undefined) {
-      // The client was gone before we came.
+    const { listener, service } = args
+    const ends =
+      socket === undefined || !listener.proxy_protocol
+        ? socket && endpointsOf(socket, listener)
+        : await receiveProxyHeader(context, socket, listener, { alpn: 'pop3', service })
+    if (socket === undefined || ends === undefined) {
+      // The client was gone before we came, or was not let in.
       context.stop(normal)
       return { tick() {}, commit() {} }
     }
-    return new Pop3Session(context, args, socket)
+    return new Pop3Session(context, args, socket, ends)
   },
 })

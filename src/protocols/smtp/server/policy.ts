@@ -78,11 +78,6 @@ export function isLoopbackAddress(address: string): boolean {
   return address.startsWith('127.') || address === '::1' || address === 'unix'
 }
 
-/** An IPv4 address that came through an IPv6 socket is an IPv4 address. */
-export function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
-}
-
 function normalDomain(domain: string): string {
   const lower = domain.toLowerCase()
   return /[^\u0000-\u007f]/.test(lower) ? domainToASCII(lower) || lower : lower

@@ -11,10 +11,11 @@
  */
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
-import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
+import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
 import type { Account, AuthContract, SaslReply } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
 import type { EnvelopeRecipient } from '../../../queue/contract.ts'
+import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
 import { ServerSasl } from '../../server-sasl.ts'
 import { serverTls } from '../../server-tls.ts'
@@ -24,7 +25,7 @@ import { IncomingMail, type Stored } from './incoming.ts'
 import { count, execute, executeTooLong } from './machine.ts'
 import { mailFinished, recipientLookedUp } from './mail.ts'
 import { tlsStarted } from './other-commands.ts'
-import { isLoopbackAddress, plainAddress, ServerPolicy } from './policy.ts'
+import { isLoopbackAddress, ServerPolicy } from './policy.ts'
 import * as replies from './replies.ts'
 import { type Environment, initialState, type Peer, type SessionState, type Transition } from './state.ts'
 
@@ -80,14 +81,19 @@ class SmtpSession {
   #mails = 0
   readonly #startedAt: number
 
-  constructor(context: ActorContext<SmtpSessionContract>, args: SmtpSessionArgs, socket: Socket) {
+  constructor(
+    context: ActorContext<SmtpSessionContract>,
+    args: SmtpSessionArgs,
+    socket: Socket,
+    ends: Endpoints,
+  ) {
     this.#context = context
     this.#args = args
     const policy = policyOf(context)
     const { tls } = args.listener
     this.#tls = tls === 'off' ? undefined : serverTls(context, policy.config.tls)
     this.#environment = {
-      peer: peerOf(socket, args, policy),
+      peer: peerOf(ends, args.service, policy),
       policy,
       offersTls: tls === 'starttls' && this.#tls !== undefined,
     }
@@ -495,17 +501,15 @@ function policyOf(context: ActorContext<SmtpSessionContract>): ServerPolicy {
   return policy
 }
 
-function peerOf(socket: Socket, { service, listener }: SmtpSessionArgs, policy: ServerPolicy): Peer {
-  // A TCP connection that is gone already has no address either: not to be mistaken for a unix socket, which is trusted.
-  const isUnix = listener.address.startsWith('unix:')
-  const address = isUnix ? 'unix' : plainAddress(socket.remoteAddress ?? 'unknown')
+function peerOf(ends: Endpoints, service: SmtpSessionArgs['service'], policy: ServerPolicy): Peer {
+  const address = ends.remoteAddress
   return {
     service,
     address,
-    port: socket.remotePort ?? 0,
+    port: ends.remotePort,
     // Asked for only where a recipient is an address literal: it costs a system call.
     get localAddress() {
-      return plainAddress(socket.localAddress ?? '')
+      return ends.localAddress
     },
     isLoopback: isLoopbackAddress(address),
     isTrusted: policy.isTrusted(address),
@@ -516,9 +520,18 @@ function peerOf(socket: Socket, { service, listener }: SmtpSessionArgs, policy: 
 export const smtpSession = actor<SmtpSessionContract, SmtpSessionArgs>({
   name: 'smtp-session',
   module: import.meta.url,
-  init(context, args) {
+  async init(context, args) {
     const socket = context.takeSocket()
     if (socket === undefined) throw new Error('a session needs a socket')
-    return new SmtpSession(context, args, socket)
+    const { listener, service } = args
+    const ends = listener.proxy_protocol
+      ? await receiveProxyHeader(context, socket, listener, { alpn: 'smtp', service })
+      : endpointsOf(socket, listener)
+    if (ends === undefined) {
+      // Not let in.
+      context.stop(normal)
+      return { tick() {}, wake() {} }
+    }
+    return new SmtpSession(context, args, socket, ends)
   },
 })
