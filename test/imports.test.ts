@@ -42,6 +42,7 @@ const mailFolders = [
   'protocols',
   'protocols/smtp',
   'queue',
+  'tables',
   ...protocols,
 ]
 

@@ -1,5 +1,6 @@
 /** The command line: takes the arguments apart, runs one command, and turns its failure into a line and an exit code. */
 import { readFileSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
 import { Command, CommanderError } from 'commander'
 import { addCacheCommand } from './commands/cache.ts'
 import { addConfigCommand } from './commands/config.ts'
@@ -15,6 +16,9 @@ import { processTerminal, type Terminal } from './terminal.ts'
 
 /** Runs one command and sets the exit code of the process. */
 export async function main(argv: readonly string[]): Promise<void> {
+  // Patterns of lookup tables that would take exponential time are matched without backtracking instead. Before any
+  // pattern is compiled, and for all threads.
+  setFlagsFromString('--enable-experimental-regexp-engine-on-excessive-backtracks')
   const terminal = processTerminal()
   const program = buildProgram(terminal)
   try {

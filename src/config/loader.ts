@@ -6,6 +6,7 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parse } from 'smol-toml'
 import { inheritLmtp, type SmtpSettings } from '../protocols/smtp/client/config.ts'
+import { tableSources } from '../tables/config.ts'
 import { ConfigError, type ConfigProblem } from './errors.ts'
 import { allKeys, entryOf, tableKeys } from './keys.ts'
 import { parseListenerAddress } from './listener-address.ts'
@@ -196,7 +197,8 @@ class Loader {
       this.#unknown(where, path, tableKeys.has(key))
       return
     }
-    const isToml = entry.type === 'list' && text.trimStart().startsWith('[')
+    const isToml =
+      (entry.type === 'list' && /^\s*\[/.test(text)) || (entry.type === 'maps' && /^\s*[[{]/.test(text))
     const parsed = isToml ? parseValue(entry, tomlText(text)) : parseText(entry, text)
     if ('problem' in parsed) this.#problem(where, `${key}: ${parsed.problem}`)
     else this.#written.set(key, { value: absolute(entry, parsed.value, this.#cwd), origin })
@@ -371,6 +373,7 @@ function systemName(): string {
 
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
 function absolute(entry: Entry<any>, value: unknown, base: string): unknown {
+  if (entry.type === 'maps') return tableSources(value, base)
   if (entry.type !== 'path' || typeof value !== 'string' || value === '') return value
   // `%h/Maildir` and the like become absolute when the variables are filled in.
   return value.startsWith('%') ? value : resolve(base, value)

@@ -5,6 +5,7 @@
  * name to search for. Values in code are normalised: durations in milliseconds, sizes in octets.
  */
 import { isIP } from 'node:net'
+import type { TableSource } from '../tables/config.ts'
 
 export interface Entry<T> {
   readonly type:
@@ -18,6 +19,7 @@ export interface Entry<T> {
     | 'enum'
     | 'list'
     | 'map'
+    | 'maps'
   readonly default: T
   readonly doc: string
   readonly min?: number
@@ -72,6 +74,16 @@ export const map = (
   options: Options<Readonly<Record<string, string>>>,
 ): Entry<Readonly<Record<string, string>>> => ({
   type: 'map',
+  ...options,
+})
+
+/**
+ * Lookup tables, asked in order: `"texthash:FILE, regexp:FILE"`, a list of such strings, or the entries themselves as
+ * a TOML table. Paths are made absolute against the configuration file's folder. `mapsOf` of `tables/contract.ts`
+ * makes the value ready for lookups.
+ */
+export const maps = (options: Options<readonly TableSource[]>): Entry<readonly TableSource[]> => ({
+  type: 'maps',
   ...options,
 })
 

@@ -1,4 +1,5 @@
 /** Values of settings: how they are written, and what they are in code. Everything here is pure. */
+import { parsedSources } from '../tables/config.ts'
 import type { Entry } from './schema.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
@@ -119,6 +120,8 @@ function convert(entry: AnyEntry, written: unknown): Parsed {
       return isTable(written) && Object.values(written).every((item) => typeof item === 'string')
         ? { value: { ...written } }
         : mismatch(entry, written)
+    case 'maps':
+      return parsedSources(written)
     default:
       if (typeof written !== 'string') return mismatch(entry, written)
       return written.includes('\0') ? { problem: 'contains a NUL' } : { value: written }
@@ -155,6 +158,8 @@ export function typeText(entry: AnyEntry): string {
       return 'a list of strings'
     case 'map':
       return 'a table of strings'
+    case 'maps':
+      return 'lookup tables: "type:name, type:name", a list of them, or a table of strings'
     case 'path':
       return 'a path'
     default:

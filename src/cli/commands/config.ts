@@ -13,6 +13,7 @@ import {
 import { tomlLiteral, tomlValue } from '../../config/values.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
+import { lookupKeys } from '../tables.ts'
 import { printJson, type Terminal } from '../terminal.ts'
 
 interface Options extends ConfigOptions {
@@ -20,6 +21,7 @@ interface Options extends ConfigOptions {
   readonly changed?: boolean
   readonly doc?: string
   readonly markdown?: boolean
+  readonly lookup?: string
   readonly json?: boolean
 }
 
@@ -28,13 +30,17 @@ export function addConfigCommand(program: Command, terminal: Terminal): void {
   const command = program
     .command('config')
     .description('effective settings, as postconf and doveconf print them')
-    .argument('[key...]', 'print only these settings')
+    .argument('[key...]', 'print only these settings; with --lookup the keys to look up')
     .option('--defaults', 'the defaults, whatever the configuration says')
     .option('--changed', 'only what differs from the defaults')
     .option('--doc <key>', 'documentation of one setting')
     .option('--markdown', 'the whole reference')
+    .option(
+      '--lookup <tables>',
+      'look keys up in lookup tables (type:name, or a setting that has some); exit code 66 when one is not there',
+    )
   withJson(withConfigOptions(command)).action((keys: string[], options: Options) => {
-    const modes = (['defaults', 'changed', 'doc', 'markdown'] as const).filter(
+    const modes = (['defaults', 'changed', 'doc', 'markdown', 'lookup'] as const).filter(
       (mode) => options[mode] !== undefined,
     )
     if (modes.length > 1) {
@@ -45,8 +51,37 @@ export function addConfigCommand(program: Command, terminal: Terminal): void {
     }
     if (options.markdown) terminal.print(referenceMarkdown())
     else if (options.doc !== undefined) printDocumentation(terminal, options.doc, options)
+    else if (options.lookup !== undefined)
+      process.exitCode = printLookups(terminal, options.lookup, keys, options)
     else printSettings(terminal, keys, options)
   })
+}
+
+/** As `postmap -q`: the value alone for one key, `key value` lines for more. Returns the exit code. */
+function printLookups(terminal: Terminal, tables: string, keys: readonly string[], options: Options): number {
+  if (keys.length === 0) {
+    throw new CommandFailure(
+      exitCodes.usage,
+      'config: --lookup without a key (config --lookup TABLES KEY...)',
+    )
+  }
+  const answers = lookupKeys(tables, keys, {
+    cwd: terminal.cwd,
+    config: () => loadOrFail(terminal, options).config,
+  })
+  const failed = answers.find(({ answer }) => answer.kind === 'error')?.answer
+  if (options.json)
+    printJson(
+      terminal,
+      answers.map(({ key, answer }) => ({ key, ...answer })),
+    )
+  else {
+    for (const { key, answer } of answers) {
+      if (answer.kind === 'found') terminal.print(`${keys.length === 1 ? '' : `${key} `}${answer.value}\n`)
+    }
+  }
+  if (failed?.kind === 'error') throw new CommandFailure(exitCodes.temporary, `config: ${failed.detail}`)
+  return answers.every(({ answer }) => answer.kind === 'found') ? exitCodes.ok : exitCodes.noInput
 }
 
 function printDocumentation(terminal: Terminal, key: string, options: Options): void {

@@ -17,6 +17,7 @@ import {
 } from '../options.ts'
 import { startFailure } from '../start-failure.ts'
 import { assignSockets, passedSockets, ServiceManager } from '../systemd.ts'
+import { checkTables } from '../tables.ts'
 import { printJson, type Terminal } from '../terminal.ts'
 
 interface Options extends ConfigOptions {
@@ -32,6 +33,7 @@ export function addServeCommand(program: Command, terminal: Terminal): void {
     .option('--check', 'only check the configuration, and say what would listen where')
   withJson(withConfigOptions(serve)).action(async (options: Options) => {
     const loaded = loadOrFail(terminal, options)
+    orFail(() => checkTables(loaded.config))
     if (options.check) printCheck(terminal, loaded, options.json === true)
     else process.exitCode = await run(terminal, loaded, () => reread(terminal, options))
   })
@@ -55,8 +57,16 @@ function printCheck(terminal: Terminal, { config, file }: LoadedConfig, asJson: 
 }
 
 function reread(terminal: Terminal, options: ConfigOptions): Config {
+  return orFail(() => {
+    const { config } = loadSettings(loadOptions(terminal, options))
+    checkTables(config)
+    return config
+  })
+}
+
+function orFail<T>(read: () => T): T {
   try {
-    return loadSettings(loadOptions(terminal, options)).config
+    return read()
   } catch (error) {
     throw configFailure(error)
   }
