@@ -32,14 +32,15 @@ interface Work {
 
 function consume({ kind, frames, doorbell, inbox }: Work): void {
   let count = 0
-  const one = (frame: readonly unknown[]) => {
-    if (frame[3] !== count) throw new Error(`frame ${String(frame[3])} instead of ${count}`)
+  const one = (seq: number) => {
+    if (seq !== count) throw new Error(`frame ${seq} instead of ${count}`)
     if (++count === frames) parentPort!.postMessage('done')
   }
-  if (kind === 'postMessage') parentPort!.on('message', one)
+  if (kind === 'postMessage')
+    parentPort!.on('message', (frame: readonly unknown[]) => one(frame[3] as number))
   else {
     parentPort!.on('message', () => {})
-    runInbox({ doorbell, codec: new Codec() }, one).add(0, inbox!)
+    runInbox({ doorbell, codec: new Codec() }, ({ seq }) => one(seq)).add(0, inbox!)
   }
   parentPort!.postMessage('ready')
 }
@@ -56,9 +57,9 @@ async function measure(kind: Work['kind'], frames: number): Promise<void> {
   const outbox = new Outbox(link.outbox, { codec })
   const send =
     kind === 'ring'
-      ? (frame: unknown[]) => outbox.send(frame)
-      : (frame: unknown[]) => {
-          worker.postMessage(frame)
+      ? (seq: number) => outbox.send(123_456, 654_321, 'cache.save', seq, body)
+      : (seq: number) => {
+          worker.postMessage([123_456, 654_321, 'cache.save', seq, ...body])
           return true
         }
   const done = once(worker, 'message')
@@ -67,7 +68,7 @@ async function measure(kind: Work['kind'], frames: number): Promise<void> {
   let sent = 0
   const turn = () => {
     for (let i = 0; i < perTurn && sent < frames; i++) {
-      if (!send([123_456, 654_321, 'cache.save', sent, ...body])) {
+      if (!send(sent)) {
         outbox.whenRoom(turn)
         return
       }
@@ -79,7 +80,7 @@ async function measure(kind: Work['kind'], frames: number): Promise<void> {
   await done
   const seconds = (performance.now() - start) / 1000
   const { user, system } = process.cpuUsage(cpu)
-  const encoded = codec.encode([123_456, 654_321, 'cache.save', frames, ...body])
+  const encoded = codec.encode(123_456, 654_321, 'cache.save', frames, body)
   console.log(
     [
       kind.padEnd(12),

@@ -16,10 +16,11 @@ export class PendingAsk extends Timer implements Asker {
   readonly #target: Ref
   /** The actor that asked, when it was an actor. */
   readonly #owner: ActorCell | undefined
-  #abort: AbortSignal | undefined
+  #stopWatching: (() => void) | undefined
   #settled = false
-  /** Takes a remote ask out of its table. */
-  #forget: (() => void) | undefined
+  /** Of asks to other threads: where it is kept, by its number. */
+  #table: Map<number, PendingAsk> | undefined
+  #number = 0
 
   constructor(
     target: Ref,
@@ -45,16 +46,20 @@ export class PendingAsk extends Timer implements Asker {
   watch(options: { readonly signal?: AbortSignal }): void {
     const signal = options.signal
     if (signal === undefined) return
+    const aborted = () => this.refuse('cancelled', 'the caller gave up')
     if (signal.aborted) {
-      this.#aborted()
+      aborted()
       return
     }
-    this.#abort = signal
-    signal.addEventListener('abort', this.#aborted)
+    signal.addEventListener('abort', aborted)
+    this.#stopWatching = () => signal.removeEventListener('abort', aborted)
   }
 
-  onSettled(forget: () => void): void {
-    this.#forget = forget
+  /** Keeps it in `table` until it has settled. */
+  keepIn(table: Map<number, PendingAsk>, number: number): void {
+    table.set(number, this)
+    this.#table = table
+    this.#number = number
   }
 
   answer(value: unknown): void {
@@ -79,17 +84,13 @@ export class PendingAsk extends Timer implements Asker {
     this.refuse('timeout', 'no reply in time')
   }
 
-  readonly #aborted = (): void => {
-    this.refuse('cancelled', 'the caller gave up')
-  }
-
   #finish(): boolean {
     if (this.#settled) return false
     this.#settled = true
     this.cancelTimer()
     this.#owner?.relations.removeAsk(this)
-    this.#abort?.removeEventListener('abort', this.#aborted)
-    this.#forget?.()
+    this.#stopWatching?.()
+    this.#table?.delete(this.#number)
     return true
   }
 }

@@ -22,7 +22,7 @@ import { type Asker, Message, Signal } from './message.ts'
 import type { ActorRow } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Relations } from './relations.ts'
-import type { Scope } from './scopes.ts'
+import { currentActor, type Scope } from './scopes.ts'
 import { OpenStream } from './streams.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import { refuseUnsendable } from './transport/unsendable.ts'
@@ -162,7 +162,7 @@ export class ActorCell extends Relations {
 
   /** @throws UsageError for what could not cross a thread. Supervisors get specs, of which not all must. */
   #check(type: string, body: readonly unknown[]): void {
-    if (this.definition.type !== 'supervisor') refuseUnsendable([this.id, 0, type, 0, ...body])
+    if (this.definition.type !== 'supervisor') refuseUnsendable(type, body)
   }
 
   /** As `accept`, for what must not get lost: timers and the actor's messages to itself. */
@@ -199,13 +199,24 @@ export class ActorCell extends Relations {
     this.runtime.scheduler.push(this)
   }
 
-  /** Handles up to `limit` messages and signals; returns how many, at least 1. Called by the scheduler alone. */
+  /**
+   * Handles up to `limit` messages and signals; returns how many, at least 1. Called by the scheduler alone, inside
+   * `outsideActors`.
+   */
   takeTurn(limit: number): number {
     this.#isReady = false
     if (this.state === 'ended') return 1
-    const handled = this.#inScope.runInAsyncScope(this.#run, this, limit)
+    const handled = this.#inTurn(limit)
     if (this.state === 'idle' && this.#hasWork()) this.#ready()
     return handled > 0 ? handled : 1
+  }
+
+  #inTurn(limit: number): number {
+    if (this.#scope !== undefined) return this.#scope.runInAsyncScope(this.#run, this, limit)
+    // The scope is for those who come back: of very many actors started at once most run their `init` alone.
+    if (this.state === 'new') currentActor.enterWith(this)
+    else this.#scope = this.runtime.scopes.enter(this)
+    return this.#run(limit)
   }
 
   #hasWork(): boolean {
@@ -363,7 +374,7 @@ export class ActorCell extends Relations {
   /** Checks a reply; what cannot be sent fails the ask, as it does between threads. */
   #isSendable(type: string, reply: unknown, asker: Asker): boolean {
     try {
-      refuseUnsendable([0, 0, `reply to ${type}`, 0, reply])
+      refuseUnsendable(`reply to ${type}`, [reply])
       return true
     } catch (error) {
       const reason = errorReason(error)

@@ -32,9 +32,10 @@ export interface Cluster {
   poolPlaces(pool: string): PoolPlaces | undefined
   /** Whether there is such a thread now. */
   isAlive(thread: number): boolean
-  message(to: Ref, type: string, body: readonly unknown[]): boolean
+  /** As `ask`, undefined: there is no such thread. */
+  message(to: Ref, type: string, body: readonly unknown[]): boolean | undefined
   /** `window`: of a stream; 0 asks for one reply. */
-  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean | undefined
   answer(thread: number, ask: number, value: unknown): void
   refuse(thread: number, ask: number, failure: AskFailure, why: string, reason: ExitReason | undefined): void
   /** What a stream's ends tell each other; `ask` is the number of the reader's ask. @throws UsageError for an item that cannot be sent. */

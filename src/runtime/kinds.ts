@@ -41,9 +41,12 @@ export class Quarantines {
     this.#until.set(kind, now + ms)
   }
 
+  get areNone(): boolean {
+    return this.#until.size === 0
+  }
+
   /** @throws QuarantineError */
   check(definition: AnyActorDefinition, now: number): void {
-    if (this.#until.size === 0) return
     const kind = kindOf(definition)
     const until = this.#until.get(kind)
     if (until === undefined) return

@@ -27,6 +27,7 @@ import type { ThreadRuntime } from './thread-runtime.ts'
 import type { Placer, PoolPlaces } from './topology.ts'
 import {
   Codec,
+  type Frame,
   framesPerTurn,
   Inbox,
   type InboxHalf,
@@ -75,7 +76,7 @@ class Peer {
   outbox: ReturnType<Transport['outbox']> | undefined
   sockets: MessagePort | undefined
   /** Frames that wait for room, or for the link. */
-  readonly waiting: (readonly unknown[])[] = []
+  readonly waiting: Frame[] = []
 }
 
 export class Peers implements Cluster, RegistryObserver {
@@ -218,21 +219,21 @@ export class Peers implements Cluster, RegistryObserver {
     else this.#load.actorEnded(this.#slot)
   }
 
-  message(to: Ref, type: string, body: readonly unknown[]): boolean {
-    return this.#offer(to.thread, [to.id, 0, type, 0, ...body])
+  message(to: Ref, type: string, body: readonly unknown[]): boolean | undefined {
+    return this.#offer(to.thread, to.id, 0, type, 0, body)
   }
 
-  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean {
-    return this.#offer(to.thread, [to.id, window, type, ask, ...body])
+  ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean | undefined {
+    return this.#offer(to.thread, to.id, window, type, ask, body)
   }
 
   stream(thread: number, ask: number, what: StreamFrame, items: number, value?: unknown): void {
-    this.#post(thread, [ask, 0, what, items, value])
+    this.#post(thread, ask, 0, what, items, what === frame.streamItem ? [value] : [])
   }
 
   answer(thread: number, ask: number, value: unknown): void {
     try {
-      this.#post(thread, [ask, 0, frame.answer, 0, value])
+      this.#post(thread, ask, 0, frame.answer, 0, [value])
     } catch (error) {
       const reason = errorReason(error)
       this.#runtime.log.error({ event: 'runtime.bad-reply', error: reason.message }, 'reply cannot be sent')
@@ -247,7 +248,7 @@ export class Peers implements Cluster, RegistryObserver {
     why: string,
     reason: ExitReason | undefined,
   ): void {
-    this.#post(thread, [ask, 0, frame.refuse, 0, failure, why, reason])
+    this.#post(thread, ask, 0, frame.refuse, 0, [failure, why, reason])
   }
 
   spawn(thread: number, spawn: RemoteSpawn): void {
@@ -255,7 +256,7 @@ export class Peers implements Cluster, RegistryObserver {
       spawn
     const rest = [parent, link, childId, restarts, registerAs, socket !== undefined, report, crashes]
     const slot = this.#placer.slot(thread)
-    this.#post(thread, [id, 0, frame.spawn, slot === undefined ? 0 : 1, definition, args, ...rest])
+    this.#post(thread, id, 0, frame.spawn, slot === undefined ? 0 : 1, [definition, args, ...rest])
     if (slot !== undefined) this.#load.actorStarted(slot)
     if (socket === undefined) return
     try {
@@ -263,12 +264,12 @@ export class Peers implements Cluster, RegistryObserver {
     } catch (error) {
       // It closed in this very moment: the actor over there waits for it in vain.
       socket.destroy()
-      this.#post(thread, [id, 0, frame.kill, 0, errorReason(error)])
+      this.#post(thread, id, 0, frame.kill, 0, [errorReason(error)])
     }
   }
 
   started(parent: Ref, child: Ref, reason: ExitReason | undefined): void {
-    this.#post(parent.thread, [parent.id, child.id, frame.started, 0, reason])
+    this.#post(parent.thread, parent.id, child.id, frame.started, 0, [reason])
   }
 
   signal(
@@ -279,27 +280,29 @@ export class Peers implements Cluster, RegistryObserver {
     monitor: number,
   ): void {
     const code = frame.exit + signalKinds.indexOf(kind)
-    this.#post(to.thread, [to.id, from?.id ?? 0, code, monitor, reason])
+    this.#post(to.thread, to.id, from?.id ?? 0, code, monitor, [reason])
   }
 
   relate(to: Ref, what: (typeof relationKinds)[number], from: Ref, monitor: number): void {
     const code = frame.relateLink + relationKinds.indexOf(what)
-    this.#post(to.thread, [to.id, from.id, code, monitor])
+    this.#post(to.thread, to.id, from.id, code, monitor, [])
   }
 
   // Main is the one who knows all names: the others tell main, and main tells everyone else.
 
   registered(name: string, ref: Ref, replaces: number): void {
-    this.#tellNames([0, ref.id, frame.name, ref.thread, name, replaces])
+    this.#tellNames(ref.id, frame.name, ref.thread, [name, replaces])
   }
 
   unregistered(name: string, ref: Ref): void {
-    this.#tellNames([0, ref.id, frame.noName, ref.thread, name])
+    this.#tellNames(ref.id, frame.noName, ref.thread, [name])
   }
 
-  #tellNames(names: readonly unknown[], except = -1): void {
-    if (this.#runtime.thread !== 0) this.#post(0, names)
-    else for (const thread of this.#peers.keys()) if (thread !== except) this.#post(thread, names)
+  #tellNames(id: number, type: number, home: number, body: readonly unknown[], except = -1): void {
+    if (this.#runtime.thread !== 0) this.#post(0, 0, id, type, home, body)
+    else
+      for (const thread of this.#peers.keys())
+        if (thread !== except) this.#post(thread, 0, id, type, home, body)
   }
 
   /** Before a thread that takes the place of a dead one is introduced. */
@@ -310,47 +313,61 @@ export class Peers implements Cluster, RegistryObserver {
   /** All names, for a thread that is new. */
   introduce(thread: number): void {
     for (const [name, ref] of this.#runtime.registry.entries()) {
-      this.#post(thread, [0, ref.id, frame.name, ref.thread, name, 0])
+      this.#post(thread, 0, ref.id, frame.name, ref.thread, [name, 0])
     }
   }
 
-  #offer(thread: number, message: readonly unknown[]): boolean {
+  #offer(
+    thread: number,
+    to: number,
+    from: number,
+    type: string,
+    seq: number,
+    body: readonly unknown[],
+  ): boolean | undefined {
     const peer = this.#peers.get(thread)
-    if (peer?.outbox?.isClosed === true) {
+    const outbox = peer?.outbox
+    if (outbox !== undefined && peer!.waiting.length === 0) {
+      if (!outbox.isClosed) return outbox.send(to, from, type, seq, body)
       // It has died, and main is about to say so: a message is lost with it, and an ask is told then.
-      this.#codec.encode(message)
+      this.#codec.encode(to, from, type, seq, body)
       this.dropped++
       return true
     }
-    if (peer?.outbox !== undefined && peer.waiting.length === 0) return peer.outbox.send(message)
-    if (peer?.outbox !== undefined || !this.isAlive(thread)) return false
+    if (outbox !== undefined) return false
+    if (!this.isAlive(thread)) return undefined
     // Not connected yet: a few may wait, order kept.
     const waiting = this.#peer(thread).waiting
     if (waiting.length >= maxWaiting) return false
-    this.#codec.encode(message)
-    waiting.push(message)
+    this.#codec.encode(to, from, type, seq, body)
+    waiting.push({ to, from, type, seq, body })
     return true
   }
 
-  #post(thread: number, message: readonly unknown[]): void {
-    if (!this.isAlive(thread)) {
+  #post(thread: number, to: number, from: number, type: number, seq: number, body: readonly unknown[]): void {
+    const peer = this.#peers.get(thread)
+    const outbox = peer?.outbox
+    if (outbox !== undefined && peer!.waiting.length === 0 && outbox.send(to, from, type, seq, body)) return
+    if (outbox?.isClosed === true) return
+    if (outbox === undefined && !this.isAlive(thread)) {
       this.dropped++
       return
     }
-    const peer = this.#peer(thread)
-    if (peer.waiting.length === 0 && peer.outbox?.send(message) === true) return
-    if (peer.outbox?.isClosed === true) return
+    const { waiting } = peer ?? this.#peer(thread)
     // A frame that cannot be encoded has to be refused now, while there is someone to tell.
-    if (peer.waiting.length > 0 || peer.outbox === undefined) this.#codec.encode(message)
-    peer.waiting.push(message)
-    if (peer.waiting.length === 1 && peer.outbox !== undefined) peer.outbox.whenRoom(() => this.#resume(peer))
+    if (waiting.length > 0 || outbox === undefined) this.#codec.encode(to, from, type, seq, body)
+    waiting.push({ to, from, type, seq, body })
+    if (waiting.length === 1 && outbox !== undefined) outbox.whenRoom(() => this.#resume(peer!))
   }
 
   #resume(peer: Peer): void {
     const { outbox, waiting } = peer
     if (outbox === undefined) return
     let sent = 0
-    while (sent < waiting.length && !outbox.isClosed && outbox.send(waiting[sent]!)) sent++
+    for (const { to, from, type, seq, body } of waiting) {
+      if (outbox.isClosed || !outbox.send(to, from, type, seq, body)) break
+      sent++
+    }
     waiting.splice(0, sent)
     if (waiting.length > 0 && !outbox.isClosed) outbox.whenRoom(() => this.#resume(peer))
   }
@@ -375,61 +392,55 @@ export class Peers implements Cluster, RegistryObserver {
     this.#runtime.scheduler.runNow()
   }
 
-  readonly #handle = (message: unknown[], from: number): void => {
-    const to = message[0] as number
-    const type = message[2] as string | number
-    const seq = message[3] as number
-    if (typeof type === 'string') {
-      this.#runtime.deliver(to, from, seq, message[1] as number, type, message.slice(4))
-      return
-    }
-    this.#handleControl(type, to, message[1] as number, seq, message, from)
+  readonly #handle = ({ to, from, type, seq, body }: Frame, link: number): void => {
+    if (typeof type === 'string') this.#runtime.deliver(to, link, seq, from, type, body)
+    else this.#handleControl(type, to, from, seq, body, link)
   }
 
   #handleControl(
     type: number,
     to: number,
-    sender: number,
-    seq: number,
-    message: unknown[],
     from: number,
+    seq: number,
+    body: readonly unknown[],
+    link: number,
   ): void {
     const runtime = this.#runtime
     switch (type) {
       case frame.answer:
-        runtime.askOf(from, to)?.answer(message[4])
+        runtime.askOf(link, to)?.answer(body[0])
         return
       case frame.refuse:
         runtime
-          .askOf(from, to)
-          ?.refuse(message[4] as AskFailure, message[5] as string, message[6] as ExitReason | undefined)
+          .askOf(link, to)
+          ?.refuse(body[0] as AskFailure, body[1] as string, body[2] as ExitReason | undefined)
         return
       case frame.spawn:
-        this.#startFor(to, message)
+        this.#startFor(to, seq === 1, body)
         return
       case frame.started:
-        runtime.childStarted(from, sender, message[4] as ExitReason | undefined)
+        runtime.childStarted(link, from, body[0] as ExitReason | undefined)
         return
       case frame.exit:
       case frame.link:
       case frame.down:
       case frame.kill: {
         const kind = signalKinds[type - frame.exit]!
-        runtime.arrive(to, kind, runtime.refOf(sender, from), message[4] as ExitReason, seq)
+        runtime.arrive(to, kind, runtime.refOf(from, link), body[0] as ExitReason, seq)
         return
       }
       case frame.relateLink:
       case frame.relateUnlink:
       case frame.relateWatch:
       case frame.relateUnwatch:
-        runtime.relateTo(to, relationKinds[type - frame.relateLink]!, runtime.refOf(sender, from), seq)
+        runtime.relateTo(to, relationKinds[type - frame.relateLink]!, runtime.refOf(from, link), seq)
         return
       case frame.name:
-        this.#learnName(from, runtime.refOf(sender, seq), message)
+        this.#learnName(link, runtime.refOf(from, seq), body[0] as string, body[1] as number)
         return
       case frame.noName:
-        if (runtime.registry.forget(message[4] as string, sender) && runtime.thread === 0) {
-          this.#tellNames(message, from)
+        if (runtime.registry.forget(body[0] as string, from) && runtime.thread === 0) {
+          this.#tellNames(from, frame.noName, seq, body, link)
         }
         return
       case frame.streamOpened:
@@ -437,16 +448,15 @@ export class Peers implements Cluster, RegistryObserver {
       case frame.streamDone:
       case frame.streamGrant:
       case frame.streamCancel:
-        runtime.streams.arrived(type, from, to, seq, message[4])
+        runtime.streams.arrived(type, link, to, seq, body[0])
         return
       case frame.conflict:
-        runtime.cell(to)?.crash(new Error(`name '${String(message[4])}' is taken`))
+        runtime.cell(to)?.crash(new Error(`name '${String(body[0])}' is taken`))
     }
   }
 
-  #learnName(from: number, ref: Ref, message: unknown[]): void {
+  #learnName(link: number, ref: Ref, name: string, replaces: number): void {
     const { registry, thread } = this.#runtime
-    const name = message[4] as string
     if (thread !== 0) {
       // News of a thread whose end we have heard of already, by another way.
       for (const home of [ref.thread, this.#runtime.spawnerOf(ref.id)]) {
@@ -456,30 +466,30 @@ export class Peers implements Cluster, RegistryObserver {
       registry.learn(name, ref, registry.whereis(name)?.id ?? 0)
       return
     }
-    const learned = registry.learn(name, ref, message[5] as number)
-    if (learned) this.#tellNames(message, from)
+    const learned = registry.learn(name, ref, replaces)
+    if (learned) this.#tellNames(ref.id, frame.name, ref.thread, [name, replaces], link)
     // Two threads gave the same name at the same moment: main's word counts.
-    else if (ref.thread === 0) this.#runtime.cell(ref.id)?.crash(new Error(`name '${message[4]}' is taken`))
-    else this.#post(ref.thread, [ref.id, 0, frame.conflict, 0, message[4]])
+    else if (ref.thread === 0) this.#runtime.cell(ref.id)?.crash(new Error(`name '${name}' is taken`))
+    else this.#post(ref.thread, ref.id, 0, frame.conflict, 0, [name])
   }
 
-  #startFor(id: number, message: unknown[]): void {
+  #startFor(id: number, isCounted: boolean, body: readonly unknown[]): void {
     const start: RemoteSpawn = {
       id,
-      definition: message[4] as AnyActorDefinition,
-      args: message[5],
-      parent: message[6] as Ref | undefined,
-      link: message[7] as boolean,
-      childId: message[8] as string | undefined,
-      restarts: message[9] as number,
-      registerAs: message[10] as string | undefined,
+      definition: body[0] as AnyActorDefinition,
+      args: body[1],
+      parent: body[2] as Ref | undefined,
+      link: body[3] as boolean,
+      childId: body[4] as string | undefined,
+      restarts: body[5] as number,
+      registerAs: body[6] as string | undefined,
       socket: undefined,
-      report: message[12] as boolean,
-      crashes: message[13] as readonly Crash[] | undefined,
+      report: body[8] as boolean,
+      crashes: body[9] as readonly Crash[] | undefined,
     }
     // Otherwise the spawner could not know our slot, and has not counted it.
-    if (message[3] === 0) this.count(1)
-    if (message[11] !== true) {
+    if (!isCounted) this.count(1)
+    if (body[7] !== true) {
       this.#runtime.spawnFor(start, false)
       return
     }

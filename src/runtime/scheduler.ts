@@ -1,4 +1,5 @@
 import type { ActorCell } from './cell.ts'
+import { outsideActors } from './scopes.ts'
 
 /** Messages before the event loop gets a turn: sockets are then served within some 50 us. */
 const messagesPerTurn = 256
@@ -43,7 +44,7 @@ export class Scheduler implements RunQueue {
   /** Starts a turn now instead of after what the event loop has before it. Not for actors. */
   runNow(): void {
     if (this.#first === undefined || this.#running) return
-    this.#run()
+    outsideActors(this.#run)
     if (this.#first === undefined || this.#scheduled) return
     this.#scheduled = true
     setImmediate(this.#turn)
@@ -51,14 +52,14 @@ export class Scheduler implements RunQueue {
 
   readonly #turn = (): void => {
     try {
-      this.#run()
+      outsideActors(this.#run)
     } finally {
       if (this.#first === undefined) this.#scheduled = false
       else setImmediate(this.#turn)
     }
   }
 
-  #run(): void {
+  readonly #run = (): void => {
     let budget = messagesPerTurn
     this.#running = true
     try {

@@ -203,7 +203,7 @@ export class ThreadRuntime {
   /** Decides on the thread; what cannot work fails here, before anything has happened. */
   #place({ placement = 'here', registerAs, socket }: SpawnOptions, definition: AnyActorDefinition): number {
     try {
-      this.#quarantines.check(definition, this.time.monotonic())
+      if (!this.#quarantines.areNone) this.#quarantines.check(definition, this.time.monotonic())
       if (definition.limit !== undefined) this.#checkKind(definition, placement)
       if (registerAs !== undefined) this.registry.mustBeFree(registerAs)
       if (placement === 'here' || this.cluster === undefined) return this.thread
@@ -346,13 +346,15 @@ export class ThreadRuntime {
   // --- Messages
 
   tellRemote(to: Ref, type: string, body: readonly unknown[]): boolean {
-    if (to.thread !== this.thread && this.cluster?.isAlive(to.thread) === true) {
-      return this.cluster.message(to, type, body)
+    const { thread } = to
+    if (thread !== this.thread) {
+      const taken = this.#cluster?.message(to, type, body)
+      if (taken !== undefined) return taken
     }
     // Decoded refs have no cell, so an actor of this thread can be here all the same.
-    const cell = to.thread === this.thread ? this.#cells.get(to.id) : undefined
+    const cell = thread === this.thread ? this.#cells.get(to.id) : undefined
     if (cell !== undefined) return cell.accept(type, body, undefined)
-    if (to.thread === this.thread && this.#isEarly(to.id, () => this.tellRemote(to, type, body))) return true
+    if (thread === this.thread && this.#isEarly(to.id, () => this.tellRemote(to, type, body))) return true
     this.deadLetter(to, type, body)
     return true
   }
@@ -419,8 +421,8 @@ export class ThreadRuntime {
         ask.fail(error)
       }
     } else if (to.thread !== this.thread) {
-      if (this.cluster?.isAlive(to.thread) === true) this.#askRemote(this.cluster, to, ask, type, body)
-      else ask.refuse('no_actor', 'there is no such actor')
+      if (this.#cluster === undefined) ask.refuse('no_actor', 'there is no such actor')
+      else this.#askRemote(this.#cluster, to, ask, type, body)
     } else if (!this.#isEarly(to.id, () => ask.settled || this.#send(to, known, ask, type, body)))
       ask.refuse('no_actor', 'there is no such actor')
   }
@@ -432,11 +434,12 @@ export class ThreadRuntime {
       asks = new Map()
       this.#remoteAsks.set(to.thread, asks)
     }
-    asks.set(id, ask)
-    ask.onSettled(() => asks.delete(id))
+    ask.keepIn(asks, id)
     try {
       const window = ask.stream?.window ?? 0
-      if (!cluster.ask(to, id, type, body, window)) ask.refuse('overloaded', 'the way to its thread is full')
+      const taken = cluster.ask(to, id, type, body, window)
+      if (taken === false) ask.refuse('overloaded', 'the way to its thread is full')
+      else if (taken === undefined) ask.refuse('no_actor', 'there is no such actor')
     } catch (error) {
       ask.fail(error)
     }

@@ -5,7 +5,7 @@
 import { Definition } from '../actors/definition.ts'
 import type { AnyActorDefinition } from '../actors/index.ts'
 import type { Transport } from '../runtime/peers.ts'
-import type { Codec, InboxHalf, InboxOptions, OutboxHalf } from '../runtime/transport/index.ts'
+import type { Codec, FrameHandler, InboxHalf, InboxOptions, OutboxHalf } from '../runtime/transport/index.ts'
 
 export interface Frame {
   readonly bytes: Buffer
@@ -96,7 +96,7 @@ export class SimulatedInbox {
     this.#links.set(from, half as unknown as SimulatedLink)
   }
 
-  drain(_maxFrames: number, handler: (frame: unknown[], from: number) => void): number {
+  drain(_maxFrames: number, handler: FrameHandler): number {
     const one = this.#letThrough
     if (one === undefined) return 0
     this.#letThrough = undefined
@@ -104,15 +104,15 @@ export class SimulatedInbox {
     return 1
   }
 
-  #decode({ bytes }: Frame): unknown[] {
-    return this.#options.codec.decode(bytes, 0, bytes.length, true)
+  #decode({ bytes }: Frame) {
+    return this.#options.codec.decode(bytes, 0, bytes.length, bytes.length, true)
   }
 
   sleep(): boolean {
     return true
   }
 
-  finish(from: number, handler: (frame: unknown[], from: number) => void): number {
+  finish(from: number, handler: FrameHandler): number {
     const link = this.#links.get(from)
     if (link === undefined) return 0
     this.#links.delete(from)
@@ -147,14 +147,15 @@ function outbox(link: SimulatedLink, codec: Codec, definitions: Map<string, AnyA
     get isClosed() {
       return link.isClosed
     },
-    send(frame: readonly unknown[]): boolean {
+    send(to: number, from: number, type: string | number, seq: number, body: readonly unknown[]): boolean {
       if (link.isClosed) return false
-      for (const value of frame) noteDefinitions(value, definitions, 0)
-      const { buffer, byteOffset, start, end } = codec.encode(frame)
+      noteDefinitions(body, definitions, 0)
+      const { buffer, byteOffset, start, end } = codec.encode(to, from, type, seq, body)
       if (link.refusing > 0 || link.frames.length >= link.capacity) return false
       const bytes = Buffer.from(Buffer.from(buffer, byteOffset + start, end - start))
       const { host } = link
-      link.frames.push({ bytes, label: labelOf(frame), dueMs: host.dueMs(), turn: host.turnOf(link.from) })
+      const label = labelOf(to, from, type)
+      link.frames.push({ bytes, label, dueMs: host.dueMs(), turn: host.turnOf(link.from) })
       host.wake()
       return true
     },
@@ -198,10 +199,10 @@ const kinds = [
   'conflict',
 ]
 
-function labelOf([to, from, type]: readonly unknown[]): string {
-  if (typeof type === 'string') return `${type} to #${String(to)}`
-  const kind = kinds[type as number] ?? String(type)
+function labelOf(to: number, from: number, type: string | number): string {
+  if (typeof type === 'string') return `${type} to #${to}`
+  const kind = kinds[type] ?? String(type)
   return to === 0
-    ? `${kind} of #${String(from)}`
+    ? `${kind} of #${from}`
     : `${kind} to ${kind === 'answer' || kind === 'refusal' ? 'ask ' : '#'}${String(to)}`
 }

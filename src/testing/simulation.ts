@@ -6,6 +6,7 @@
  */
 import { type ActorCell, currentActor } from '../runtime/cell.ts'
 import type { RunQueue } from '../runtime/scheduler.ts'
+import { outsideActors } from '../runtime/scopes.ts'
 import { Random } from './random.ts'
 import type { LinkHost, SimulatedInbox, SimulatedLink } from './simulated-link.ts'
 import { Trace } from './trace.ts'
@@ -285,7 +286,7 @@ export class SimulationSteps implements LinkHost {
     if (cell.state === 'ended') return
     thread.turn++
     this.trace.addTurn(this.#time.monotonic(), cell)
-    cell.takeTurn(1)
+    outsideActors(() => cell.takeTurn(1))
   }
 
   #deliver(link: SimulatedLink): void {

@@ -11,15 +11,20 @@
  *
  * Other objects than plain ones cannot be sent: `check` finds them before msgpack turns them into something else.
  *
- * Options of msgpackr that were tried and are not used: `useBuffer` and `position` belong to the module, not to the
- * instance, so writing straight into the ring would let any other user of the library write there too. A copy of 180
- * octets costs 45 ns of the 500 that encoding takes. Reading from shared memory in place costs 100 ns more than from a
- * copy, because the native string reader is slower there.
+ * Most frames do not get to msgpackr, see `plain-format.ts`. Its options that were tried and are not used: `useBuffer`
+ * and `position` belong to the module, not to the instance, so writing straight into the ring would let any other user
+ * of the library write there too. Reading from shared memory in place costs 100 ns more than from a copy, because the
+ * native string reader is slower there.
  */
 import { addExtension, Packr, Unpackr } from 'msgpackr'
 import { Definition } from '../../actors/definition.ts'
 import { UsageError } from '../../actors/errors.ts'
-import { maxPlain, PlainDecoder, PlainEncoder, plainMark } from './plain-frames.ts'
+import { DecodedFrame, type Frame } from './frame.ts'
+import { KnownNames } from './known-names.ts'
+import { PlainDecoder } from './plain-decoder.ts'
+import { PlainEncoder } from './plain-encoder.ts'
+import { maxPlain, plainMark, plainSlack, refType } from './plain-format.ts'
+import type { RingWriter } from './ring.ts'
 import { label, refuseUnsendable } from './unsendable.ts'
 import { WireRef } from './wire-ref.ts'
 
@@ -38,8 +43,7 @@ export interface CodecOptions {
   readonly maxFrame?: number
 }
 
-// Types of msgpack extensions, of 0 to 127. msgpackr has taken 0 and some letters from B on.
-const refType = 0x41
+// Types of msgpack extensions, of 0 to 127. msgpackr has taken 0 and some letters from B on; refs have 0x41.
 const definitionType = 0x44
 
 /*
@@ -96,43 +100,96 @@ export class Codec {
   /** For payloads that belong to nobody else: a view of them is safe. */
   readonly #ownedUnpackr = new Unpackr({ useRecords: false })
   readonly #scratch = Buffer.allocUnsafeSlow(scratchSize)
+  readonly #names = new KnownNames()
   readonly #plainEncoder: PlainEncoder
   readonly #plainDecoder: PlainDecoder
-  /** Where plain frames are encoded. */
+  /** Where plain frames are encoded that do not go straight into a ring. */
   readonly #plain: Buffer & { start: number; end: number }
+  readonly #frame = new DecodedFrame()
   readonly #hooks: CodecHooks
   readonly #check: boolean
+  #isEncoding = false
   readonly #maxFrame: number
 
   constructor(options: CodecOptions = {}) {
     this.#hooks = options.hooks ?? asPlainData
-    this.#plain = Object.assign(Buffer.allocUnsafeSlow(maxPlain), { start: 0, end: 0 })
-    this.#plainEncoder = new PlainEncoder(this.#plain)
+    this.#plain = Object.assign(Buffer.allocUnsafeSlow(maxPlain + plainSlack), { start: 0, end: 0 })
+    this.#plainEncoder = this.plainEncoder(this.#plain)
     this.#plainDecoder = new PlainDecoder(this.#hooks.reviveRef)
     this.#check = options.check ?? false
     this.#maxFrame = options.maxFrame ?? 1 << 26
   }
 
+  /** For plain frames that are written straight into `memory`. What it does not take is for `encode`. */
+  plainEncoder(memory: Buffer): PlainEncoder {
+    return new PlainEncoder(memory, this.#names)
+  }
+
   /**
+   * The octets of a frame.
+   *
    * @throws UsageError naming the message type and the path of a value that cannot be sent; always for functions,
    * symbols and circular values, for other objects only with `check`.
    */
-  encode(frame: readonly unknown[]): Encoded {
-    if (this.#check) refuseUnsendable(frame)
-    const length = this.#plainEncoder.encode(frame)
-    if (length > 0 && length <= this.#maxFrame) {
-      this.#plain.end = length
+  encode(to: number, from: number, type: string | number, seq: number, body: readonly unknown[]): Encoded {
+    this.#begin(type)
+    try {
+      return this.#encode(to, from, type, seq, body)
+    } finally {
+      this.#isEncoding = false
+    }
+  }
+
+  /** As `encode`, straight into a ring, to which `plain` belongs. `false`: it has no room. */
+  encodeInto(
+    ring: RingWriter,
+    plain: PlainEncoder,
+    to: number,
+    from: number,
+    type: string | number,
+    seq: number,
+    body: readonly unknown[],
+  ): boolean {
+    this.#begin(type)
+    try {
+      const start = this.#check ? -1 : ring.reserve(maxPlain + plainSlack)
+      if (start > 0) {
+        const end = plain.encode(start, to, from, type, seq, body)
+        if (end > 0) {
+          ring.commit(end - start)
+          return true
+        }
+      }
+      const encoded = this.#encode(to, from, type, seq, body)
+      return ring.write(encoded, encoded.start, encoded.end)
+    } finally {
+      this.#isEncoding = false
+    }
+  }
+
+  /** A getter of the message in hand could send another one, into the very same memory. */
+  #begin(type: string | number): void {
+    if (this.#isEncoding)
+      throw new UsageError(`message ${label(type)} is sent by a getter of another message`)
+    this.#isEncoding = true
+  }
+
+  #encode(to: number, from: number, type: string | number, seq: number, body: readonly unknown[]): Encoded {
+    if (this.#check) refuseUnsendable(type, body)
+    const end = this.#plainEncoder.encode(0, to, from, type, seq, body)
+    if (end > 0 && end <= this.#maxFrame) {
+      this.#plain.end = end
       return this.#plain
     }
     let packed: Encoded
     try {
-      packed = this.#packr.pack(frame, reuseBuffer | resetBuffer) as Encoded
+      packed = this.#packr.pack([to, from, type, seq, ...body], reuseBuffer | resetBuffer) as Encoded
     } catch (error) {
-      refuseUnsendable(frame)
-      throw new UsageError(`message ${label(frame)} cannot be encoded`, {}, { cause: error })
+      refuseUnsendable(type, body)
+      throw new UsageError(`message ${label(type)} cannot be encoded`, {}, { cause: error })
     }
     if (packed.end - packed.start > this.#maxFrame) {
-      throw new UsageError(`message ${label(frame)} is larger than a frame may be`, {
+      throw new UsageError(`message ${label(type)} is larger than a frame may be`, {
         octets: packed.end - packed.start,
         maxOctets: this.#maxFrame,
       })
@@ -140,20 +197,34 @@ export class Codec {
     return packed
   }
 
-  /** Decodes one frame. With `owned` the result may contain views of `bytes`, otherwise it has no part of it. */
-  decode(bytes: Buffer, start: number, end: number, owned = false): unknown[] {
+  /**
+   * Decodes one frame; what it returns is used again by the next call. `limit`: see `FrameVisitor`. With `owned` the
+   * body may contain views of `bytes`, otherwise it has no part of it.
+   */
+  decode(bytes: Buffer, start: number, end: number, limit = end, owned = false): Frame {
     // In place: nothing of the result is part of `bytes`.
     if (bytes[start] === plainMark && bytes[start + 1] === 0 && bytes[start + 2]! < 16) {
-      return this.#plainDecoder.decode(bytes, start, end)
+      this.#plainDecoder.decode(bytes, start, end, limit, this.#frame)
+      return this.#frame
     }
+    this.#plainDecoder.forget()
+    const [to, from, type, seq, ...body] = this.#unpack(bytes, start, end, owned) as [
+      number,
+      number,
+      string | number,
+      number,
+      ...unknown[],
+    ]
+    return Object.assign(this.#frame, { to, from, type, seq, body })
+  }
+
+  #unpack(bytes: Buffer, start: number, end: number, owned: boolean): unknown {
     decoding.hooks = this.#hooks
-    if (owned) return this.#ownedUnpackr.unpack(bytes.subarray(start, end)) as unknown[]
+    if (owned) return this.#ownedUnpackr.unpack(bytes.subarray(start, end))
     const length = end - start
-    if (length <= scratchSize) {
-      bytes.copy(this.#scratch, 0, start, end)
-      return this.#unpackr.unpack(this.#scratch, length) as unknown[]
-    }
-    return this.#ownedUnpackr.unpack(copyOf(bytes, start, end)) as unknown[]
+    if (length > scratchSize) return this.#ownedUnpackr.unpack(copyOf(bytes, start, end))
+    bytes.copy(this.#scratch, 0, start, end)
+    return this.#unpackr.unpack(this.#scratch, length)
   }
 }
 

@@ -1,12 +1,13 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { Codec } from './codec.ts'
 import { Sleeper } from './doorbell.ts'
+import type { Frame } from './frame.ts'
 import type { InboxHalf } from './link.ts'
 import type { FrameVisitor } from './ring.ts'
 import { RingReader } from './ring.ts'
 
-/** Takes one frame. `from` is the key its link was added with. */
-export type FrameHandler = (frame: unknown[], from: number) => void
+/** Takes one frame, which is valid during the call; its body remains. `link` is the key the link was added with. */
+export type FrameHandler = (frame: Frame, link: number) => void
 
 export interface InboxOptions {
   /** The SLEEP word of this thread, made by `createDoorbell`. */
@@ -70,7 +71,7 @@ export class Inbox {
     const source: Source = {
       from,
       reader: new RingReader(half.ring, half.side, () => nudge.postMessage(0)),
-      visit: (bytes, start, end, owned) => this.#visit(from, bytes, start, end, owned),
+      visit: (bytes, start, end, limit, owned) => this.#visit(from, bytes, start, end, limit, owned),
       nudge,
       side: half.side,
     }
@@ -108,10 +109,10 @@ export class Inbox {
     return total
   }
 
-  #visit(from: number, bytes: Buffer, start: number, end: number, owned: boolean): void {
-    let frame: unknown[]
+  #visit(from: number, bytes: Buffer, start: number, end: number, limit: number, owned: boolean): void {
+    let frame: Frame
     try {
-      frame = this.#codec.decode(bytes, start, end, owned)
+      frame = this.#codec.decode(bytes, start, end, limit, owned)
     } catch (error) {
       this.#onBadFrame(error, from)
       return

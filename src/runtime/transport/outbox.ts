@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Codec } from './codec.ts'
 import { mustNudge } from './doorbell.ts'
 import type { OutboxHalf } from './link.ts'
+import type { PlainEncoder } from './plain-encoder.ts'
 import { RingWriter } from './ring.ts'
 
 export interface OutboxOptions {
@@ -34,6 +35,7 @@ export class Outbox {
   readonly #nudge: MessagePort
   readonly #side: MessagePort
   readonly #codec: Codec
+  readonly #plain: PlainEncoder
   readonly #schedule: (flush: () => void) => void
   readonly #onClose: (() => void) | undefined
   #scheduled = false
@@ -49,6 +51,7 @@ export class Outbox {
     this.#nudge = half.nudge
     this.#side = half.side
     this.#codec = options.codec
+    this.#plain = options.codec.plainEncoder(this.#writer.bytes)
     this.#schedule = options.schedule ?? queueMicrotask
     this.#onClose = options.onClose
     this.#nudge.on('message', () => this.#tellWaiters())
@@ -67,10 +70,9 @@ export class Outbox {
    *
    * @throws UsageError for a frame that cannot be encoded.
    */
-  send(frame: readonly unknown[]): boolean {
+  send(to: number, from: number, type: string | number, seq: number, body: readonly unknown[]): boolean {
     if (this.#closed) return false
-    const encoded = this.#codec.encode(frame)
-    if (!this.#writer.write(encoded, encoded.start, encoded.end)) {
+    if (!this.#codec.encodeInto(this.#writer, this.#plain, to, from, type, seq, body)) {
       this.#refused++
       // Else a full ring nobody was told of would stay full for the rest of this turn.
       this.flush()

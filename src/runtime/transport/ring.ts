@@ -64,6 +64,9 @@ export class RingWriter {
   readonly #inline: number
   readonly #maxOversize: number
   #head: number
+  /** The room that was reserved last: where, and what is left out before it. */
+  #reservedAt = 0
+  #skipped = 0
   #published: number
   /** TAIL as last seen: reading the other thread's cache line for each frame would cost more than the frame. */
   #tail: number
@@ -87,14 +90,30 @@ export class RingWriter {
     return (this.#head - this.#published) | 0
   }
 
+  /** The memory that `reserve` gives places in. */
+  get bytes(): Buffer {
+    return this.#bytes
+  }
+
+  /** Place for the payload of a frame of at most `most` octets, to be written before `commit`; -1 without room. */
+  reserve(most: number): number {
+    if (most > this.#inline || !this.#makeRoom(4 + ((most + 3) & ~3))) return -1
+    return DATA + this.#reservedAt + 4
+  }
+
+  /** The payload has been written where `reserve` said, and has `length` octets. */
+  commit(length: number): void {
+    this.#take(4 + ((length + 3) & ~3), length)
+  }
+
   /** Copies the payload `source[start, end)` in. `false`: no room, nothing was done. */
   write(source: Buffer, start: number, end: number): boolean {
     const length = end - start
     if (length > this.#inline) return this.#writeOversize(source, start, end)
-    const at = this.#reserve(4 + ((length + 3) & ~3))
+    const at = this.reserve(length)
     if (at < 0) return false
-    this.#words[DATA_WORD + (at >> 2)] = length
-    source.copy(this.#bytes, DATA + at + 4, start, end)
+    source.copy(this.#bytes, at, start, end)
+    this.commit(length)
     return true
   }
 
@@ -102,29 +121,34 @@ export class RingWriter {
     const length = end - start
     const waiting = (this.#overHead - Atomics.load(this.#words, OVER_TAIL)) | 0
     if (waiting > 0 && waiting + length > this.#maxOversize) return false
-    const at = this.#reserve(4)
-    if (at < 0) return false
+    if (!this.#makeRoom(4)) return false
     const payload = new Uint8Array(length)
     payload.set(source.subarray(start, end))
     this.#side.postMessage(payload, [payload.buffer])
     this.#overHead = (this.#overHead + length) | 0
-    this.#words[DATA_WORD + (at >> 2)] = length | OVERSIZE
+    this.#take(4, length | OVERSIZE)
     return true
   }
 
-  /** Offset in the data of `need` contiguous octets, which are the next frame; -1 without room. */
-  #reserve(need: number): number {
+  /** Looks for `need` contiguous octets, which are the next frame. */
+  #makeRoom(need: number): boolean {
     const at = this.#head & (this.#size - 1)
     const toEnd = this.#size - at
     const skip = need > toEnd ? toEnd : 0
     if (((this.#head - this.#tail) | 0) + skip + need > this.#size) {
       this.#tail = Atomics.load(this.#words, TAIL)
-      if (((this.#head - this.#tail) | 0) + skip + need > this.#size) return -1
+      if (((this.#head - this.#tail) | 0) + skip + need > this.#size) return false
     }
-    this.#head = (this.#head + skip + need) | 0
-    if (skip === 0) return at
-    this.#words[DATA_WORD + (at >> 2)] = SKIP
-    return 0
+    this.#skipped = skip
+    this.#reservedAt = skip === 0 ? at : 0
+    return true
+  }
+
+  /** The next frame takes `octets` of the room found, and begins with `header`. */
+  #take(octets: number, header: number): void {
+    if (this.#skipped > 0) this.#words[DATA_WORD + ((this.#head & (this.#size - 1)) >> 2)] = SKIP
+    this.#head = (this.#head + this.#skipped + octets) | 0
+    this.#words[DATA_WORD + (this.#reservedAt >> 2)] = header
   }
 
   /** Makes all that was written visible. `false` if there was nothing new. */
@@ -158,8 +182,11 @@ export class RingWriter {
   }
 }
 
-/** Sees one payload: `bytes[start, end)`, valid during the call only unless `owned`. */
-export type FrameVisitor = (bytes: Buffer, start: number, end: number, owned: boolean) => void
+/**
+ * Sees one payload: `bytes[start, end)`, valid during the call only unless `owned`. More follow up to `limit`, as long as
+ * this `read` goes on.
+ */
+export type FrameVisitor = (bytes: Buffer, start: number, end: number, limit: number, owned: boolean) => void
 
 /** The consumer's end. */
 export class RingReader {
@@ -214,10 +241,12 @@ export class RingReader {
         if ((header & OVERSIZE) !== 0) {
           this.#tail = (this.#tail + 4) | 0
           const payload = this.#takeOversize(length)
-          visit(payload, 0, length, true)
+          visit(payload, 0, length, length, true)
         } else {
           this.#tail = (this.#tail + 4 + ((length + 3) & ~3)) | 0
-          visit(this.#bytes, DATA + at + 4, DATA + at + 4 + length, false)
+          const ahead = (this.#head - this.#tail) | 0
+          const start = DATA + at + 4
+          visit(this.#bytes, start, start + length, Math.min(start + length + ahead, DATA + size), false)
         }
         if (((this.#tail - this.#released) | 0) >= releaseAfter) this.#release()
       }

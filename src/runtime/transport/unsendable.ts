@@ -5,24 +5,22 @@ import { WireRef } from './wire-ref.ts'
 /** Beyond it a value is taken for circular, or as good as. */
 const maxDepth = 200
 
-/** The message type of a frame, for an error's text. */
-export function label(frame: readonly unknown[]): string {
-  return typeof frame[2] === 'string' ? `"${frame[2]}"` : `of kind ${String(frame[2])}`
+/** A message type, for an error's text. */
+export function label(type: string | number): string {
+  return typeof type === 'string' ? `"${type}"` : `of kind ${type}`
 }
 
 /**
- * Says which value of a frame cannot cross a thread, and where it is.
+ * Says which value of a message cannot cross a thread, and where it is.
  *
  * @throws UsageError for the first one found; `details` has `type`, `path` and `problem`.
  */
-export function refuseUnsendable(frame: readonly unknown[]): void {
-  for (let i = 0; i < frame.length; i++) {
-    // Four positions of address before the body: people count from its start.
-    const path = i < 4 ? `frame[${i}]` : `body[${i - 4}]`
-    const found = find(frame[i], path, 0)
+export function refuseUnsendable(type: string | number, body: readonly unknown[]): void {
+  for (let i = 0; i < body.length; i++) {
+    const found = find(body[i], `body[${i}]`, 0)
     if (found === undefined) continue
-    throw new UsageError(`message ${label(frame)} cannot be sent: ${found.path} is ${found.problem}`, {
-      type: String(frame[2]),
+    throw new UsageError(`message ${label(type)} cannot be sent: ${found.path} is ${found.problem}`, {
+      type: String(type),
       path: found.path,
       problem: found.problem,
     })

@@ -20,13 +20,14 @@ const hooks = (system: string) => ({
 })
 
 function roundTrip(value: unknown, from = new Codec(), to = new Codec(), owned = false): unknown {
-  const encoded = from.encode([1, 2, 'folder.verb', 3, value])
+  const encoded = from.encode(1, 2, 'folder.verb', 3, [value])
   // A copy in shared memory at an odd place, as in a ring.
   const shared = Buffer.from(new SharedArrayBuffer(encoded.end - encoded.start + 9))
   encoded.copy(shared, 5, encoded.start, encoded.end)
-  const frame = to.decode(shared, 5, 5 + encoded.end - encoded.start, owned)
-  expect(frame.slice(0, 4)).toEqual([1, 2, 'folder.verb', 3])
-  return frame[4]
+  const end = 5 + encoded.end - encoded.start
+  const frame = to.decode(shared, 5, end, end, owned)
+  expect(frame).toMatchObject({ to: 1, from: 2, type: 'folder.verb', seq: 3 })
+  return frame.body[0]
 }
 
 describe('values that arrive as they were sent', () => {
@@ -106,10 +107,10 @@ describe('bytes', () => {
     'do not change with the ring or the next frame: $size octets',
     ({ size }) => {
       const codec = new Codec()
-      const encoded = codec.encode([1, 2, 'bytes', 3, Buffer.alloc(size, 1)])
+      const encoded = codec.encode(1, 2, 'bytes', 3, [Buffer.alloc(size, 1)])
       const ring = Buffer.from(new SharedArrayBuffer(encoded.end - encoded.start))
       encoded.copy(ring, 0, encoded.start, encoded.end)
-      const [, , , , got] = codec.decode(ring, 0, ring.length)
+      const [got] = codec.decode(ring, 0, ring.length).body
       ring.fill(9)
       roundTrip(Buffer.alloc(size, 2), codec, codec)
       expect((got as Buffer).equals(Buffer.alloc(size, 1))).toBe(true)
@@ -159,7 +160,7 @@ describe('a value that cannot cross a thread is refused with its message type an
     { name: 'an instance of a class', value: { x: new (class Thing {})() }, path: 'body[0].x' },
   ]
   test.each(checked)('with check: $name', ({ value, path }) => {
-    expect(() => new Codec({ check: true }).encode([1, 2, 'shop.buy', 3, value])).toThrow(
+    expect(() => new Codec({ check: true }).encode(1, 2, 'shop.buy', 3, [value])).toThrow(
       expect.objectContaining({
         code: 'MA_USAGE',
         details: expect.objectContaining({ type: 'shop.buy', path }),
@@ -167,7 +168,7 @@ describe('a value that cannot cross a thread is refused with its message type an
     )
   })
   test.each(always)('without check: $name', ({ value, path }) => {
-    expect(() => new Codec().encode([1, 2, 'shop.buy', 3, value])).toThrow(
+    expect(() => new Codec().encode(1, 2, 'shop.buy', 3, [value])).toThrow(
       expect.objectContaining({
         code: 'MA_USAGE',
         details: expect.objectContaining({ type: 'shop.buy', path }),
@@ -176,13 +177,27 @@ describe('a value that cannot cross a thread is refused with its message type an
   })
   test.each([{ check: true }, { check: false }])('a circular value, check $check', ({ check }) => {
     const codec = new Codec({ check })
-    expect(() => codec.encode([1, 2, 'shop.buy', 3, circular])).toThrow(
+    expect(() => codec.encode(1, 2, 'shop.buy', 3, [circular])).toThrow(
       expect.objectContaining({ code: 'MA_USAGE', message: expect.stringContaining('circular') }),
     )
     expect(roundTrip('after it', codec)).toBe('after it')
   })
+  test('a message that a getter of another one sends', () => {
+    const codec = new Codec()
+    const body = [
+      {
+        get now() {
+          return codec.encode(1, 2, 'shop.sell', 3, []).length
+        },
+      },
+    ]
+    expect(() => codec.encode(1, 2, 'shop.buy', 3, body)).toThrow(
+      expect.objectContaining({ code: 'MA_USAGE', message: expect.stringContaining('getter') }),
+    )
+    expect(roundTrip('after it', codec)).toBe('after it')
+  })
   test('a frame over the limit', () => {
-    expect(() => new Codec({ maxFrame: 100 }).encode([1, 2, 'shop.buy', 3, 'x'.repeat(200)])).toThrow(
+    expect(() => new Codec({ maxFrame: 100 }).encode(1, 2, 'shop.buy', 3, ['x'.repeat(200)])).toThrow(
       expect.objectContaining({ code: 'MA_USAGE' }),
     )
   })

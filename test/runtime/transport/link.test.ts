@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { InboxHalf, OutboxHalf } from '../../../src/runtime/transport/index.ts'
+import type { Frame, InboxHalf, OutboxHalf } from '../../../src/runtime/transport/index.ts'
 import {
   Codec,
   createDoorbell,
@@ -97,10 +97,10 @@ describe('frames between two threads', () => {
     const waiting = [0, 0, 0]
     const inbox = own(
       runInbox({ doorbell: here, codec }, (frame, from) => {
-        expect(frame[3]).toBe(waiting[from])
+        expect(frame.seq).toBe(waiting[from])
         answers++
         if (performance.now() > stop) settled[from]!()
-        else peers[from]!.send([1, 2, 'ask', ++waiting[from]!])
+        else peers[from]!.send(1, 2, 'ask', ++waiting[from]!, [])
       }),
     )
     for (let i = 0; i < 3; i++) {
@@ -111,7 +111,7 @@ describe('frames between two threads', () => {
       inbox.add(i, back.inbox)
       peers.push(own(new Outbox(out.outbox, { codec })))
       done.push(new Promise((resolve) => settled.push(resolve)))
-      peers[i]!.send([1, 2, 'ask', 0])
+      peers[i]!.send(1, 2, 'ask', 0, [])
     }
     await Promise.all(done)
     expect(answers).toBeGreaterThan(100)
@@ -123,18 +123,18 @@ describe('a full ring', () => {
     const { here, there, out, back } = pair(1024)
     const outbox = own(new Outbox(out.outbox, { codec }))
     const arrived: number[] = []
-    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => arrived.push(frame[3] as number)))
+    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => arrived.push(frame.seq as number)))
     let sent = 0
-    while (outbox.send([1, 2, 'fill', sent, 'x'.repeat(20)])) sent++
+    while (outbox.send(1, 2, 'fill', sent, ['x'.repeat(20)])) sent++
     expect(sent).toBeGreaterThan(10)
     expect(sent).toBeLessThan(1024 / 24)
-    expect(outbox.send([1, 2, 'fill', sent, 'x'.repeat(20)])).toBe(false)
+    expect(outbox.send(1, 2, 'fill', sent, ['x'.repeat(20)])).toBe(false)
 
     const room = new Promise<boolean>((resolve) => outbox.whenRoom(resolve))
     inbox.add(0, back.inbox)
     start('echo', { outbox: back.outbox, inbox: out.inbox, doorbell: there }, [back.outbox, out.inbox])
     expect(await room).toBe(true)
-    expect(outbox.send([1, 2, 'fill', sent++])).toBe(true)
+    expect(outbox.send(1, 2, 'fill', sent++, [])).toBe(true)
     await until(() => arrived.length === sent, 'all frames echoed')
     expect(arrived).toEqual(Array.from({ length: sent }, (_, i) => i))
   })
@@ -145,7 +145,7 @@ describe('a full ring', () => {
     let arrived = 0
     const inbox = own(runInbox({ doorbell: here, codec }, () => arrived++))
     let sent = 0
-    while (outbox.send([1, 2, 'fill', sent, 'x'.repeat(20)])) sent++
+    while (outbox.send(1, 2, 'fill', sent, ['x'.repeat(20)])) sent++
     inbox.add(0, back.inbox)
     await until(() => arrived === sent, 'all frames read')
     expect(await new Promise<boolean>((resolve) => outbox.whenRoom(resolve))).toBe(true)
@@ -155,15 +155,17 @@ describe('a full ring', () => {
     const { here, back } = pair(1024)
     const outbox = own(new Outbox(back.outbox, { codec, maxOversize: 100_000 }))
     const sizes: number[] = []
-    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => sizes.push((frame[4] as string).length)))
+    const inbox = own(
+      runInbox({ doorbell: here, codec }, (frame) => sizes.push((frame.body[0] as string).length)),
+    )
     const big = 'x'.repeat(30_000)
     let sent = 0
-    while (sent < 50 && outbox.send([1, 2, 'big', sent, big])) sent++
+    while (sent < 50 && outbox.send(1, 2, 'big', sent, [big])) sent++
     expect(sent).toBe(3)
     const room = new Promise<boolean>((resolve) => outbox.whenRoom(resolve))
     inbox.add(0, back.inbox)
     expect(await room).toBe(true)
-    expect(outbox.send([1, 2, 'big', sent, 'y'.repeat(300_000)])).toBe(true)
+    expect(outbox.send(1, 2, 'big', sent, ['y'.repeat(300_000)])).toBe(true)
     await until(() => sizes.length === 4, 'all arrived')
     expect(sizes).toEqual([30_000, 30_000, 30_000, 300_000])
   })
@@ -180,9 +182,9 @@ describe('when a thread dies', () => {
     const published = new Int32Array(progress)
     let next = 0
     let closed = false
-    const handler = (frame: unknown[]) => {
-      expect(frame[3]).toBe(next++)
-      expect((frame[4] as Buffer).length).toBe(size)
+    const handler = (frame: Frame) => {
+      expect(frame.seq).toBe(next++)
+      expect((frame.body[0] as Buffer).length).toBe(size)
     }
     const inbox = own(
       runInbox(
@@ -214,19 +216,19 @@ describe('when a thread dies', () => {
     const toDeaf = own(new Outbox(deaf.outbox, { codec, onClose: () => closes++ }))
     const worker = start('deaf', { inbox: deaf.inbox }, [deaf.inbox])
     await once(worker, 'online')
-    while (toDeaf.send([1, 2, 'fill', 0, 'x'.repeat(50)]));
+    while (toDeaf.send(1, 2, 'fill', 0, ['x'.repeat(50)]));
     const room = new Promise<boolean>((resolve) => toDeaf.whenRoom(resolve))
     await worker.terminate()
     expect(await room).toBe(false)
     await until(() => closes === 1, 'onClose')
     expect(toDeaf.isClosed).toBe(true)
-    expect(toDeaf.send([1, 2, 'late', 0])).toBe(false)
+    expect(toDeaf.send(1, 2, 'late', 0, [])).toBe(false)
     expect(await new Promise<boolean>((resolve) => toDeaf.whenRoom(resolve))).toBe(false)
 
     const echoes: unknown[] = []
-    own(runInbox({ doorbell: here, codec }, (frame) => echoes.push(frame[3]))).add(0, back.inbox)
+    own(runInbox({ doorbell: here, codec }, (frame) => echoes.push(frame.seq))).add(0, back.inbox)
     start('echo', { outbox: back.outbox, inbox: out.inbox, doorbell: there }, [back.outbox, out.inbox])
-    own(new Outbox(out.outbox, { codec })).send([1, 2, 'hello', 9])
+    own(new Outbox(out.outbox, { codec })).send(1, 2, 'hello', 9, [])
     await until(() => echoes.length === 1, 'the echo')
     expect(echoes).toEqual([9])
   })
@@ -236,7 +238,7 @@ describe('when a thread dies', () => {
     const dying = createLink(here, 1024)
     const living = createLink(here, 1024)
     const seen: unknown[] = []
-    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame[3])))
+    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame.seq)))
     inbox.add(1, dying.inbox)
     inbox.add(2, living.inbox)
     const word = new Int32Array(here)
@@ -244,7 +246,7 @@ describe('when a thread dies', () => {
     // What a producer does that dies between winning the word and nudging.
     Atomics.store(word, 0, 0)
     const outbox = own(new Outbox(living.outbox, { codec }))
-    outbox.send([1, 2, 'unheard', 3])
+    outbox.send(1, 2, 'unheard', 3, [])
     outbox.flush()
     expect(outbox.statistics.nudges).toBe(0)
     dying.outbox.nudge.close()
@@ -256,10 +258,10 @@ describe('a frame', () => {
   test('sent before the other thread knows the link arrives', async () => {
     const { here, back } = pair()
     const outbox = own(new Outbox(back.outbox, { codec }))
-    outbox.send([1, 2, 'early', 1])
+    outbox.send(1, 2, 'early', 1, [])
     outbox.flush()
     const seen: unknown[] = []
-    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame[2])))
+    const inbox = own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame.type)))
     inbox.add(1, back.inbox)
     await until(() => seen.length === 1, 'the frame')
   })
@@ -280,12 +282,12 @@ describe('a frame', () => {
     const definition = actor({ name: 'gone', module: 'file:///gone.ts', init: () => ({}) })
     const inbox = own(
       runInbox({ doorbell: here, codec: revive, onBadFrame: (error) => bad.push(error) }, (frame) =>
-        seen.push(frame[3]),
+        seen.push(frame.seq),
       ),
     )
     const outbox = own(new Outbox(back.outbox, { codec }))
-    outbox.send([1, 2, 'bad', 1, definition])
-    outbox.send([1, 2, 'good', 2])
+    outbox.send(1, 2, 'bad', 1, [definition])
+    outbox.send(1, 2, 'good', 2, [])
     inbox.add(1, back.inbox)
     await until(() => seen.length === 1, 'the good frame')
     expect(seen).toEqual([2])

@@ -60,10 +60,10 @@ export function traffic(options: TrafficOptions): Promise<TrafficResult> {
     }
     const inbox = runInbox({ doorbell: options.doorbell, codec }, (frame) => {
       const want = expected()
-      const got = frame[4]
+      const got = frame.body[0]
       const same = typeof want === 'string' ? want === got : Buffer.isBuffer(got) && want.equals(got)
-      if (frame[3] !== received || !same)
-        fault ??= `frame ${received} arrived as ${String(frame[3])}, same: ${same}`
+      if (frame.seq !== received || !same)
+        fault ??= `frame ${received} arrived as ${String(frame.seq)}, same: ${same}`
       received++
       finished()
     })
@@ -71,7 +71,7 @@ export function traffic(options: TrafficOptions): Promise<TrafficResult> {
     const send = () => {
       while (sent < frames) {
         pending ??= toSend()
-        if (!outbox.send([1, 2, 'traffic', sent, pending])) {
+        if (!outbox.send(1, 2, 'traffic', sent, [pending])) {
           outbox.whenRoom(send)
           return
         }

@@ -1,6 +1,6 @@
 /** Entry of the threads the transport tests start. What it does is named in its data. */
 import { parentPort, workerData } from 'node:worker_threads'
-import type { InboxHalf, OutboxHalf } from '../../../src/runtime/transport/index.ts'
+import type { Frame, InboxHalf, OutboxHalf } from '../../../src/runtime/transport/index.ts'
 import { Codec, Outbox, runInbox } from '../../../src/runtime/transport/index.ts'
 import { type TrafficOptions, traffic } from './traffic.ts'
 
@@ -26,8 +26,11 @@ switch (workerData.role) {
   case 'echo': {
     const { outbox, inbox, doorbell } = workerData.options as Echo
     const out = new Outbox(outbox, { codec })
-    const back = (frame: readonly unknown[]) => {
-      if (!out.send(frame)) out.whenRoom((open) => open && back(frame))
+    const back = ({ to, from, type, seq, body }: Frame) => {
+      const send = () => {
+        if (!out.send(to, from, type, seq, body)) out.whenRoom((open) => open && send())
+      }
+      send()
     }
     runInbox({ doorbell, codec }, back).add(0, inbox)
     break
@@ -40,7 +43,7 @@ switch (workerData.role) {
     let seq = 0
     const go = () => {
       for (let i = 0; i < 50; i++) {
-        if (!out.send([1, 2, 'flood', seq, body])) {
+        if (!out.send(1, 2, 'flood', seq, [body])) {
           out.whenRoom((open) => open && go())
           return
         }
