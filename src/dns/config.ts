@@ -1,10 +1,18 @@
-import { boolean, duration, integer, list } from '../config/schema.ts'
+import { boolean, duration, integer, list, map } from '../config/schema.ts'
+
+import { nameServerAddress } from './system.ts'
 
 /** Table `[dns]`. */
 export const dnsSettings = {
   servers: list({
     default: [],
     doc: 'Name servers to ask: `address`, `address:port`, `[v6]:port`. Empty: those of the system.',
+    check: (value) => {
+      const wrong = value.find((text) => nameServerAddress(text) === undefined)
+      return wrong === undefined
+        ? undefined
+        : `\`${wrong}\` is not the address of a name server, such as 192.0.2.1 or [2001:db8::1]:5353`
+    },
   }),
   disable_dns_lookups: boolean({
     default: false,
@@ -41,5 +49,15 @@ export const netSettings = {
   proxy_interfaces: list({
     default: [],
     doc: 'Addresses under which a proxy or NAT in front of us is reached; they count as our own.',
+  }),
+  known_tcp_ports: map({
+    default: { lmtp: '24', smtp: '25', smtps: '465', submissions: '465', submission: '587' },
+    doc: 'Ports of services by name, before the services file of the system is asked.',
+    check: (ports) => {
+      const wrong = Object.entries(ports).find(
+        ([, port]) => !/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535,
+      )
+      return wrong === undefined ? undefined : `"${wrong[1]}" of ${wrong[0]} is not a port (1 to 65535)`
+    },
   }),
 }

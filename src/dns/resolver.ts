@@ -1,145 +1,265 @@
 /**
  * Questions to the DNS, as mail asks them. The answers are values: what a failed lookup means for mail is decided
- * by who asks. This file is the only one that knows which library does the asking.
- *
- * TODO(dnssec): `node:dns` hides the AD bit and the CNAME chain; DANE needs a packet library behind `DnsResolver`.
+ * by who asks. Nothing is cached, as Postfix caches nothing: a name server near by does that, knows when to forget,
+ * and is where an operator looks when a change does not show. Equal questions at the same time are asked once.
  */
 import { lookup } from 'node:dns'
-import { Resolver } from 'node:dns/promises'
 import type { Settings } from '../config/schema.ts'
 import type { dnsSettings } from './config.ts'
+import { recordData, recordText } from './data.ts'
+import { askServer } from './exchange.ts'
+import { isQueryName } from './names.ts'
+import type { DnsAnswer, Family, LookupFailure, NativeAnswer, RecordData, RecordType } from './records.ts'
+import { type NameServerAddress, nameServerAddress, SystemFile } from './system.ts'
+import { plainName, type Question, type Response, type WireRecord } from './wire.ts'
 
-/** Records of one set that are looked at; more is an attempt to exhaust memory. */
+export type * from './records.ts'
+
+/** Records of one set that are looked at. */
 const maxRecords = 100
 
-/**
- * - `not-found`: no such name, or no such records.
- * - `soft`: no answer for now (timeout, SERVFAIL, unreadable).
- * - `refused`: the name server will not answer this question.
- * - `malformed`: an answer whose data are no use.
- */
-export type LookupFailure = 'not-found' | 'soft' | 'refused' | 'malformed'
+/** Aliases that are asked for one after the other. */
+const maxAliases = 10
 
-export type LookupResult<T> =
-  | { readonly ok: true; readonly records: readonly T[] }
-  | { readonly ok: false; readonly kind: LookupFailure; readonly detail: string }
+/** Questions under way at once; more wait for their turn. */
+const maxConcurrent = 256
 
-export interface MxRecord {
-  readonly preference: number
-  /** Without a trailing dot; empty: the null MX of RFC 7505. */
-  readonly exchange: string
+/** Records a filter leaves out; throws when the filter itself fails. */
+export type ReplyFilter = (record: string) => 'keep' | 'drop'
+
+export interface QueryOptions {
+  /** Ask for DNSSEC, and take `secure` from the answer. The name server is trusted: it should be on this machine. */
+  readonly dnssec?: boolean
+  /** `smtp_dns_resolver_options`: `res_defnames`, `res_dnsrch`. */
+  readonly search?: readonly string[]
+  readonly filter?: ReplyFilter | undefined
 }
-
-export type Family = 4 | 6
 
 /** Never rejects. Names are A-labels without a trailing dot. */
 export interface DnsResolver {
-  mx(name: string): Promise<LookupResult<MxRecord>>
-  address(name: string, family: Family): Promise<LookupResult<string>>
+  query<T extends RecordType>(name: string, type: T, options?: QueryOptions): Promise<DnsAnswer<T>>
   /** As the system looks up hosts: hosts file and whatever else it is set up for. */
-  native(name: string): Promise<LookupResult<{ readonly address: string; readonly family: Family }>>
+  native(name: string): Promise<NativeAnswer>
 }
 
-/** The resolver of `[dns]`. Throws when a server of `[dns] servers` is not an address. */
-export function createResolver(settings: Settings<typeof dnsSettings>): DnsResolver {
-  return new NodeResolver(settings)
+/** The resolver of `[dns]`. Servers that are no addresses were refused with the configuration. */
+export function createResolver(
+  settings: Settings<typeof dnsSettings>,
+  { systemFile = '/etc/resolv.conf' }: { readonly systemFile?: string } = {},
+): DnsResolver {
+  return new NetworkResolver(settings, new SystemFile(systemFile, () => performance.now()))
 }
 
-class NodeResolver implements DnsResolver {
-  readonly #resolver: Resolver
+class NetworkResolver implements DnsResolver {
+  readonly #settings: Settings<typeof dnsSettings>
+  readonly #system: SystemFile
+  readonly #configured: readonly NameServerAddress[]
+  readonly #asked = new Map<string, Promise<Outcome>>()
+  readonly #waiting: (() => void)[] = []
+  #running = 0
 
-  constructor(settings: Settings<typeof dnsSettings>) {
-    this.#resolver = new Resolver({ timeout: settings.timeout, tries: settings.tries })
-    if (settings.servers.length > 0) this.#resolver.setServers([...settings.servers])
+  constructor(settings: Settings<typeof dnsSettings>, system: SystemFile) {
+    this.#settings = settings
+    this.#system = system
+    this.#configured = settings.servers.flatMap((text) => nameServerAddress(text) ?? [])
   }
 
-  async mx(name: string): Promise<LookupResult<MxRecord>> {
-    const result = await this.#ask(name, () => this.#resolver.resolveMx(name))
-    if (!result.ok) return result
-    const records = result.records.map(({ priority, exchange }) => ({
-      preference: priority,
-      exchange: exchange.replace(/\.$/, '').toLowerCase(),
-    }))
-    return { ok: true, records }
+  async query<T extends RecordType>(
+    name: string,
+    type: T,
+    options: QueryOptions = {},
+  ): Promise<DnsAnswer<T>> {
+    let answer: DnsAnswer<T> | undefined
+    for (const candidate of this.#candidates(plainName(name), options.search ?? [])) {
+      const next = await this.#follow(candidate, type, options)
+      // Of several names that are not there, the one that was asked for is told of.
+      if (next.ok || next.kind !== 'not-found') return next
+      answer ??= next
+    }
+    return answer!
   }
 
-  address(name: string, family: Family): Promise<LookupResult<string>> {
-    return this.#ask(name, () =>
-      family === 4 ? this.#resolver.resolve4(name) : this.#resolver.resolve6(name),
-    )
+  /** As the C library's search: a short name gets our domains first, one with dots last. */
+  #candidates(name: string, options: readonly string[]): readonly string[] {
+    const isShort = !name.includes('.')
+    const isSearching = options.includes('res_dnsrch')
+    const isWanted = isShort ? options.includes('res_defnames') : isSearching
+    if (!isWanted) return [name]
+    const { search } = this.#system.read()
+    const longer = (isSearching ? search : search.slice(0, 1)).map((domain) => `${name}.${domain}`)
+    return isShort ? [...longer, name] : [name, ...longer]
   }
 
-  native(name: string): Promise<LookupResult<{ address: string; family: Family }>> {
+  async #follow<T extends RecordType>(
+    asked: string,
+    type: T,
+    { dnssec = false, filter }: QueryOptions,
+  ): Promise<DnsAnswer<T>> {
+    let name = asked
+    let secure = dnssec
+    const failed = (kind: LookupFailure, detail: string): DnsAnswer<T> => ({
+      ok: false,
+      kind,
+      detail,
+      name,
+      secure,
+    })
+    for (let aliases = 0; aliases <= maxAliases; aliases++) {
+      if (!isQueryName(name)) return { ...failed('not-found', 'not a domain name'), secure: false }
+      const outcome = await this.#ask({ name, type, dnssec })
+      if ('failure' in outcome) return { ...failed('soft', outcome.failure), secure: false }
+      const { response } = outcome
+      secure &&= response.authenticated
+      const found = recordsOf(response.answers, name, type)
+      const alias = found.name
+      if (response.rcode !== 0) return { ...failure(response.rcode), ok: false, name: alias, secure }
+      if (found.records.length > 0) return usable(found.records, { type, name: alias, secure, filter })
+      if (alias === name) return failed('not-found', 'no records of this type')
+      name = alias
+    }
+    const warning = `more than ${maxAliases} aliases in a row`
+    return { ok: false, kind: 'not-found', detail: warning, warning, name, secure }
+  }
+
+  /** Equal questions at the same time share one answer. */
+  #ask(question: Question): Promise<Outcome> {
+    const key = `${question.type} ${question.name} ${question.dnssec}`
+    let asked = this.#asked.get(key)
+    if (asked === undefined) {
+      asked = this.#inTurn(question).finally(() => this.#asked.delete(key))
+      this.#asked.set(key, asked)
+    }
+    return asked
+  }
+
+  async #inTurn(question: Question): Promise<Outcome> {
+    if (this.#running >= maxConcurrent) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#running++
+    try {
+      return await this.#askAll(question)
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#running--
+      else next()
+    }
+  }
+
+  /** Each server in turn, as often as `tries` says. One that answers with a failure is not asked again. */
+  async #askAll(question: Question): Promise<Outcome> {
+    const { tries, timeout } = this.#settings
+    let left = this.#configured.length > 0 ? this.#configured : this.#system.read().servers
+    let refusal: Response | undefined
+    let reason = 'no name server'
+    for (let round = 0; round < tries && left.length > 0; round++) {
+      const silent: NameServerAddress[] = []
+      for (const server of left) {
+        try {
+          const response = await askServer(server, question, timeout)
+          if (response.rcode === 0 || response.rcode === 3) return { response }
+          // A server that failed may be better later; one that refuses will refuse.
+          if (refusal === undefined || response.rcode === 2) refusal = response
+        } catch (error) {
+          reason = (error as Error).message
+          silent.push(server)
+        }
+      }
+      left = silent
+    }
+    // As long as one server was silent, nobody knows what it would have said.
+    return refusal !== undefined && left.length === 0 ? { response: refusal } : { failure: reason }
+  }
+
+  native(name: string): Promise<NativeAnswer> {
     return new Promise((resolve) => {
       lookup(name, { all: true, order: 'verbatim' }, (error, found) => {
         if (error === null) {
           const records = found.map(({ address, family }) => ({ address, family: family as Family }))
           resolve({ ok: true, records: records.slice(0, maxRecords) })
-          return
-        }
-        const temporary =
-          error.code === 'EAI_AGAIN' || error.code === 'EAI_MEMORY' || error.code === 'EAI_SYSTEM'
-        resolve({
-          ok: false,
-          kind: temporary ? 'soft' : 'not-found',
-          detail: error.code ?? error.message,
-        })
+        } else resolve(nativeFailure(error))
       })
     })
   }
+}
 
-  async #ask<T>(name: string, query: () => Promise<T[]>): Promise<LookupResult<T>> {
-    if (!isQueryName(name)) return { ok: false, kind: 'not-found', detail: 'not a domain name' }
-    try {
-      const records = await query()
-      if (records.length === 0) return { ok: false, kind: 'not-found', detail: 'no records' }
-      return { ok: true, records: records.slice(0, maxRecords) }
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? ''
-      return { ok: false, kind: failureKind(code), detail: describe(code, error as Error) }
+type Outcome = { readonly response: Response } | { readonly failure: string }
+
+function nativeFailure({ code = '', message }: NodeJS.ErrnoException): NativeAnswer {
+  const isTemporary = ['EAI_AGAIN', 'EAI_MEMORY', 'EAI_SYSTEM'].includes(code)
+  const noHost = ['ENOTFOUND', 'EAI_NONAME', 'EAI_NODATA', 'EAI_AGAIN'].includes(code)
+  return {
+    ok: false,
+    kind: isTemporary ? 'soft' : noHost ? 'not-found' : 'refused',
+    detail: code === 'ENOTFOUND' ? 'no such host' : code || message,
+    noHost,
+  }
+}
+
+/** The records of a type at the end of the aliases in one answer, and the name they belong to. */
+function recordsOf(
+  answers: readonly WireRecord[],
+  asked: string,
+  type: RecordType,
+): { readonly records: readonly WireRecord[]; readonly name: string } {
+  let name = asked
+  const seen = new Set<string>()
+  while (!seen.has(name)) {
+    seen.add(name)
+    const records = answers.filter((record) => record.type === type && record.name === name)
+    if (records.length > 0) return { records, name }
+    const alias = answers.find((record) => record.type === 'CNAME' && record.name === name)
+    if (alias === undefined) break
+    name = plainName(alias.data as string)
+  }
+  return { records: [], name }
+}
+
+function usable<T extends RecordType>(
+  found: readonly WireRecord[],
+  { type, name, secure, filter }: { type: T; name: string; secure: boolean; filter: ReplyFilter | undefined },
+): DnsAnswer<T> {
+  const failed = (kind: LookupFailure, detail: string): DnsAnswer<T> => ({
+    ok: false,
+    kind,
+    detail,
+    name,
+    secure,
+  })
+  const good = found
+    .map(({ data, ttl }) => ({ data: recordData(type, data), ttl }))
+    .filter((record): record is { data: RecordData[T]; ttl: number } => record.data !== undefined)
+  if (good.length === 0) return failed('malformed', 'the records make no sense')
+  let kept = good
+  try {
+    if (filter !== undefined) {
+      kept = good.filter(({ data, ttl }) => filter(recordText(name, ttl, type, data)) === 'keep')
     }
+  } catch (error) {
+    return failed('soft', (error as Error).message)
+  }
+  if (kept.length === 0) return failed('filtered', 'the reply filter leaves nothing')
+  const records = kept.slice(0, maxRecords)
+  return {
+    ok: true,
+    records: records.map(({ data }) => data),
+    ttl: Math.min(...records.map(({ ttl }) => ttl)),
+    name,
+    secure,
   }
 }
 
-/** What can be asked for at all, RFC 1035 section 3.1. */
-function isQueryName(name: string): boolean {
-  return name.length <= 253 && /^[\x21-\x2d\x2f-\x7e]{1,63}(\.[\x21-\x2d\x2f-\x7e]{1,63})*$/.test(name)
-}
-
-function failureKind(code: string): LookupFailure {
-  switch (code) {
-    case 'ENOTFOUND':
-    case 'ENODATA':
-    case 'EBADNAME':
-      return 'not-found'
-    case 'EREFUSED':
-    case 'EFORMERR':
-    case 'ENOTIMP':
-      return 'refused'
+function failure(rcode: number): { readonly kind: LookupFailure; readonly detail: string } {
+  switch (rcode) {
+    case 3:
+      return { kind: 'not-found', detail: 'no such name' }
+    case 2:
+      return { kind: 'soft', detail: 'the name server failed (SERVFAIL)' }
+    case 1:
+      return { kind: 'refused', detail: 'the name server does not understand the question (FORMERR)' }
+    case 4:
+      return { kind: 'refused', detail: 'the name server cannot answer such questions (NOTIMP)' }
+    case 5:
+      return { kind: 'refused', detail: 'the name server refuses to answer (REFUSED)' }
     default:
-      return 'soft'
-  }
-}
-
-function describe(code: string, error: Error): string {
-  switch (code) {
-    case 'ENOTFOUND':
-      return 'no such name'
-    case 'ENODATA':
-      return 'no records of this type'
-    case 'EBADNAME':
-      return 'not a domain name'
-    case 'ETIMEOUT':
-      return 'the name servers did not answer'
-    case 'ESERVFAIL':
-      return 'the name server failed'
-    case 'EREFUSED':
-      return 'the name server refused to answer'
-    case 'ECONNREFUSED':
-      return 'no name server can be reached'
-    case '':
-      return error.message
-    default:
-      return code
+      return { kind: 'refused', detail: `the name server answers with code ${rcode}` }
   }
 }

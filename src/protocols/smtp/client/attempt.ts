@@ -4,7 +4,7 @@
  */
 import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
 import { Course } from './course.ts'
-import { type Destination, DestinationError, parseDestinations } from './destination.ts'
+import { DestinationError, type ParsedDestination, parseDestinations } from './destination.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { Exchange } from './exchange.ts'
 import { isHard, localFailure } from './failure.ts'
@@ -70,47 +70,19 @@ export class Attempt {
   }
 
   async #tryAll(reused: number): Promise<void> {
-    let destinations: readonly Destination[]
-    let fallback: readonly Destination[]
-    try {
-      ;({ destinations, fallback } = this.#nextHops())
-    } catch (error) {
-      if (!(error instanceof DestinationError)) throw error
-      this.#course.env.log('warn', 'delivery.bad-destination', {
-        nexthop: this.#course.request.nexthop,
-        reason: error.message,
-      })
-      this.#course.dispositions.noSession(
-        localFailure('lookup', '4.3.5', `bad destination: ${error.message}`),
-      )
-      this.#course.dispositions.settle((failure) => failure)
-      return
-    }
+    const { destinations, fallback } = this.#nextHops()
     const all = [...destinations, ...fallback]
     let used = reused
     for (const [index, destination] of all.entries()) {
       const onFallback = index >= destinations.length
-      const found = await findServers(destination, {
-        ...this.#course.env,
-        protocol: this.#course.protocol,
-        warn: (event, facts) => this.#course.log('warn', event, facts),
-      })
+      const isLast = index === all.length - 1
+      const weAreMx = await this.#tryDestination(destination, { isLast, used })
       if (this.#course.aborted) return
-      if (found.ok) {
-        const lastHop = index === all.length - 1 || found.weAreMx
-        await this.#tryServers(found.servers, { lastHop, used, nexthop: destination.nexthop })
-      } else {
-        this.#course.dispositions.noSession(found.failure)
-        this.#course.log('info', 'delivery.lookup-failed', {
-          nexthop: destination.nexthop,
-          reason: found.failure.reason,
-        })
-      }
       used = 0
       if (this.#course.done) return
       // Other relays would only send it round once more.
-      if (found.weAreMx) break
-      if (index === all.length - 1) {
+      if (weAreMx) break
+      if (isLast) {
         this.#settle(onFallback)
         return
       }
@@ -118,13 +90,42 @@ export class Attempt {
     this.#settle()
   }
 
-  #nextHops(): { destinations: readonly Destination[]; fallback: readonly Destination[] } {
-    const { settings } = this.#course.env
-    const options = { protocol: this.#course.protocol, defaultService: settings.tcp_port }
-    const destinations = parseDestinations(this.#course.request.nexthop, options)
+  /** Returns whether we are an exchanger of the destination ourselves. */
+  async #tryDestination(
+    destination: ParsedDestination,
+    { isLast, used }: { isLast: boolean; used: number },
+  ): Promise<boolean> {
+    if (destination instanceof DestinationError) {
+      const { nexthop } = this.#course.request
+      this.#course.log('warn', 'delivery.bad-destination', { nexthop, reason: destination.message })
+      this.#course.dispositions.noSession(
+        localFailure('lookup', '4.3.5', `bad destination: ${destination.message}`),
+      )
+      return false
+    }
+    const found = await findServers(destination, {
+      ...this.#course.env,
+      protocol: this.#course.protocol,
+      warn: (event, facts) => this.#course.log('warn', event, facts),
+    })
+    if (this.#course.aborted) return false
+    const { nexthop } = destination
+    if (found.ok) await this.#tryServers(found.servers, { lastHop: isLast || found.weAreMx, used, nexthop })
+    else {
+      this.#course.dispositions.noSession(found.failure)
+      this.#course.log('info', 'delivery.lookup-failed', { nexthop, reason: found.failure.reason })
+    }
+    return found.weAreMx
+  }
+
+  #nextHops(): { destinations: readonly ParsedDestination[]; fallback: readonly ParsedDestination[] } {
+    const { settings, knownPorts } = this.#course.env
+    const { nexthop } = this.#course.request
+    const options = { protocol: this.#course.protocol, defaultService: settings.tcp_port, knownPorts }
+    const destinations = parseDestinations(nexthop, options)
     if (settings.fallback_relay.length === 0) return { destinations, fallback: [] }
-    if (destinations.some(({ kind }) => kind === 'unix')) {
-      this.#course.log('warn', 'delivery.fallback-ignored', { nexthop: this.#course.request.nexthop })
+    if (this.#course.protocol === 'lmtp' && nexthop.startsWith('unix:')) {
+      this.#course.log('warn', 'delivery.fallback-ignored', { nexthop })
       return { destinations, fallback: [] }
     }
     return { destinations, fallback: parseDestinations(settings.fallback_relay.join(' '), options) }

@@ -10,6 +10,7 @@ import {
   type Entry,
   integer,
   list,
+  maps,
   type Settings,
   string,
 } from '../../../config/schema.ts'
@@ -86,7 +87,35 @@ export const smtpSettings = {
   }),
   dns_support_level: choice(['', 'disabled', 'enabled', 'dnssec'], {
     default: '',
-    doc: '`disabled`: no MX lookups, hosts are looked up by the system. Empty: by `dns.disable_dns_lookups`. `dnssec` is as `enabled` for now.',
+    doc: '`disabled`: no MX lookups, hosts are looked up by the system. `dnssec`: the name server is asked for proof (DANE needs it); it should be a validating one on this machine. Empty: by `dns.disable_dns_lookups`.',
+  }),
+  dns_resolver_options: list({
+    default: [],
+    doc: '`res_defnames`: a name without dots is looked up in the first search domain of the system too. `res_dnsrch`: names are looked up in all of its search domains.',
+    check: (value) => {
+      const wrong = value.find((word) => word !== 'res_defnames' && word !== 'res_dnsrch')
+      return wrong === undefined ? undefined : `\`${wrong}\` is neither \`res_defnames\` nor \`res_dnsrch\``
+    },
+  }),
+  dns_reply_filter: maps({
+    default: [],
+    doc: 'Tables asked for each DNS record, as `name. ttl IN type data`; records with the result `IGNORE` are left out. When nothing is left, the mail waits (4.7.0).',
+  }),
+  cname_overrides_servername: boolean({
+    default: false,
+    doc: 'A server goes by the name its alias leads to, in logs, credentials and certificates; otherwise by the name in the MX record.',
+  }),
+  use_srv_lookup: list({
+    default: [],
+    doc: 'Services whose servers are found by SRV records (RFC 2782), such as `submission` in `example.com:submission`.',
+  }),
+  ignore_srv_lookup_error: boolean({
+    default: false,
+    doc: 'When the SRV lookup fails, go on as without `use_srv_lookup`.',
+  }),
+  allow_srv_lookup_fallback: boolean({
+    default: false,
+    doc: 'When there are no SRV records, or their lookup fails, go on as without `use_srv_lookup`.',
   }),
   ignore_mx_lookup_error: boolean({
     default: false,

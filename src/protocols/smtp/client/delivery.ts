@@ -2,17 +2,18 @@
  * The delivery actor: one per delivery request. It performs the request, tells the queue one result per recipient,
  * and ends. The queue manager starts it, next to the connection it lends if there is one.
  */
-import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
 import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
+import { mapsOf } from '../../../tables/contract.ts'
 import { type Attempt, attempt } from './attempt.ts'
 import { clientSettings } from './config.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { keeperOf, startKeeper } from './keeper.ts'
+import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
 import type { Run } from './session.ts'
 
 /** A delivery is started and reports; nobody tells it anything. */
@@ -73,10 +74,9 @@ class Delivery {
 }
 
 /** What does not change between the deliveries of a thread. */
-interface Shared {
+interface Shared extends OwnAddresses {
   readonly resolver: DnsResolver
   readonly families: readonly Family[]
-  readonly isOwnAddress: (address: string) => boolean
 }
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
@@ -85,9 +85,12 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
   const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
     task(argument as never),
   )
+  const settings = clientSettings(config.smtp, config.lmtp, transport)
   return {
     ...shared,
-    settings: clientSettings(config.smtp, config.lmtp, transport),
+    settings,
+    query: { filter: replyFilter(mapsOf(context, settings.dns_reply_filter)) },
+    knownPorts: config.net.known_tcp_ports,
     hostname: config.hostname,
     softBounce: (config.dsn as { soft_bounce?: boolean }).soft_bounce === true,
     dnsDisabled: config.dns.disable_dns_lookups,
@@ -112,40 +115,17 @@ function sharedFor(context: ActorContext, config: Config): Shared {
     shared = {
       resolver: createResolver(config.dns),
       families: familiesOf(config.net.inet_protocols),
-      isOwnAddress: ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
+      ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
     }
     known.set(config, shared)
   }
   return shared
 }
 
-function familiesOf(protocols: readonly string[]): readonly Family[] {
-  const all = protocols.includes('all')
-  const families: Family[] = []
-  if (all || protocols.includes('ipv4')) families.push(4)
-  if (all || protocols.includes('ipv6')) families.push(6)
-  return families
-}
-
-/** Our own addresses, for the detection of loops. Those of the machine are read once per thread. */
-function ownAddresses(
-  interfaces: readonly string[],
-  proxies: readonly string[],
-): (address: string) => boolean {
-  const own = new Set<string>(proxies)
-  const machine = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
-  for (const word of interfaces) {
-    if (word === 'all') for (const { address } of machine) own.add(address)
-    else if (word === 'loopback-only')
-      for (const { address, internal } of machine) internal && own.add(address)
-    else own.add(word.replace(/^\[(.*)\]$/, '$1'))
-  }
-  return (address) => own.has(address)
-}
-
 const logText: Readonly<Record<string, string>> = {
   'delivery.bad-destination': 'the destination cannot be understood',
   'delivery.bind-failed': 'the bind address cannot be used',
+  'delivery.dns-odd': 'a zone of the DNS is odd',
   'delivery.connect-failed': 'a server could not be reached',
   'delivery.ehlo-discarded': 'extensions of the server are ignored by configuration',
   'delivery.ehlo-odd': 'the EHLO reply is odd',

@@ -1,15 +1,16 @@
 /**
- * Destination syntax of the delivery client: pure, asks neither DNS nor the system except for service names
- * through the function it is given.
+ * Destination syntax of the delivery client: pure, asks neither DNS nor the system, but for the services file.
  *
  * SMTP:  `domain` `domain:service` `[host]` `[host]:service` `[1.2.3.4]` `[ipv6:ADDR]`, each with `:service`
  * LMTP:  `unix:/path` `inet:host:service` `host:service` and the bracketed forms
  *
  * Both take a list, separated by commas or white space, tried from left to right.
  */
-import { isIP, isIPv4, isIPv6 } from 'node:net'
+import { isIP, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { MailactorsError } from '../../../actors/index.ts'
+import { isHostname } from '../../../dns/names.ts'
+import { servicePort } from './services.ts'
 
 /** A next hop that cannot be understood: the configuration is wrong, so mail waits (4.3.5). */
 export class DestinationError extends MailactorsError {
@@ -23,6 +24,10 @@ export type Destination =
       readonly nexthop: string
       /** Domain, host or address; A-labels, lower case. */
       readonly host: string
+      /** Written in brackets: neither exchangers nor SRV records are looked for. */
+      readonly bracketed: boolean
+      /** Port or service name as written, or the default. */
+      readonly service: string
       /** Whether `host` is an address already. */
       readonly literal: boolean
       /** Whether to look for mail exchangers of `host`. */
@@ -35,38 +40,38 @@ export interface DestinationOptions {
   readonly protocol: 'smtp' | 'lmtp'
   /** Port or service name of destinations that name none. */
   readonly defaultService: string
+  /** `net.known_tcp_ports`: services that work without the system's file. */
+  readonly knownPorts: Readonly<Record<string, string>>
 }
-
-/** Names that work without a services file. RFC 6409, RFC 8314, RFC 2033. */
-const knownPorts: ReadonlyMap<string, number> = new Map([
-  ['lmtp', 24],
-  ['smtp', 25],
-  ['smtps', 465],
-  ['submissions', 465],
-  ['submission', 587],
-])
 
 /** Longest path of a unix socket on Linux, with its terminating NUL not counted. */
 const maxSocketPath = 107
 
-/**
- * Reads a next hop.
- * @throws DestinationError with a sentence that names the element.
- */
-export function parseDestinations(nexthop: string, options: DestinationOptions): readonly Destination[] {
-  if (options.protocol === 'lmtp') {
-    if (nexthop.startsWith('unix:')) return [unixDestination(nexthop)]
-    // Once, in front of the whole list: members after the first do not carry it.
-    const rest = nexthop.startsWith('inet:') ? nexthop.slice('inet:'.length) : nexthop
-    return parseList(rest, options)
-  }
-  return parseList(nexthop, options)
+/** An element of a list that cannot be understood: those before it are tried all the same. */
+export type ParsedDestination = Destination | DestinationError
+
+/** Reads a next hop; at least one element, which is an error when nothing is written. */
+export function parseDestinations(
+  nexthop: string,
+  options: DestinationOptions,
+): readonly ParsedDestination[] {
+  const isUnix = options.protocol === 'lmtp' && nexthop.startsWith('unix:')
+  if (isUnix) return [orError(() => unixDestination(nexthop))]
+  // Once, in front of the whole list: members after the first do not carry it.
+  const isInet = options.protocol === 'lmtp' && nexthop.startsWith('inet:')
+  const list = isInet ? nexthop.slice('inet:'.length) : nexthop
+  const elements = list.split(/[\s,]+/).filter((element) => element !== '')
+  if (elements.length === 0) return [new DestinationError('the next hop is empty', { nexthop })]
+  return elements.map((element) => orError(() => parseElement(element, options)))
 }
 
-function parseList(text: string, options: DestinationOptions): Destination[] {
-  const elements = text.split(/[\s,]+/).filter((element) => element !== '')
-  if (elements.length === 0) throw new DestinationError('the next hop is empty', { nexthop: text })
-  return elements.map((element) => parseElement(element, options))
+function orError(parse: () => Destination): ParsedDestination {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof DestinationError) return error
+    throw error
+  }
 }
 
 function unixDestination(nexthop: string): Destination {
@@ -83,16 +88,20 @@ function unixDestination(nexthop: string): Destination {
 
 function parseElement(element: string, options: DestinationOptions): Destination {
   const bracketed = element.startsWith('[')
-  const { host, service } = bracketed ? splitBracketed(element) : splitPlain(element)
+  const { host, service: written } = bracketed ? splitBracketed(element) : splitPlain(element)
   const literal = isIP(host) !== 0
-  const mx = !bracketed && options.protocol === 'smtp' && !literal
+  const service = written === '' ? options.defaultService : written
+  const port = servicePort(service, options.knownPorts)
+  if (typeof port === 'string') throw new DestinationError(`${port} in "${element}"`, { nexthop: element })
   return {
     kind: 'host',
     nexthop: element,
     host: literal ? host : asciiHost(host, element),
+    bracketed,
+    service,
     literal,
-    mx,
-    port: servicePort(service === '' ? options.defaultService : service, element),
+    mx: !bracketed && options.protocol === 'smtp' && !literal,
+    port,
   }
 }
 
@@ -135,32 +144,6 @@ function asciiHost(host: string, nexthop: string): string {
   return ascii.endsWith('.') ? ascii.slice(0, -1) : ascii
 }
 
-/** Host names of RFC 1123 section 2.1, with `_` allowed because it is used; not a name of numbers only. */
-export function isHostname(name: string): boolean {
-  if (name.length > 254 || !/^(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?$/i.test(name)) {
-    return false
-  }
-  return !/^[0-9.]+$/.test(name)
-}
-
 function isAscii(text: string): boolean {
   return /^[\x21-\x7e]*$/.test(text)
-}
-
-function servicePort(service: string, nexthop: string): number {
-  if (/^[0-9]/.test(service)) {
-    const port = /^[0-9]{1,5}$/.test(service) ? Number(service) : 0
-    if (port < 1 || port > 65_535) {
-      throw new DestinationError(`"${service}" is not a port (1 to 65535)`, { nexthop })
-    }
-    return port
-  }
-  const port = knownPorts.get(service.toLowerCase())
-  if (port === undefined) throw new DestinationError(`unknown service "${service}"`, { nexthop })
-  return port
-}
-
-/** `[addr]` of log lines keeps an address readable; true for what `isIPv4` or `isIPv6` accept. */
-export function isAddress(text: string): boolean {
-  return isIPv4(text) || isIPv6(text)
 }

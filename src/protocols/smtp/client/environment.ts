@@ -1,6 +1,6 @@
 /** What an attempt works with: settings, resolver, clock, log, and the idle connections of its thread. */
 import type { SecureContext } from 'node:tls'
-import type { DnsResolver, Family } from '../../../dns/resolver.ts'
+import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
 import type { ClientSettings } from './config.ts'
 import type { Bind, Run, Session } from './session.ts'
 
@@ -30,6 +30,12 @@ export interface AttemptEnvironment {
   /** `queue.minimal_backoff_time`: mail that waited for so long may fall back from TLS to plaintext. */
   readonly minimalBackoffMs: number
   readonly resolver: DnsResolver
+  /** How the resolver is asked: with the reply filter of the transport. */
+  readonly query: QueryOptions
+  /** `net.known_tcp_ports`. */
+  readonly knownPorts: Readonly<Record<string, string>>
+  /** The only address of ours in that family that is not loopback, when `inet_interfaces` names just one. */
+  ownAddressOf(family: Family): string | undefined
   /** For TLS without demands on the certificate. */
   secureContext(): SecureContext
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */

@@ -34,10 +34,11 @@ export class Opening {
   }
 
   async #connect(server: Server): Promise<Session | undefined> {
-    const { settings, run } = this.#course.env
+    const { settings, run, ownAddressOf } = this.#course.env
     const { host, address, port } = server
-    const source = address.includes(':') ? settings.bind_address6 : settings.bind_address
-    const localAddress = source.replace(/^\[(.*)\]$/, '$1')
+    const family = address.includes(':') ? 6 : 4
+    const source = family === 6 ? settings.bind_address6 : settings.bind_address
+    const localAddress = source === '' ? (ownAddressOf(family) ?? '') : source.replace(/^\[(.*)\]$/, '$1')
     let result = await openSession(
       { host, address, port, ...(localAddress === '' || port === 0 ? {} : { localAddress }) },
       { timeoutMs: settings.connect_timeout, run },

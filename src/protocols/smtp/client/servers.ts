@@ -1,15 +1,16 @@
 /**
- * From a destination to the ordered list of servers to try: RFC 5321 section 5.1, null MX of RFC 7505, detection of
- * loops by address, limits.
+ * From a destination to the ordered list of servers to try: SRV records, mail exchangers or hosts, RFC 5321 section
+ * 5.1, null MX of RFC 7505, detection of loops by address, limits.
  */
-import { isIP } from 'node:net'
-import type { DnsResolver, Family, LookupFailure, LookupResult, MxRecord } from '../../../dns/resolver.ts'
+import type { DnsAnswer, DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
 import type { ClientSettings } from './config.ts'
-import { type Destination, isHostname } from './destination.ts'
-import { type Failure, isHard, localFailure, softened } from './failure.ts'
+import type { Destination } from './destination.ts'
+import { type Failure, localFailure, softened } from './failure.ts'
+import { type FoundAddress, type HostLookupOptions, hostAddresses, LookupFailures } from './host-addresses.ts'
+import { balanceFamilies, byPreference, byWeight } from './server-order.ts'
 
 export interface Server {
-  /** Name that was looked up: for logs, credentials and certificates. */
+  /** Name of the server: for logs, credentials and certificates. */
   readonly host: string
   /** IP address, or path of a unix socket. */
   readonly address: string
@@ -18,6 +19,18 @@ export interface Server {
   readonly preference: number
   /** One of the most preferred servers of its destination. */
   readonly best: boolean
+  /** For DANE; undefined where no name was looked up. */
+  readonly dns?: ServerDns
+}
+
+export interface ServerDns {
+  /** The name that was asked for its address, and the one that aliases led to. */
+  readonly qname: string
+  readonly rname: string
+  /** DNSSEC vouches for the address and for all aliases. */
+  readonly addressSecure: boolean
+  /** DNSSEC vouches for the MX or SRV records that name the server; `true` when none were involved. */
+  readonly exchangerSecure: boolean
 }
 
 export type ServerList =
@@ -25,10 +38,19 @@ export type ServerList =
   | { readonly ok: true; readonly servers: readonly Server[]; readonly weAreMx: boolean }
   | { readonly ok: false; readonly failure: Failure; readonly weAreMx: boolean }
 
+/** What was found and will not be tried, for people who ask why. */
+export interface Dropped {
+  readonly host: string
+  readonly address: string
+  readonly reason: string
+}
+
 export interface LookupOptions {
   readonly protocol: 'smtp' | 'lmtp'
   readonly settings: ClientSettings
   readonly resolver: DnsResolver
+  /** `smtp_dns_reply_filter` and the like; without `dnssec`, which the settings say. */
+  readonly query?: QueryOptions
   /** Our own name: that of a server behind a unix socket. */
   readonly hostname: string
   /** Families that may be used, `inet_protocols`. */
@@ -40,13 +62,24 @@ export interface LookupOptions {
   /** 0 ≤ random() < 1. */
   random(): number
   warn(event: string, facts: object): void
+  dropped?(dropped: Dropped): void
 }
 
-interface Found {
-  readonly host: string
-  readonly address: string
-  readonly family: Family
+type Host = Extract<Destination, { kind: 'host' }>
+
+interface Found extends FoundAddress {
   readonly preference: number
+  readonly port: number
+  readonly weight?: number
+  readonly exchangerSecure: boolean
+}
+
+/** A name that a record points to. */
+interface Target {
+  readonly host: string
+  readonly preference: number
+  readonly port: number
+  readonly weight?: number
 }
 
 /** Looks up the servers of a destination; never rejects. */
@@ -59,211 +92,183 @@ export async function findServers(destination: Destination, options: LookupOptio
     const failure = localFailure('lookup', '4.4.4', 'all network protocols are disabled (net.inet_protocols)')
     return { ok: false, failure, weAreMx: false }
   }
-  const lookup = new ServerLookup(destination, options)
-  return destination.mx && !lookup.dnsDisabled ? lookup.exchangers() : lookup.host()
+  return new ServerLookup(destination, options).run()
 }
 
 class ServerLookup {
-  readonly dnsDisabled: boolean
-  readonly #destination: Extract<Destination, { kind: 'host' }>
+  readonly #destination: Host
   readonly #options: LookupOptions
-  /** The failure to report when nothing is found; soft ones are never replaced by hard ones. */
-  #failure: Failure | undefined
+  readonly #dnsDisabled: boolean
+  readonly #query: QueryOptions
+  readonly #failures = new LookupFailures()
 
-  constructor(destination: Extract<Destination, { kind: 'host' }>, options: LookupOptions) {
+  constructor(destination: Host, options: LookupOptions) {
     this.#destination = destination
     this.#options = options
-    const level = options.settings.dns_support_level
-    this.dnsDisabled = level === 'disabled' || (level === '' && options.dnsDisabled)
+    const { dns_support_level: level, dns_resolver_options } = options.settings
+    this.#dnsDisabled = level === 'disabled' || (level === '' && options.dnsDisabled)
+    this.#query = { ...options.query, dnssec: level === 'dnssec', search: dns_resolver_options }
   }
 
-  async host(): Promise<ServerList> {
-    const { host, literal } = this.#destination
-    const found = literal ? this.#literal(host, 0) : await this.#addresses(host, 0)
+  run(): Promise<ServerList> {
+    const { bracketed, literal, service } = this.#destination
+    const isSrv = !bracketed && !literal && this.#options.settings.use_srv_lookup.includes(service)
+    return isSrv && !this.#dnsDisabled ? this.#service() : this.#withoutService()
+  }
+
+  #withoutService(): Promise<ServerList> {
+    return this.#destination.mx && !this.#dnsDisabled ? this.#exchangers() : this.#host()
+  }
+
+  async #service(): Promise<ServerList> {
+    const { host, service } = this.#destination
+    const { allow_srv_lookup_fallback: isAlways, ignore_srv_lookup_error: isOnError } = this.#options.settings
+    const name = `_${service.toLowerCase()}._tcp.${host}`
+    const answer = await this.#options.resolver.query(name, 'SRV', this.#query)
+    if (!answer.ok) {
+      if (isAlways || (isOnError && answer.kind !== 'not-found')) return this.#withoutService()
+      return this.#refused(answer, `${name}, type SRV`)
+    }
+    if (answer.records.some(({ target }) => target === '')) {
+      return isAlways ? this.#withoutService() : this.#null(`${host} does not offer ${service} (null SRV)`)
+    }
+    const targets = answer.records.map(({ target, priority, weight, port }) => ({
+      host: target,
+      preference: priority,
+      port,
+      weight,
+    }))
+    return this.#fromTargets(targets, answer.secure, 'SRV')
+  }
+
+  async #exchangers(): Promise<ServerList> {
+    const { settings, resolver } = this.#options
+    const { host: domain, port } = this.#destination
+    const answer = await resolver.query(domain, 'MX', this.#query)
+    if (!answer.ok) {
+      if (answer.kind === 'not-found') return this.#host()
+      if (settings.ignore_mx_lookup_error && answer.kind !== 'filtered') return this.#host()
+      return this.#refused(answer, `${domain}, type MX`)
+    }
+    if (answer.records.some(({ exchange }) => exchange === '')) {
+      return this.#null(`${domain} does not accept mail (null MX)`)
+    }
+    const targets = answer.records.map(({ exchange, preference }) => ({ host: exchange, preference, port }))
+    return this.#fromTargets(targets, answer.secure, 'MX')
+  }
+
+  async #host(): Promise<ServerList> {
+    const { host, port, nexthop } = this.#destination
+    const found = await this.#addresses([{ host, preference: 0, port }], true)
     if (found.length === 0) return this.#failed(false)
     if (this.#detectLoops && found.some(({ address }) => this.#options.isOwnAddress(address))) {
-      this.#loop('5.4.6', `mail for ${this.#destination.nexthop} comes back to ourselves`)
-      return this.#failed(true)
+      return this.#loop('5.4.6', `mail for ${nexthop} comes back to ourselves`)
     }
     return this.#ordered(found, false)
   }
 
-  async exchangers(): Promise<ServerList> {
-    const { settings, resolver } = this.#options
+  /** All names are resolved, best first in what their failures mean. */
+  async #fromTargets(unsorted: readonly Target[], secure: boolean, type: 'MX' | 'SRV'): Promise<ServerList> {
+    const { settings, isOwnAddress, warn } = this.#options
     const domain = this.#destination.host
-    const answer = await resolver.mx(domain)
-    if (!answer.ok) {
-      if (answer.kind === 'not-found' || settings.ignore_mx_lookup_error) return this.host()
-      this.#remember(answer.kind, `${domain}, type MX`, answer.detail)
-      return this.#failed(false)
+    const targets = [...unsorted].sort((a, b) => a.preference - b.preference)
+    const found = await this.#addresses(targets, secure)
+    if (found.length === 0) {
+      warn('delivery.no-mx-address', { domain, type })
+      const failed = this.#failed(false)
+      const isDeferred = type === 'MX' && settings.defer_if_no_mx_address_found && !failed.ok
+      return isDeferred ? { ...failed, failure: softened(failed.failure) } : failed
     }
-    if (answer.records.some(({ exchange }) => exchange === '')) {
-      const failure = localFailure('lookup', '5.1.0', `${domain} does not accept mail (null MX)`)
-      return { ok: false, failure, weAreMx: false }
+    const self = this.#detectLoops ? found.find(({ address }) => isOwnAddress(address)) : undefined
+    if (self === undefined) return this.#ordered(found, false)
+    const better = found.filter(({ preference }) => preference < self.preference)
+    for (const one of found) {
+      if (one.preference >= self.preference)
+        this.#drop(one, 'we are an exchanger ourselves, of no lesser preference')
     }
-    return this.#fromExchangers(domain, answer)
+    if (better.length > 0) return this.#ordered(better, true)
+    return found[0]!.preference === targets[0]!.preference
+      ? this.#loop('5.4.6', `mail for ${domain} comes back to ourselves`)
+      : this.#loop('4.4.4', `the preferred mail exchangers of ${domain} have no address`)
   }
 
-  async #fromExchangers(
-    domain: string,
-    answer: Extract<LookupResult<MxRecord>, { ok: true }>,
-  ): Promise<ServerList> {
-    const { settings, isOwnAddress, warn } = this.#options
-    const records = [...answer.records].sort((a, b) => a.preference - b.preference)
-    const groups = await Promise.all(
-      records.map(({ exchange, preference }) =>
-        isIP(exchange) === 0 ? this.#addresses(exchange, preference) : this.#literal(exchange, preference),
-      ),
-    )
-    let found = groups.flat()
-    if (found.length === 0) {
-      warn('delivery.no-mx-address', { domain })
-      if (settings.defer_if_no_mx_address_found && this.#failure !== undefined) {
-        this.#failure = softened(this.#failure)
-      }
-      return this.#failed(false)
+  async #addresses(targets: readonly Target[], exchangerSecure: boolean): Promise<Found[]> {
+    const { settings, resolver, families, warn } = this.#options
+    const options: HostLookupOptions = {
+      resolver,
+      families,
+      methods: this.#dnsDisabled ? ['native'] : settings.host_lookup,
+      query: this.#query,
+      warn,
     }
-    let weAreMx = false
-    const self = this.#detectLoops ? found.find(({ address }) => isOwnAddress(address)) : undefined
-    if (self !== undefined) {
-      weAreMx = true
-      const bestResolved = found[0]!.preference
-      found = found.filter(({ preference }) => preference < self.preference)
-      if (found.length === 0) {
-        if (bestResolved === records[0]!.preference) {
-          this.#loop('5.4.6', `mail for ${domain} comes back to ourselves`)
-        } else this.#loop('4.4.4', `the preferred mail exchangers of ${domain} have no address`)
-        return this.#failed(true)
-      }
-    }
-    return this.#ordered(found, weAreMx)
+    const lookups = await Promise.all(targets.map(({ host }) => hostAddresses(host, options)))
+    return lookups.flatMap(({ found, note }, index) => {
+      note(this.#failures)
+      const { preference, port, weight } = targets[index]!
+      const rank = { preference, port, exchangerSecure, ...(weight === undefined ? {} : { weight }) }
+      return found.map((address) => ({ ...address, ...rank }))
+    })
   }
 
   get #detectLoops(): boolean {
     return this.#options.protocol === 'smtp' && this.#destination.port === 25
   }
 
-  #loop(dsn: string, reason: string): void {
-    this.#failure = localFailure('lookup', dsn, reason)
+  #drop({ qname, address }: FoundAddress, reason: string): void {
+    this.#options.dropped?.({ host: qname, address, reason })
   }
 
-  #failed(weAreMx: boolean): ServerList {
-    const failure =
-      this.#failure ?? localFailure('lookup', '5.4.4', `no address found for ${this.#destination.host}`)
-    return { ok: false, failure, weAreMx: weAreMx || failure.dsn.endsWith('.4.6') }
+  #null(reason: string): ServerList {
+    return { ok: false, failure: localFailure('lookup', '5.1.0', reason), weAreMx: false }
   }
 
-  #literal(address: string, preference: number): Found[] {
-    const family: Family = isIP(address) === 6 ? 6 : 4
-    if (!this.#options.families.includes(family)) {
-      this.#failure ??= localFailure('lookup', '5.4.4', `the protocol of ${address} is disabled`)
-      return []
-    }
-    return [{ host: address, address, family, preference }]
+  #loop(dsn: string, reason: string): ServerList {
+    return { ok: false, failure: localFailure('lookup', dsn, reason), weAreMx: true }
   }
 
-  /** Addresses of a host in both families, DNS first, the system after it when DNS knows nothing. */
-  async #addresses(host: string, preference: number): Promise<Found[]> {
-    // RFC 6761 section 6.3: these names are loopback whatever a name server says.
-    if (host === 'localhost' || host.endsWith('.localhost')) return this.#loopback(host, preference)
-    const { settings, resolver, families } = this.#options
-    const methods = this.dnsDisabled ? ['native'] : settings.host_lookup
-    if (methods.includes('dns')) {
-      const answers = await Promise.all(
-        families.map(async (family) => ({ family, answer: await resolver.address(host, family) })),
-      )
-      const found: Found[] = []
-      for (const { family, answer } of answers) {
-        if (!answer.ok) continue
-        for (const address of answer.records) found.push({ host, address, family, preference })
-      }
-      if (found.length > 0) return found
-      const worst = pickWorst(answers.map(({ answer }) => answer))
-      this.#remember(worst.kind, `${host}, type A`, worst.detail)
-      if (worst.kind !== 'not-found') return []
-    }
-    if (!methods.includes('native') || !isHostname(host)) return []
-    const answer = await resolver.native(host)
-    if (!answer.ok) {
-      this.#remember(answer.kind, host, answer.detail)
-      return []
-    }
-    return answer.records
-      .filter(({ family }) => families.includes(family))
-      .map(({ address, family }) => ({ host, address, family, preference }))
+  #refused(answer: Extract<DnsAnswer<'MX' | 'SRV'>, { ok: false }>, question: string): ServerList {
+    this.#failures.dns(answer, question)
+    return this.#failed(false)
   }
 
-  #loopback(host: string, preference: number): Found[] {
-    const { families } = this.#options
-    return families.map((family) => ({
-      host,
-      address: family === 4 ? '127.0.0.1' : '::1',
-      family,
-      preference,
-    }))
-  }
-
-  #remember(kind: LookupFailure, name: string, detail: string): void {
-    const before = this.#failure
-    if (before !== undefined && !isHard(before)) return
-    const dsn = { 'not-found': '5.4.4', soft: '4.4.3', refused: '5.4.3', malformed: '5.4.4' }[kind]
-    this.#failure = localFailure('lookup', dsn, `lookup of ${name} failed: ${detail}`)
+  #failed(weAreMx: boolean): Extract<ServerList, { ok: false }> {
+    const nothing = localFailure('lookup', '5.4.4', `no address found for ${this.#destination.host}`)
+    return { ok: false, failure: this.#failures.last ?? nothing, weAreMx }
   }
 
   #ordered(found: readonly Found[], weAreMx: boolean): ServerList {
     const { settings, random } = this.#options
-    const list = [...found]
-    if (settings.randomize_addresses) shuffle(list, random)
-    // Array sort is stable: equals stay shuffled.
-    const familyRank =
-      settings.address_preference === 'ipv6' ? -1 : settings.address_preference === 'ipv4' ? 1 : 0
-    list.sort((a, b) => a.preference - b.preference || familyRank * (a.family - b.family))
+    const isWeighted = found.some(({ weight }) => weight !== undefined)
+    const list = isWeighted
+      ? byWeight(found, random)
+      : byPreference(found, {
+          randomize: settings.randomize_addresses,
+          familyFirst: settings.address_preference,
+          random,
+        })
     const limit = settings.mx_address_limit
     const balanced = settings.balance_inet_protocols && limit > 0 ? balanceFamilies(list, limit) : list
+    for (const one of list) {
+      if (!balanced.includes(one)) this.#drop(one, 'no room for more of its family within mx_address_limit')
+    }
     const best = Math.min(...balanced.map(({ preference }) => preference))
-    const servers = balanced.map(({ host, address, preference }) => ({
-      host,
-      address,
-      port: this.#destination.port,
-      preference,
-      best: preference === best,
+    const servers = balanced.map((one) => ({
+      host: settings.cname_overrides_servername ? one.rname : one.qname,
+      address: one.address,
+      port: one.port,
+      preference: one.preference,
+      best: one.preference === best,
+      ...(one.qname === one.address
+        ? {}
+        : {
+            dns: {
+              qname: one.qname,
+              rname: one.rname,
+              addressSecure: one.secure,
+              exchangerSecure: one.exchangerSecure,
+            },
+          }),
     }))
     return { ok: true, servers, weAreMx }
   }
-}
-
-type Failed = Extract<LookupResult<unknown>, { ok: false }>
-
-/** Soft dominates: what cannot be known now may be there later. */
-function pickWorst(answers: readonly LookupResult<unknown>[]): Failed {
-  const rank: Record<LookupFailure, number> = { soft: 3, refused: 2, malformed: 1, 'not-found': 0 }
-  const failed = answers.filter((answer): answer is Failed => !answer.ok)
-  return failed.reduce((worst, answer) => (rank[answer.kind] > rank[worst.kind] ? answer : worst))
-}
-
-function shuffle<T>(list: T[], random: () => number): void {
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1))
-    ;[list[i], list[j]] = [list[j]!, list[i]!]
-  }
-}
-
-/**
- * Leaves room for both families within `limit` addresses: a family that needs no more than half keeps all, else
- * they share evenly, and the odd place goes to the family of the first entry. Order is kept.
- */
-export function balanceFamilies<T extends { readonly family: Family }>(
-  list: readonly T[],
-  limit: number,
-): readonly T[] {
-  const six = list.filter(({ family }) => family === 6).length
-  const four = list.length - six
-  if (list.length <= limit || six === 0 || four === 0) return list
-  const half = limit / 2
-  let keepSix: number
-  if (six <= half) keepSix = six
-  else if (four <= half) keepSix = limit - four
-  else keepSix = list[0]!.family === 6 ? Math.ceil(half) : Math.floor(half)
-  let keepFour = limit - keepSix
-  return list.filter(({ family }) => (family === 6 ? keepSix-- > 0 : keepFour-- > 0))
 }

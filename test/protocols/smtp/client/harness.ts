@@ -2,7 +2,15 @@
 
 import { createSecureContext } from 'node:tls'
 import { defaults } from '../../../../src/config/schema.ts'
-import type { DnsResolver, LookupResult, MxRecord } from '../../../../src/dns/resolver.ts'
+import { netSettings } from '../../../../src/dns/config.ts'
+import type {
+  DnsAnswer,
+  DnsResolver,
+  LookupFailure,
+  NativeAnswer,
+  RecordData,
+  RecordType,
+} from '../../../../src/dns/resolver.ts'
 import { attempt } from '../../../../src/protocols/smtp/client/attempt.ts'
 import {
   type ClientSettings,
@@ -32,9 +40,13 @@ export type Zone = Readonly<
   Record<
     string,
     {
-      readonly mx?: readonly (readonly [number, string])[] | 'soft' | 'refused' | 'malformed'
-      readonly a?: readonly string[] | 'soft' | 'refused' | 'malformed'
-      readonly aaaa?: readonly string[] | 'soft'
+      readonly mx?: readonly (readonly [number, string])[] | LookupFailure
+      readonly a?: readonly string[] | LookupFailure
+      readonly aaaa?: readonly string[] | LookupFailure
+      readonly srv?: readonly RecordData['SRV'][] | LookupFailure
+      /** Name that has the records, when `name` is an alias of it. */
+      readonly alias?: string
+      readonly secure?: boolean
     }
   >
 >
@@ -77,30 +89,37 @@ export class ZoneResolver implements DnsResolver {
     this.#zone = zone
   }
 
-  async mx(name: string): Promise<LookupResult<MxRecord>> {
-    this.asked.push(`MX ${name}`)
-    const records = this.#zone[name]?.mx
-    if (records === undefined) return notFound
-    if (typeof records === 'string') return { ok: false, kind: records, detail: 'scripted' }
-    return { ok: true, records: records.map(([preference, exchange]) => ({ preference, exchange })) }
+  async query<T extends RecordType>(name: string, type: T): Promise<DnsAnswer<T>> {
+    this.asked.push(`${type} ${name}`)
+    const entry = this.#zone[name]
+    const records = { A: entry?.a, AAAA: entry?.aaaa, MX: entry?.mx, SRV: entry?.srv }[type as 'A']
+    if (records === undefined) return { ...notFound, name }
+    if (typeof records === 'string') {
+      return { ok: false, kind: records, detail: 'scripted', name, secure: false }
+    }
+    const data = (records as readonly unknown[]).map((record) =>
+      type === 'MX'
+        ? { preference: (record as [number, string])[0], exchange: (record as [number, string])[1] }
+        : record,
+    )
+    const rname = entry?.alias ?? name
+    return {
+      ok: true,
+      records: data as RecordData[T][],
+      ttl: 60,
+      name: rname,
+      secure: entry?.secure ?? false,
+    }
   }
 
-  async address(name: string, family: 4 | 6): Promise<LookupResult<string>> {
-    this.asked.push(`${family === 4 ? 'A' : 'AAAA'} ${name}`)
-    const records = family === 4 ? this.#zone[name]?.a : this.#zone[name]?.aaaa
-    if (records === undefined) return notFound
-    if (typeof records === 'string') return { ok: false, kind: records, detail: 'scripted' }
-    return { ok: true, records }
-  }
-
-  async native(name: string): Promise<LookupResult<{ address: string; family: 4 | 6 }>> {
+  async native(name: string): Promise<NativeAnswer> {
     this.asked.push(`native ${name}`)
     if (name === 'hosts.test') return { ok: true, records: [{ address: '127.0.0.1', family: 4 }] }
-    return notFound
+    return { ok: false, kind: 'not-found', detail: 'no such host', noHost: true }
   }
 }
 
-const notFound = { ok: false, kind: 'not-found', detail: 'no such name' } as const
+const notFound = { ok: false, kind: 'not-found', detail: 'no such name', secure: false } as const
 
 /** The settings of the acceptance cases: no randomness, IPv4 first, no TLS. */
 export function settingsOf(transport: string, over: Partial<ClientSettings> = {}): ClientSettings {
@@ -124,6 +143,9 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     minimalBackoffMs: 300_000,
     secureContext: () => createSecureContext(),
     resolver: new ZoneResolver(setup.zone ?? {}),
+    query: {},
+    knownPorts: netSettings.known_tcp_ports.default,
+    ownAddressOf: () => undefined,
     keeper: () => undefined as SessionKeeper | undefined,
     isOwnAddress: (address) => address === '192.0.2.1',
     run: (task, argument) => task(argument as never),

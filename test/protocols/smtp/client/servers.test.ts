@@ -1,12 +1,10 @@
 /** Lookup of servers against a table of records; ids are those of the acceptance cases. */
 import { describe, expect, test } from 'vitest'
+import { netSettings } from '../../../../src/dns/config.ts'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
-import { parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
-import {
-  balanceFamilies,
-  findServers,
-  type ServerList,
-} from '../../../../src/protocols/smtp/client/servers.ts'
+import { DestinationError, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
+import { balanceFamilies } from '../../../../src/protocols/smtp/client/server-order.ts'
+import { findServers, type ServerList } from '../../../../src/protocols/smtp/client/servers.ts'
 import { settingsOf, type Zone, ZoneResolver } from './harness.ts'
 
 const four = (n: number) => `198.51.100.${n}`
@@ -22,7 +20,9 @@ async function find(
   const resolver = new ZoneResolver(zone)
   const warned: string[] = []
   const options = settingsOf('smtp', settings)
-  const [destination] = parseDestinations(nexthop, { protocol: 'smtp', defaultService: 'smtp' })
+  const knownPorts = netSettings.known_tcp_ports.default
+  const [destination] = parseDestinations(nexthop, { protocol: 'smtp', defaultService: 'smtp', knownPorts })
+  if (destination instanceof DestinationError) throw destination
   const list = await findServers(destination!, {
     protocol: 'smtp',
     settings: options,
@@ -80,7 +80,7 @@ describe('mail exchangers', () => {
       'B10 soft dominates',
       { 'd.test': mx([10, 'x1.test'], [20, 'x2.test']), 'x1.test': { a: 'soft' } },
       {},
-      '4.4.3',
+      '4.4.4',
     ],
     [
       'B10 soft dominates, reversed',
