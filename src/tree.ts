@@ -76,8 +76,14 @@ export const stores = supervisor<undefined>({
   }),
 })
 
-const sessionActors: Readonly<Record<string, { actor: AnyActorDefinition; busy: string }>> = {
-  pop3: { actor: pop3Session, busy: '-ERR [SYS/TEMP] Too many connections, try again later.' },
+const sessionActors: Readonly<
+  Record<string, { actor: AnyActorDefinition; busy: string; watched?: boolean }>
+> = {
+  pop3: {
+    actor: pop3Session,
+    busy: '-ERR [SYS/TEMP] Too many connections, try again later.',
+    watched: true,
+  },
   smtp: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
   submission: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
   lmtp: { actor: smtpSession, busy: '421 4.3.2 Too many connections, try again later' },
@@ -104,7 +110,12 @@ export function listenerSpec(listener: ListenerConfig): ChildSpec {
   return {
     id: `${listener.service} ${listener.address}`,
     actor: listenerActor,
-    args: { listener, session: session.actor, busy: session.busy },
+    args: {
+      listener,
+      session: session.actor,
+      busy: session.busy,
+      ...(session.watched !== undefined && { watched: session.watched }),
+    },
   }
 }
 

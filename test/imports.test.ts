@@ -61,6 +61,7 @@ const shared: readonly string[] = [
   'dns/names.ts',
   'dns/resolver.ts',
   'mailbox/deliver.ts',
+  'mailbox/dotlock.ts',
   'protocols/endpoints.ts',
   'protocols/line-reader.ts',
   'protocols/server-sasl.ts',

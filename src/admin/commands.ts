@@ -104,8 +104,23 @@ export const commands: Readonly<Record<string, Command>> = {
   },
 
   async sessions(service, _request, send) {
-    for (const row of await service.accounting().ask('sessions')) await send(row)
+    const rows = await service.accounting().askWith({ timeoutMs: watchTimeoutMs }, 'watch')
+    for (const row of rows) await send(row)
     return null
+  },
+
+  async kick(service, { args }) {
+    const filter: Record<string, string> = {}
+    for (const key of ['session', 'user', 'address']) {
+      const value = args[key]
+      if (value === undefined) continue
+      if (typeof value !== 'string' || value === '')
+        throw new CommandError(usage, `kick: ${key} must be a name`)
+      filter[key] = value
+    }
+    if (Object.keys(filter).length === 0)
+      throw new CommandError(usage, 'kick: whom? (give --user, --session or --address)')
+    return { kicked: await service.accounting().ask('kick', filter) }
   },
 
   async reload(service) {
@@ -128,6 +143,9 @@ export const commands: Readonly<Record<string, Command>> = {
     throw new CommandError(result.temporary ? temporary : badData, `${result.reason} (${result.dsn})`)
   },
 }
+
+/** Thousands of sessions are asked what they do. */
+const watchTimeoutMs = 30_000
 
 function poolName({ name }: CommandRequest['args']): string {
   if (typeof name === 'string' && name !== '') return name

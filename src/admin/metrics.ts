@@ -22,6 +22,39 @@ const metrics: readonly Metric[] = [
     read: (s) => Object.entries(s.sessions).map(([service, count]) => [{ service }, count] as const),
   },
   {
+    name: 'pop3_logins_total',
+    help: 'POP3 logins that worked, and those that did not, of sessions that have ended',
+    labels: ['result'],
+    read: ({ pop3 }) => [
+      [{ result: 'ok' }, pop3.logins],
+      [{ result: 'failed' }, pop3.failedLogins],
+    ],
+  },
+  {
+    name: 'pop3_fetched_messages_total',
+    help: 'Mails fetched with RETR by sessions that have ended',
+    read: ({ pop3 }) => one(pop3.fetchedMails),
+  },
+  {
+    name: 'pop3_fetched_bytes_total',
+    help: 'Octets of mails fetched with RETR',
+    read: ({ pop3 }) => one(pop3.fetchedOctets),
+  },
+  {
+    name: 'pop3_removed_messages_total',
+    help: 'Mails removed at QUIT',
+    read: ({ pop3 }) => one(pop3.removedMails),
+  },
+  {
+    name: 'pop3_traffic_bytes_total',
+    help: 'Octets from and to POP3 clients',
+    labels: ['direction'],
+    read: ({ pop3 }) => [
+      [{ direction: 'in' }, pop3.input],
+      [{ direction: 'out' }, pop3.output],
+    ],
+  },
+  {
     name: 'connections_accepted_total',
     help: 'Connections accepted since the start',
     labels: ['service', 'address'],

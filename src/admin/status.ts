@@ -1,3 +1,4 @@
+import type { SessionTotals } from '../accounting/contract.ts'
 import type { CacheStatistics } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import type { QueueCounts } from '../queue/contract.ts'
@@ -13,6 +14,8 @@ export interface Status {
   readonly listeners: readonly ListenerInfo[]
   /** Logged-in sessions by service. */
   readonly sessions: Readonly<Record<string, number>>
+  /** What POP3 sessions that have ended did since the start. */
+  readonly pop3: SessionTotals
   readonly queue: QueueCounts
   readonly cache: CacheStatistics
   readonly threads: readonly ThreadRow[]
@@ -23,15 +26,17 @@ export interface Status {
 
 /** @throws AskError when a part of the service does not answer in time. */
 export async function readStatus(service: Administered): Promise<Status> {
-  const [listeners, sessions, queue, cache, threads] = await Promise.all([
+  const [listeners, sessions, pop3, queue, cache, threads] = await Promise.all([
     service.listeners(),
     service.accounting().ask('sessions'),
+    service.accounting().ask('totals'),
     service.queue().ask('counts'),
     service.cache().ask('stats'),
     service.threads(),
   ])
   const byService: Record<string, number> = {}
-  for (const session of sessions) byService[session.service] = (byService[session.service] ?? 0) + 1
+  for (const session of sessions)
+    if (session.user !== '') byService[session.service] = (byService[session.service] ?? 0) + 1
   return {
     hostname: service.hostname,
     version: service.version,
@@ -40,6 +45,7 @@ export async function readStatus(service: Administered): Promise<Status> {
     uptimeMs: Date.now() - service.startedAt,
     listeners,
     sessions: byService,
+    pop3,
     queue,
     cache,
     threads,

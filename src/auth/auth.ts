@@ -296,7 +296,7 @@ class Auth {
     }
   }
 
-  #saslHost({ bindings }: SaslFacts): SaslHost {
+  #saslHost({ bindings, certificateName }: SaslFacts): SaslHost {
     const { auth, hostname } = this.#config
     const known = Object.entries(bindings).map(([name, data]) => [name, Buffer.from(data)] as const)
     return {
@@ -304,6 +304,7 @@ class Auth {
       secretOf: (user) => this.#secretOf(user),
       saltFor: (user) => this.#salts.for(this.#loginName(user) ?? user),
       bindings: new Map(known),
+      certificateName,
       offersBinding: known.length > 0 && auth.mechanisms.some((name) => needsBinding(name.toUpperCase())),
       checkToken: (token) => this.#tokens.check(token),
       tokenHints: { scope: auth.oauth2_scope, openidConfiguration: auth.oauth2_openid_configuration_url },

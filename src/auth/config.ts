@@ -15,6 +15,7 @@ export const configurableMechanisms = [
   'SCRAM-SHA-256-PLUS',
   'OAUTHBEARER',
   'XOAUTH2',
+  'EXTERNAL',
   'APOP',
 ] as const
 
@@ -37,7 +38,7 @@ export const authSettings = {
   mechanisms: list({
     default: ['PLAIN', 'LOGIN'],
     check: checkMechanisms,
-    doc: 'SASL mechanisms offered by POP3 and SMTP, in this order: `PLAIN`, `LOGIN`, `CRAM-MD5`, `SCRAM-SHA-1`, `SCRAM-SHA-256`, the same two with `-PLUS` (bound to the TLS connection), `OAUTHBEARER`, `XOAUTH2`; `APOP` turns on that command of POP3. Those that send a password or token are offered on secured connections alone, -PLUS on TLS alone. CRAM-MD5 and APOP need passwords kept as `{PLAIN}` (CRAM-MD5 also `{CRAM-MD5}`), SCRAM needs `{PLAIN}` or the `{SCRAM-…}` scheme of its hash: many clients choose them when they see them, and then fail with other schemes.',
+    doc: 'SASL mechanisms offered by POP3 and SMTP, in this order: `PLAIN`, `LOGIN`, `CRAM-MD5`, `SCRAM-SHA-1`, `SCRAM-SHA-256`, the same two with `-PLUS` (bound to the TLS connection), `OAUTHBEARER`, `XOAUTH2`, `EXTERNAL` (a client certificate, see `[tls.client_cert]`); `APOP` turns on that command of POP3. Those that send a password or token are offered on secured connections alone, -PLUS on TLS alone. CRAM-MD5 and APOP need passwords kept as `{PLAIN}` (CRAM-MD5 also `{CRAM-MD5}`), SCRAM needs `{PLAIN}` or the `{SCRAM-…}` scheme of its hash: many clients choose them when they see them, and then fail with other schemes.',
   }),
   allow_weak_schemes: boolean({
     default: false,

@@ -23,6 +23,8 @@ export interface SaslFacts {
   readonly remote: string
   /** Channel bindings by name (`tls-exporter`, `tls-unique`); empty without TLS. */
   readonly bindings: { readonly [name: string]: Uint8Array }
+  /** Common name of a client certificate that was verified; empty: there is none. */
+  readonly certificateName: string
 }
 
 export type SaslReply =

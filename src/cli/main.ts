@@ -9,6 +9,7 @@ import { addPoolsCommands } from './commands/pools.ts'
 import { addQueueCommand } from './commands/queue.ts'
 import { addSendCommand } from './commands/send.ts'
 import { addServeCommand } from './commands/serve.ts'
+import { addSessionsCommands } from './commands/sessions.ts'
 import { addStatusCommands } from './commands/status.ts'
 import { addUserCommand } from './commands/user.ts'
 import { CommandFailure, exitCodes } from './exit.ts'
@@ -51,6 +52,7 @@ export function buildProgram(terminal: Terminal): Command {
   addQueueCommand(program, terminal)
   addCacheCommand(program, terminal)
   addStatusCommands(program, terminal)
+  addSessionsCommands(program, terminal)
   addPoolsCommands(program, terminal)
   addControlCommands(program, terminal)
   return program

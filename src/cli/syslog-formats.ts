@@ -14,7 +14,6 @@ type Formatter = (facts: Facts) => string
 export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> {
   const postfix = (program: string) => `postfix/${program}[${pid}]:`
   const remote = (facts: Facts) => `unknown[${text(facts.client) === 'unix' ? 'local' : text(facts.client)}]`
-  const session = (facts: Facts) => `session=<${text(facts.session)}>`
   return {
     'mail.accepted': (facts) =>
       `${postfix('qmgr')} ${text(facts.queueId)}: from=<${text(facts.from)}>, size=${text(facts.octets)}, ` +
@@ -40,19 +39,12 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
     'auth.failed': (facts) =>
       `dovecot: auth: passwd-file(${text(facts.user)},${text(facts.remote)}): ` +
       (facts.reason === 'unknown user' ? 'unknown user' : 'Password mismatch'),
-    'pop3.login': (facts) =>
-      `dovecot: pop3-login: Login: user=<${text(facts.user)}>, method=${text(facts.method)}, ` +
-      `rip=${text(facts.remote)}, mpid=${pid}, ${tlsWord(facts)}${session(facts)}`,
-    'pop3.disconnect': (facts) =>
-      `dovecot: pop3-login: Disconnected: ${text(facts.reason)}: rip=${text(facts.remote)}, ${session(facts)}`,
+    'pop3.login': (facts) => `dovecot: pop3-login: ${text(facts.summary)}`,
+    'pop3.disconnect': (facts) => `dovecot: pop3-login: ${text(facts.summary)}`,
     'pop3.logout': (facts) =>
-      `dovecot: pop3(${text(facts.user)})<${pid}><${text(facts.session)}>: Disconnected: ${text(facts.reason)} ` +
-      `top=${text(facts.topCount)}/${text(facts.topBytes)}, retr=${text(facts.retrCount)}/${text(facts.retrBytes)}, ` +
-      `del=${text(facts.deletedCount)}/${text(facts.messageCount)}, size=${text(facts.messageBytes)}`,
+      `dovecot: ${text(facts.prefix)}Disconnected: ${text(facts.reason)} ${text(facts.summary)}`,
   }
 }
-
-const tlsWord = ({ tls }: Facts): string => (typeof tls === 'string' ? 'TLS, ' : '')
 
 /** The Postfix program that would have said it. */
 function agent(relay: string): string {

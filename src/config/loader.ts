@@ -11,7 +11,7 @@ import { ConfigError, type ConfigProblem } from './errors.ts'
 import { allKeys, entryOf, tableKeys } from './keys.ts'
 import { parseListenerAddress } from './listener-address.ts'
 import { nearest, nearestSetting } from './nearest.ts'
-import type { Entry, Table } from './schema.ts'
+import type { CertificateFiles, Entry, Table } from './schema.ts'
 import {
   type Config,
   generalSettings,
@@ -197,8 +197,7 @@ class Loader {
       this.#unknown(where, path, tableKeys.has(key))
       return
     }
-    const isToml =
-      (entry.type === 'list' && /^\s*\[/.test(text)) || (entry.type === 'maps' && /^\s*[[{]/.test(text))
+    const isToml = tomlStart[entry.type]?.test(text) === true
     const parsed = isToml ? parseValue(entry, tomlText(text)) : parseText(entry, text)
     if ('problem' in parsed) this.#problem(where, `${key}: ${parsed.problem}`)
     else this.#written.set(key, { value: absolute(entry, parsed.value, this.#cwd), origin })
@@ -294,6 +293,7 @@ class Loader {
       Object.entries(poolsSettings).map(([name, table]) => [name, this.#pool(name, table)]),
     )
     const tls = values.tls as unknown as Config['tls']
+    this.#checkTls(tls, auth.allow_cleartext === true)
     return {
       ...general,
       hostname: general.hostname === '' ? systemName() : general.hostname,
@@ -303,6 +303,27 @@ class Loader {
       pools,
       listener: this.#listeners(data_dir, tls),
     } as unknown as Config
+  }
+
+  #checkTls(tls: Config['tls'], allowsCleartext: boolean): void {
+    if (tls.mode === 'required' && allowsCleartext) {
+      const where = this.#whereWritten(['auth', 'allow_cleartext'])
+      this.#problem(where, 'auth.allow_cleartext: contradicts tls.mode = "required" (give up one of them)')
+    }
+    if (tls.mode === 'required' && tls.cert === '') {
+      this.#problem(
+        this.#whereWritten(['tls', 'mode']),
+        'tls.mode: "required" needs a certificate (set tls.cert)',
+      )
+    }
+    for (const key of ['require', 'username'] as const) {
+      if (!tls.client_cert[key] || tls.client_cert.ca !== '') continue
+      const where = this.#whereWritten(['tls', 'client_cert', key])
+      this.#problem(
+        where,
+        `tls.client_cert.${key}: nobody is asked for a certificate (set tls.client_cert.ca)`,
+      )
+    }
   }
 
   #values(prefix: string, table: Table): Record<string, unknown> {
@@ -334,8 +355,9 @@ class Loader {
       | undefined
     if (written === undefined) return defaultListeners(dataDir, tls)
     return written.map(({ where, service = 'smtp', address = '', tls: mode, proxy_protocol = false }) => {
-      const canStart = tls.cert !== '' && service !== 'admin' && !address.startsWith('unix:')
-      if (mode !== undefined && mode !== 'off' && tls.cert === '') {
+      const canStart =
+        tls.mode !== 'no' && tls.cert !== '' && service !== 'admin' && !address.startsWith('unix:')
+      if (mode !== undefined && mode !== 'off' && tls.mode !== 'no' && tls.cert === '') {
         this.#problem(where, `listener.tls: "${mode}" needs a certificate (set tls.cert and tls.key)`)
       }
       if (mode === 'starttls' && service === 'admin') {
@@ -344,7 +366,12 @@ class Loader {
       if (proxy_protocol && service === 'admin') {
         this.#problem(where, 'listener.proxy_protocol: the admin page takes no PROXY header')
       }
-      return { service, address, tls: mode ?? (canStart ? 'starttls' : 'off'), proxy_protocol }
+      return {
+        service,
+        address,
+        tls: tls.mode === 'no' ? 'off' : (mode ?? (canStart ? 'starttls' : 'off')),
+        proxy_protocol,
+      }
     })
   }
 
@@ -357,13 +384,21 @@ class Loader {
 
 /** What listens when the configuration names no listener: on this machine alone. */
 export function defaultListeners(dataDir: string, tls: Config['tls']): readonly ListenerConfig[] {
-  const mode = tls.cert === '' ? 'off' : 'starttls'
+  const mode = tls.cert === '' || tls.mode === 'no' ? 'off' : 'starttls'
   return [
     { service: 'pop3', address: '127.0.0.1:1110', tls: mode, proxy_protocol: false },
     { service: 'smtp', address: '127.0.0.1:2525', tls: mode, proxy_protocol: false },
     { service: 'lmtp', address: `unix:${join(dataDir, 'lmtp.sock')}`, tls: 'off', proxy_protocol: false },
     { service: 'admin', address: '127.0.0.1:9025', tls: 'off', proxy_protocol: false },
   ]
+}
+
+/** How a value begins that is written in TOML also outside of a file. */
+const tomlStart: Readonly<Partial<Record<Entry<unknown>['type'], RegExp>>> = {
+  list: /^\s*\[/,
+  map: /^\s*\{/,
+  maps: /^\s*[[{]/,
+  certificates: /^\s*\{/,
 }
 
 function systemName(): string {
@@ -374,6 +409,13 @@ function systemName(): string {
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
 function absolute(entry: Entry<any>, value: unknown, base: string): unknown {
   if (entry.type === 'maps') return tableSources(value, base)
+  if (entry.type === 'certificates') {
+    const files = Object.entries(value as Readonly<Record<string, CertificateFiles>>)
+    const full = (path: string) => (path === '' ? '' : resolve(base, path))
+    return Object.fromEntries(
+      files.map(([name, { cert, key }]) => [name, { cert: full(cert), key: full(key) }]),
+    )
+  }
   if (entry.type !== 'path' || typeof value !== 'string' || value === '') return value
   // `%h/Maildir` and the like become absolute when the variables are filled in.
   return value.startsWith('%') ? value : resolve(base, value)

@@ -20,6 +20,7 @@ export interface Entry<T> {
     | 'list'
     | 'map'
     | 'maps'
+    | 'certificates'
   readonly default: T
   readonly doc: string
   readonly min?: number
@@ -86,6 +87,16 @@ export const maps = (options: Options<readonly TableSource[]>): Entry<readonly T
   type: 'maps',
   ...options,
 })
+/** Files of a certificate, PEM; an empty `key` is in the file `cert`. */
+export interface CertificateFiles {
+  readonly cert: string
+  readonly key: string
+}
+
+/** A table of certificates by host name: `{ cert, key }`, or a path alone. */
+export const certificates = (
+  options: Options<Readonly<Record<string, CertificateFiles>>>,
+): Entry<Readonly<Record<string, CertificateFiles>>> => ({ type: 'certificates', ...options })
 
 /** Entries of one TOML table. */
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types

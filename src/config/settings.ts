@@ -9,7 +9,7 @@ import { cacheSettings } from '../cache/config.ts'
 import { dnsSettings, netSettings } from '../dns/config.ts'
 import { proxyProtocolSettings } from '../listeners/config.ts'
 import { mailSettings } from '../mailbox/config.ts'
-import { pop3Settings } from '../protocols/pop3/config.ts'
+import { capaSettings, loginSettings, pop3Settings, sessionLogSettings } from '../protocols/pop3/config.ts'
 import {
   type LmtpSettings,
   lmtpSettings,
@@ -21,6 +21,7 @@ import { dsnSettings, notifySettings, queueSettings } from '../queue/config.ts'
 import { map, type Settings } from './schema.ts'
 import {
   adminSettings,
+  clientCertSettings,
   generalSettings,
   type listenerServices,
   listenerSettings,
@@ -47,9 +48,12 @@ export const transportSetting = map({
 export const tables = {
   proxy_protocol: proxyProtocolSettings,
   tls: tlsSettings,
+  'tls.client_cert': clientCertSettings,
   auth: authSettings,
   mail: mailSettings,
+  login: loginSettings,
   pop3: pop3Settings,
+  'pop3.capa': capaSettings,
   smtpd: smtpdSettings,
   queue: queueSettings,
   dsn: dsnSettings,
@@ -60,7 +64,7 @@ export const tables = {
   dns: dnsSettings,
   net: netSettings,
   limits: limitsSettings,
-  log: logSettings,
+  log: { ...logSettings, ...sessionLogSettings },
   admin: adminSettings,
 } as const
 
@@ -79,11 +83,14 @@ export type PoolConfig = Settings<(typeof poolsSettings)['connections']>
 export interface Config extends Settings<typeof generalSettings> {
   readonly listener: readonly ListenerConfig[]
   readonly proxy_protocol: Settings<typeof proxyProtocolSettings>
-  readonly tls: Settings<typeof tlsSettings>
+  readonly tls: Settings<typeof tlsSettings> & {
+    readonly client_cert: Settings<typeof clientCertSettings>
+  }
   /** `passwd_file` is filled in: never empty. */
   readonly auth: Settings<typeof authSettings>
   readonly mail: Settings<typeof mailSettings>
-  readonly pop3: Settings<typeof pop3Settings>
+  readonly login: Settings<typeof loginSettings>
+  readonly pop3: Settings<typeof pop3Settings> & { readonly capa: Settings<typeof capaSettings> }
   readonly smtpd: Settings<typeof smtpdSettings>
   readonly queue: Settings<typeof queueSettings>
   readonly dsn: Settings<typeof dsnSettings>
@@ -97,7 +104,7 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly net: Settings<typeof netSettings>
   readonly pools: { readonly [P in PoolName]: PoolConfig }
   readonly limits: Settings<typeof limitsSettings>
-  readonly log: Settings<typeof logSettings>
+  readonly log: Settings<typeof logSettings> & Settings<typeof sessionLogSettings>
   readonly admin: Settings<typeof adminSettings>
 }
 

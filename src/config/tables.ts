@@ -1,5 +1,5 @@
 /** The tables that belong to the service as a whole. Those of a part stand in that part's `config.ts`. */
-import { boolean, choice, duration, integer, integerOr, path, size, string } from './schema.ts'
+import { boolean, certificates, choice, duration, integer, integerOr, path, size, string } from './schema.ts'
 
 const hostnamePattern = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/i
 
@@ -48,10 +48,39 @@ export const listenerSettings = {
   }),
 }
 
-/** Table `[tls]`. */
+/** Table `[tls]`: TLS of all servers. */
 export const tlsSettings = {
+  mode: choice(['no', 'yes', 'required'], {
+    default: 'yes',
+    doc: '`no`: no TLS, whatever the listeners say. `required`: nobody may log in without it, not even from this machine.',
+  }),
   cert: path({ default: '', doc: 'Certificate of this server with its chain, PEM. Empty: no TLS.' }),
   key: path({ default: '', doc: 'Private key of `cert`, PEM. Empty: it is in the same file.' }),
+  sni: certificates({
+    default: {},
+    doc: 'Certificates for other names that clients ask for (SNI): `"mx.example.net" = { cert = "a.pem", key = "a.key" }`, or the path of one file with both. `*.example.net` stands for all names one level below.',
+  }),
+  min_version: choice(['TLSv1.2', 'TLSv1.3'], { default: 'TLSv1.2', doc: 'Lowest version of TLS.' }),
+  ciphers: string({
+    default: '',
+    doc: 'Ciphers, as OpenSSL writes them; of TLS 1.3 by their full names. Empty: those of Node.',
+  }),
+}
+
+/** Table `[tls.client_cert]`: certificates of clients. */
+export const clientCertSettings = {
+  ca: path({
+    default: '',
+    doc: 'Certificates of those who sign them, PEM. Empty: clients are not asked for one.',
+  }),
+  require: boolean({
+    default: false,
+    doc: 'Whether a login needs a good client certificate.',
+  }),
+  username: boolean({
+    default: false,
+    doc: 'Whether the common name of the certificate is the user name, whatever the client says.',
+  }),
 }
 
 const poolTable = (pool: {

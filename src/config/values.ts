@@ -1,6 +1,6 @@
 /** Values of settings: how they are written, and what they are in code. Everything here is pure. */
 import { parsedSources } from '../tables/config.ts'
-import type { Entry } from './schema.ts'
+import type { CertificateFiles, Entry } from './schema.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
 type AnyEntry = Entry<any>
@@ -122,10 +122,23 @@ function convert(entry: AnyEntry, written: unknown): Parsed {
         : mismatch(entry, written)
     case 'maps':
       return parsedSources(written)
+    case 'certificates': {
+      const files = isTable(written) ? Object.entries(written).map(certificateFiles) : [undefined]
+      if (files.includes(undefined)) return mismatch(entry, written)
+      return { value: Object.fromEntries(files as [string, object][]) }
+    }
     default:
       if (typeof written !== 'string') return mismatch(entry, written)
       return written.includes('\0') ? { problem: 'contains a NUL' } : { value: written }
   }
+}
+
+function certificateFiles([name, written]: [string, unknown]): [string, CertificateFiles] | undefined {
+  if (typeof written === 'string') return [name.toLowerCase(), { cert: written, key: '' }]
+  if (!isTable(written)) return undefined
+  const { cert, key = '', ...others } = written
+  const isRight = typeof cert === 'string' && typeof key === 'string' && Object.keys(others).length === 0
+  return isRight ? [name.toLowerCase(), { cert, key }] : undefined
 }
 
 function check(entry: AnyEntry, value: unknown): Parsed {
@@ -160,6 +173,8 @@ export function typeText(entry: AnyEntry): string {
       return 'a table of strings'
     case 'maps':
       return 'lookup tables: "type:name, type:name", a list of them, or a table of strings'
+    case 'certificates':
+      return 'a table of { cert = "…", key = "…" } by host name'
     case 'path':
       return 'a path'
     default:

@@ -5,6 +5,7 @@
  */
 import { chmodSync, rmSync, statSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import type { AccountingContract } from '../accounting/contract.ts'
 import {
   type ActorContext,
   type AnyActorDefinition,
@@ -27,6 +28,8 @@ export interface ListenerArgs {
   readonly session: AnyActorDefinition
   /** Line that turns a client away when there is no room for it, without its CRLF. */
   readonly busy: string
+  /** It answers `WatchedSession`. */
+  readonly watched?: boolean
 }
 
 /** Connections the kernel keeps for us while we are busy. */
@@ -114,6 +117,7 @@ class Listener {
     this.#open.sessions++
     const session = `${this.#prefix}-${this.#accepted.toString(36)}`
     const { listener } = this.#args
+    const address = listener.address.startsWith('unix:') ? 'unix' : (socket.remoteAddress ?? 'unknown')
     // A socket that dies before it has an owner has nobody else to hear of it.
     socket.on('error', ignore)
     const { timeout = 0 } = this.#context.setting<Config>('config')?.proxy_protocol ?? {}
@@ -132,12 +136,20 @@ class Listener {
     })
     started.then(
       this.#context.bind((result: StartChildResult) => {
-        // Its end, on whatever thread, makes room again.
-        if (result.ok) this.#context.monitor(result.ref)
-        else failed(result.reason?.message ?? result.error)
+        if (result.ok) {
+          // Its end, on whatever thread, makes room again.
+          this.#context.monitor(result.ref)
+          const info = { session, service: listener.service, address }
+          this.#accounting?.tell('accepted', result.ref, info, this.#args.watched === true)
+        } else failed(result.reason?.message ?? result.error)
       }),
       (error: Error) => failed(error.message),
     )
+  }
+
+  /** Looked up each time, as the session supervisor is. */
+  get #accounting() {
+    return this.#context.whereis<AccountingContract>('accounting')
   }
 
   handleDown(): void {

@@ -2,7 +2,7 @@
  * `dovecot-uidlist.lock`: the lock that all programs take that assign UIDs in a Maildir. A file created with
  * O_EXCL, its content `pid:hostname`; whoever creates it has the lock.
  */
-import { closeSync, openSync, readFileSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync, unlinkSync, utimesSync, writeSync } from 'node:fs'
 import { kill } from 'node:process'
 import { errnoOf } from './errors.ts'
 
@@ -17,6 +17,8 @@ export interface DotlockOptions {
 
 /** A lock that is held. Release it once. */
 export interface Dotlock {
+  /** Shows others that it is in use; false: it is not ours any more. */
+  touch(): boolean
   release(): void
 }
 
@@ -70,7 +72,7 @@ function tryLock(path: string, { hostname, pid }: DotlockOptions): Dotlock | und
   } finally {
     closeSync(fd)
   }
-  return { release: () => removeIfSame(path, inode) }
+  return { touch: () => touchIfSame(path, inode), release: () => removeIfSame(path, inode) }
 }
 
 /** A lock of this host whose process is gone. One that is younger than 2 s may not have its content yet. */
@@ -91,6 +93,18 @@ function ownerIsDead(path: string, { hostname, pid }: DotlockOptions, ageMs: num
     return false
   } catch (error) {
     return errnoOf(error) === 'ESRCH'
+  }
+}
+
+function touchIfSame(path: string, inode: number): boolean {
+  try {
+    if (statSync(path).ino !== inode) return false
+    const now = new Date()
+    utimesSync(path, now, now)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
   }
 }
 

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { ActorContext, AnyContract } from '../actors/index.ts'
 import type { AuthContract, SaslFacts, SaslReply } from '../auth/contract.ts'
+import { verifiedName } from './server-tls.ts'
 
 /** A refused login is answered late on purpose, and a slow hash may wait for its turn. */
 const timeoutMs = 120_000
@@ -19,8 +20,15 @@ export function decodeSasl(text: string): Buffer | undefined {
 export const encodeSasl = (data: Uint8Array): string =>
   Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
 
+/** What an exchange has to know of the connection it is on. */
+export const saslFacts = (socket: Socket, remote: string): SaslFacts => ({
+  remote,
+  bindings: channelBindings(socket),
+  certificateName: verifiedName(socket) ?? '',
+})
+
 /** What a mechanism can be bound to on this connection: nothing without TLS. */
-export function channelBindings(socket: Socket): SaslFacts['bindings'] {
+function channelBindings(socket: Socket): SaslFacts['bindings'] {
   if (!(socket instanceof TLSSocket)) return {}
   const bindings: { [name: string]: Uint8Array } = {}
   const protocol = socket.getProtocol()
@@ -37,7 +45,6 @@ export function channelBindings(socket: Socket): SaslFacts['bindings'] {
 
 export interface SaslOptions<C extends AnyContract> {
   readonly context: ActorContext<C>
-  readonly remote: string
   /** Called once for each step, and not after `cancel`. `internal` also when there is no answer. */
   readonly done: (reply: SaslReply) => void
 }
@@ -52,8 +59,7 @@ export class ServerSasl<C extends AnyContract> {
     this.#options = options
   }
 
-  start(mechanism: string, initial: Buffer | undefined, bindings: SaslFacts['bindings']): void {
-    const facts = { remote: this.#options.remote, bindings }
+  start(mechanism: string, initial: Buffer | undefined, facts: SaslFacts): void {
     const auth = this.#auth
     if (auth === undefined) queueMicrotask(this.#options.context.bind(() => this.#failed()))
     else this.#wait(auth.askWith({ timeoutMs }, 'saslStart', mechanism, initial ?? null, facts))

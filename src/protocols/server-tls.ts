@@ -1,51 +1,74 @@
 /**
- * TLS for server sessions, shared by all protocols: the certificate of `[tls]` and the
+ * TLS for server sessions, shared by all protocols: the certificates of `[tls]` and the
  * change of an accepted socket to TLS. A session that changes forgets what it read before: a command that was sent
  * in clear behind STARTTLS or STLS must not be carried out as if it came through TLS.
  */
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls'
 import type { ActorContext } from '../actors/index.ts'
+import type { CertificateFiles } from '../config/schema.ts'
+import type { Config } from '../config/settings.ts'
 
-export interface ServerCertificate {
-  /** Path of a PEM file; empty: no TLS. */
-  readonly cert: string
-  /** Path of a PEM file; empty: the key is in `cert`. */
-  readonly key: string
-}
+export type TlsSettings = Config['tls']
+
+/** Ready for use with `upgradeToTls`. */
+export type ServerTls = Readonly<TLSSocketOptions>
 
 /**
- * The certificate, ready for use; undefined when none is configured, or when it cannot be used: the service then goes
- * on without TLS. Loaded once per thread for each `certificate` object, so that a reload, which brings a new one,
+ * TLS as configured; undefined when there is no certificate, or when it cannot be used: the service then goes
+ * on without TLS. Loaded once per thread for each `settings` object, so that a reload, which brings a new one,
  * loads it again; what is wrong with it is logged then.
  */
 export function serverTls(
   context: Pick<ActorContext, 'local' | 'log'>,
-  certificate: ServerCertificate,
-): SecureContext | undefined {
-  if (certificate.cert === '') return undefined
-  const loaded = context.local(
-    'server-tls',
-    () => new WeakMap<ServerCertificate, SecureContext | 'unusable'>(),
-  )
-  let known = loaded.get(certificate)
+  settings: TlsSettings,
+): ServerTls | undefined {
+  if (settings.cert === '' || settings.mode === 'no') return undefined
+  const loaded = context.local('server-tls', () => new WeakMap<TlsSettings, ServerTls | 'unusable'>())
+  let known = loaded.get(settings)
   if (known === undefined) {
-    known = load(context, certificate) ?? 'unusable'
-    loaded.set(certificate, known)
+    known = load(context, settings) ?? 'unusable'
+    loaded.set(settings, known)
   }
   return known === 'unusable' ? undefined : known
 }
 
-function load(
+function load(context: Pick<ActorContext, 'log'>, settings: TlsSettings): ServerTls | undefined {
+  const secureContext = certificate(context, settings, settings)
+  if (secureContext === undefined) return undefined
+  const named = new Map<string, SecureContext>()
+  for (const [name, files] of Object.entries(settings.sni)) {
+    // A certificate that cannot be used does not take the others with it: that name gets the general one.
+    const usable = certificate(context, files, settings)
+    if (usable !== undefined) named.set(name, usable)
+  }
+  return {
+    isServer: true,
+    secureContext,
+    ...(named.size > 0 && {
+      SNICallback: (name, done) => {
+        const asked = name.toLowerCase()
+        done(null, named.get(asked) ?? named.get(asked.replace(/^[^.]*/, '*')))
+      },
+    }),
+    // What is wrong with a client's certificate is the session's to say.
+    ...(settings.client_cert.ca !== '' && { requestCert: true, rejectUnauthorized: false }),
+  }
+}
+
+function certificate(
   context: Pick<ActorContext, 'log'>,
-  { cert, key }: ServerCertificate,
+  { cert, key }: CertificateFiles,
+  { min_version, ciphers, client_cert }: TlsSettings,
 ): SecureContext | undefined {
   try {
     return createSecureContext({
       cert: readFileSync(cert),
       key: readFileSync(key === '' ? cert : key),
-      minVersion: 'TLSv1.2',
+      minVersion: min_version,
+      ...(ciphers !== '' && { ciphers }),
+      ...(client_cert.ca !== '' && { ca: readFileSync(client_cert.ca) }),
     })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
@@ -61,11 +84,21 @@ function load(
 
 /**
  * Puts TLS on an accepted socket, as its server. The handshake begins when the client speaks; what is written before
- * it is done waits. Emits `secure` when it is done. Listeners for data on `socket` itself have to be gone.
+ * it is done waits. Emits `secure` when it is done. Listeners for data on `socket` itself have to be gone. `alpn`: a
+ * client that names protocols has to name this one.
  */
-export function upgradeToTls(socket: Socket, secureContext: SecureContext): TLSSocket {
-  const secured = new TLSSocket(socket, { isServer: true, secureContext })
+export function upgradeToTls(socket: Socket, tls: ServerTls, alpn?: string): TLSSocket {
+  const secured = new TLSSocket(socket, { ...tls, ...(alpn !== undefined && { ALPNProtocols: [alpn] }) })
   // Of a failed handshake: it ends in `close` as well, which is what sessions look at.
   secured.on('_tlsError', () => {})
   return secured
+}
+
+/** Common name of the certificate that a client has shown; undefined: none, or nobody we know has signed it. */
+export function verifiedName(socket: Socket): string | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined
+  const { CN } = socket.getPeerCertificate().subject ?? {}
+  // Not `authorized`: that is set where a server of Node's looks at it, and we are none.
+  const problem = (socket as unknown as { ssl: { verifyError(): Error | null } }).ssl.verifyError()
+  return problem === null && typeof CN === 'string' && CN !== '' ? CN : undefined
 }

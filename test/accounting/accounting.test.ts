@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { accountingActor } from '../../src/accounting/accounting.ts'
-import type { AccountingContract } from '../../src/accounting/contract.ts'
+import type { AccountingContract, WatchedSession } from '../../src/accounting/contract.ts'
 import { type ActorRef, actor, type Contract } from '../../src/actors/index.ts'
 import { loadConfig } from '../../src/config/loader.ts'
 import { TestSystem } from '../../src/testing/test-system.ts'
@@ -16,11 +16,26 @@ const session = actor<Session>({
   }),
 })
 
+const watched = actor<WatchedSession, { name: string; thrown: string[] }>({
+  name: 'watched',
+  module: import.meta.url,
+  init: (_, { name, thrown }) => ({
+    facts: () => ({ state: 'login', address: '::1', tls: null, idleMs: 0, input: 0, output: 0 }),
+    throwOut(why) {
+      thrown.push(`${name} ${why}`)
+    },
+  }),
+})
+
 let system: TestSystem
 let accounting: ActorRef<AccountingContract>
 
 beforeEach(async () => {
-  const config = loadConfig({ cwd: '/', file: false, set: ['limits.max_userip_connections=2'] })
+  const config = loadConfig({
+    cwd: '/',
+    file: false,
+    set: ['limits.max_userip_connections=2', 'login.max_pending=3'],
+  })
   system = await TestSystem.start({
     settings: { config },
     children: [{ id: 'accounting', actor: accountingActor, registerAs: 'accounting' }],
@@ -37,12 +52,12 @@ const connect = (
 ) => accounting.ask('connect', owner, name, service, user, address)
 
 test('a user has so many sessions from one address, and not one more', async () => {
-  expect(await connect('a')).toBe(true)
-  expect(await connect('b', { user: 'ANN' })).toBe(true)
-  expect(await connect('c')).toBe(false)
-  expect(await connect('d', { address: '::2' })).toBe(true)
-  expect(await connect('e', { user: 'bob' })).toBe(true)
-  expect(await connect('f', { service: 'imap' })).toBe(true)
+  expect(await connect('a')).toBe('ok')
+  expect(await connect('b', { user: 'ANN' })).toBe('ok')
+  expect(await connect('c')).toBe('userip')
+  expect(await connect('d', { address: '::2' })).toBe('ok')
+  expect(await connect('e', { user: 'bob' })).toBe('ok')
+  expect(await connect('f', { service: 'imap' })).toBe('ok')
   expect((await accounting.ask('sessions')).map((one) => one.session)).toEqual(['a', 'b', 'd', 'e', 'f'])
 })
 
@@ -52,8 +67,8 @@ test('a session that ends makes room, said once or twice', async () => {
   await accounting.ask('disconnect', 'a')
   await accounting.ask('disconnect', 'a')
   await accounting.ask('disconnect', 'never')
-  expect(await connect('c')).toBe(true)
-  expect(await connect('d')).toBe(false)
+  expect(await connect('c')).toBe('ok')
+  expect(await connect('d')).toBe('userip')
 })
 
 test('a session that dies without a word makes room', async () => {
@@ -65,7 +80,7 @@ test('a session that dies without a word makes room', async () => {
   expect(await accounting.ask('sessions')).toMatchObject([
     { session: 'b', user: 'ann', service: 'pop3', address: '::1' },
   ])
-  expect(await connect('c')).toBe(true)
+  expect(await connect('c')).toBe('ok')
 })
 
 test('an owner that is dead already is not counted for long', async () => {
@@ -82,5 +97,43 @@ test('a session that logs in again is counted once', async () => {
   await connect('a', { owner })
   await connect('a', { owner })
   expect(await accounting.ask('sessions')).toHaveLength(1)
-  expect(await connect('b')).toBe(true)
+  expect(await connect('b')).toBe('ok')
+})
+
+test('P035 the connection that waits for longest without a login makes room for a new one', async () => {
+  const thrown: string[] = []
+  const accept = (name: string) => {
+    const owner = system.spawn(watched, { name, thrown })
+    accounting.tell('accepted', owner, { session: name, service: 'pop3', address: '::1' }, true)
+    return owner
+  }
+  const first = accept('a')
+  accept('b')
+  await system.settle()
+  // One that has logged in waits no longer.
+  await accounting.ask('connect', first, 'a', 'pop3', 'ann', '::1')
+  for (const name of ['c', 'd', 'e']) accept(name)
+  await system.settle()
+  expect(await accounting.ask('kick', { session: 'd' })).toEqual(['d'])
+  await system.settle()
+  expect(thrown).toEqual(['b pending', 'd admin'])
+})
+
+test('what one session has claimed the next gets when it is given up, or when its owner dies', async () => {
+  const owners = Array.from({ length: 3 }, () => system.spawn(session, undefined))
+  const [a, b, c] = owners as [(typeof owners)[0], (typeof owners)[0], (typeof owners)[0]]
+  for (const [index, owner] of owners.entries()) await connect(`${index}`, { owner, user: `user${index}` })
+  expect(await accounting.ask('claim', a, 'box', 1_000)).toBe(true)
+  expect(await accounting.ask('claim', b, 'other', 1_000)).toBe(true)
+  const second = accounting.ask('claim', b, 'box', 1_000)
+  const third = accounting.ask('claim', c, 'box', 1_000)
+  accounting.tell('release', a, 'box')
+  expect(await second).toBe(true)
+  // Not its own.
+  accounting.tell('release', a, 'box')
+  b.tell('crash')
+  expect(await third).toBe(true)
+  const late = accounting.ask('claim', a, 'box', 1_000)
+  await system.advance(1_000)
+  expect(await late).toBe(false)
 })

@@ -39,6 +39,7 @@ const begin = (mechanism: string, text: string | null, remote = '192.0.2.1') =>
   auth.askWith(patient, 'saslStart', mechanism, text === null ? null : Buffer.from(text), {
     remote,
     bindings: {},
+    certificateName: '',
   })
 const next = (reply: SaslReply, text: string) =>
   auth.askWith(patient, 'saslNext', reply.kind === 'challenge' ? reply.exchange : -1, Buffer.from(text))

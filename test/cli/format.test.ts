@@ -103,6 +103,15 @@ test('status fits a service that did nothing yet', () => {
     uptimeMs: 61_000,
     listeners: [{ service: 'pop3', address: '127.0.0.1:1110', tls: 'off', accepted: 0, refused: 0 }],
     sessions: {},
+    pop3: {
+      logins: 0,
+      failedLogins: 0,
+      fetchedMails: 0,
+      fetchedOctets: 0,
+      removedMails: 0,
+      input: 0,
+      output: 0,
+    },
     queue: { incoming: 0, active: 0, deferred: 3, hold: 0, corrupt: 0 },
     cache: {
       since: 0,

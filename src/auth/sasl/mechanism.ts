@@ -60,6 +60,8 @@ export interface SaslHost {
   readonly bindings: ReadonlyMap<string, Buffer>
   /** Whether a mechanism with channel binding could have been chosen. */
   readonly offersBinding: boolean
+  /** Common name of the client's certificate; empty: there is none that was verified. */
+  readonly certificateName: string
   checkToken(token: string): Promise<TokenVerdict>
   /** What the answer to a bad token names. */
   readonly tokenHints: { readonly scope: string; readonly openidConfiguration: string }

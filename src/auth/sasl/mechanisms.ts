@@ -1,5 +1,6 @@
 /** The mechanisms by name. */
 import { CramMd5 } from './cram-md5.ts'
+import { External } from './external.ts'
 import { LoginExchange } from './login.ts'
 import type { SaslExchange, SaslHost } from './mechanism.ts'
 import { OAuth } from './oauth.ts'
@@ -16,6 +17,7 @@ const mechanisms: Readonly<Record<string, (host: SaslHost) => SaslExchange>> = {
   'SCRAM-SHA-256-PLUS': (host) => new Scram(host, { hash: 'sha256', withBinding: true }),
   OAUTHBEARER: (host) => new OAuth(host, 'OAUTHBEARER'),
   XOAUTH2: (host) => new OAuth(host, 'XOAUTH2'),
+  EXTERNAL: (host) => new External(host),
 }
 
 /** Begins an exchange; undefined when there is no such mechanism. */

@@ -13,6 +13,8 @@ export interface Connection {
   readonly cleartext: boolean
   /** Whether there is TLS, and it ends here. */
   readonly tls: boolean
+  /** Whether the client has shown a certificate that was verified. */
+  readonly certificate?: boolean
 }
 
 /** Of the configured mechanisms those that can be used now, in the same order. APOP is none: it has a command of its own. */
@@ -23,6 +25,7 @@ export function offeredMechanisms(configured: readonly string[], connection: Con
       (name) =>
         name !== 'APOP' &&
         (connection.cleartext || !isCleartext(name)) &&
-        (connection.tls || !needsBinding(name)),
+        (connection.tls || !needsBinding(name)) &&
+        (connection.certificate === true || name !== 'EXTERNAL'),
     )
 }

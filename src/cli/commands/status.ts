@@ -5,9 +5,11 @@ import { ControlClient } from '../control-client.ts'
 import { octetsText, spanText, tableText, visible } from '../format.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
 import { printJson, type Terminal } from '../terminal.ts'
+import { printSessions } from './sessions.ts'
 
 interface Options extends ConfigOptions {
   readonly json?: boolean
+  readonly sessions?: boolean
 }
 
 /** `mailactors status` and `mailactors tree`. */
@@ -18,7 +20,12 @@ export function addStatusCommands(program: Command, terminal: Terminal): void {
   const status = program
     .command('status')
     .description('one screen about the running service: listeners, sessions, queue, cache, threads')
+    .option('--sessions', 'who is connected: user, address, since when, idle, what it does, octets')
   withJson(withConfigOptions(status)).action(async (options: Options) => {
+    if (options.sessions) {
+      await printSessions(terminal, options)
+      return
+    }
     const found = (await ask(options, 'status')) as Status
     if (options.json) printJson(terminal, found)
     else terminal.print(statusText(found))

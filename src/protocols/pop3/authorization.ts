@@ -4,8 +4,10 @@
  */
 import { isCleartext, offeredMechanisms } from '../../auth/sasl/offer.ts'
 import { decodeSasl, encodeSasl } from '../server-sasl.ts'
-import { capabilities } from './capabilities.ts'
+import { capabilities, language } from './capabilities.ts'
 import { printable, splitCommand } from './command.ts'
+import type { CapaSettings } from './config.ts'
+import { parseXclient, type XclientFacts } from './xclient.ts'
 
 /** What the session does next. */
 export type Step =
@@ -22,13 +24,24 @@ export type Step =
   /** The exchange is given up. */
   | { readonly kind: 'cancel'; readonly line: string }
   | { readonly kind: 'starttls' }
+  /** A proxy says for whom it comes; the answer is `line`. */
+  | { readonly kind: 'xclient'; readonly facts: XclientFacts; readonly line: string }
   | { readonly kind: 'close'; readonly line: string; readonly reason: string }
 
 export interface AuthorizationOptions {
   /** Whether passwords may be sent as things are: TLS, this very machine, or allowed by configuration. */
   readonly cleartext: boolean
+  /** There is TLS, and it ends here. */
   readonly tls: boolean
   readonly stls: boolean
+  /** Whether nothing at all is taken that is not `cleartext`: `tls.mode` is `required`. */
+  readonly tlsRequired: boolean
+  /** Common name of the client's certificate, asked when it matters: the handshake comes first. */
+  readonly certificateName: () => string | undefined
+  readonly clientCertificates: { readonly require: boolean; readonly username: boolean }
+  /** May say XCLIENT. */
+  readonly trusted: boolean
+  readonly capa: CapaSettings
   /** As configured; those that do not fit the connection are left out. */
   readonly mechanisms: readonly string[]
   /** Whether the greeting had a stamp. */
@@ -40,6 +53,7 @@ export interface AuthorizationOptions {
 
 const reply = (line: string): Step => ({ kind: 'reply', line })
 
+const needsCertificate = '-ERR [AUTH] logins need a client certificate'
 const refusedCleartext = '-ERR [AUTH] passwords are not taken on a connection without TLS'
 /** Not what the mechanism says. */
 export const malformed = '-ERR [AUTH] malformed authentication data'
@@ -49,6 +63,8 @@ export class Authorization {
   #user: string | undefined
   #inExchange = false
   #badCommands = 0
+  /** The client has said UTF8 (RFC 6856). */
+  utf8 = false
 
   constructor(options: AuthorizationOptions) {
     this.#options = options
@@ -59,6 +75,8 @@ export class Authorization {
     this.#options = { ...this.#options, cleartext: true, tls: true, stls: false }
     this.#user = undefined
     this.#inExchange = false
+    this.#badCommands = 0
+    this.utf8 = false
   }
 
   /** Whether the next line answers a challenge, and so may be long. */
@@ -74,7 +92,23 @@ export class Authorization {
 
   /** SASL mechanisms that can be used now. */
   get mechanisms(): readonly string[] {
-    return offeredMechanisms(this.#options.mechanisms, this.#options)
+    const { mechanisms, cleartext, tls, tlsRequired, certificateName } = this.#options
+    if (tlsRequired && !cleartext) return []
+    const needsCertificate = mechanisms.some((name) => name.toUpperCase() === 'EXTERNAL')
+    const certificate = needsCertificate && tls && certificateName() !== undefined
+    return offeredMechanisms(mechanisms, { cleartext, tls, certificate })
+  }
+
+  /** What CAPA shows. */
+  capabilities(loggedIn: boolean): string {
+    const { cleartext, stls, capa } = this.#options
+    return capabilities({
+      mechanisms: this.mechanisms,
+      user: cleartext || loggedIn,
+      stls: stls && !loggedIn,
+      loggedIn,
+      capa,
+    })
   }
 
   /** Takes one line without its end. */
@@ -94,14 +128,7 @@ export class Authorization {
   #command(verb: string, argument: string, text: string): Step | undefined {
     switch (verb) {
       case 'CAPA':
-        return {
-          kind: 'text',
-          text: capabilities({
-            mechanisms: this.mechanisms,
-            user: this.#options.cleartext,
-            stls: this.#options.stls,
-          }),
-        }
+        return { kind: 'text', text: this.capabilities(false) }
       case 'USER':
         if (!this.#options.cleartext) return reply(refusedCleartext)
         // The name is what follows the first space, as it stands.
@@ -112,8 +139,9 @@ export class Authorization {
         this.#user = undefined
         if (!this.#options.cleartext) return reply(refusedCleartext)
         if (user === undefined) return reply('-ERR send USER first')
+        if (this.#lacksCertificate) return reply(needsCertificate)
         // Spaces are part of the password, RFC 1939 section 7.
-        return verify(user, afterFirstSpace(text), 'USER')
+        return verify(this.#userName(user), afterFirstSpace(text), 'PLAIN')
       }
       case 'APOP':
         return this.#apop(argument)
@@ -127,20 +155,47 @@ export class Authorization {
         return { kind: 'close', line: '+OK goodbye', reason: 'Aborted login' }
       case 'XCLIENT':
       case 'XOIP':
-        // Proxies send it without looking at the answer. Nobody is trusted here, so it changes nothing.
-        return reply('+OK')
+        return this.#xclient(verb, argument)
+      case 'UTF8':
+        if (!this.#options.capa.utf8) return undefined
+        this.utf8 = true
+        return reply('+OK UTF-8 it is')
+      case 'LANG':
+        return this.#options.capa.lang ? { kind: 'text', text: language(argument) } : undefined
       default:
         return undefined
     }
   }
 
+  /** Proxies send it without looking at the answer: from those that are not trusted it changes nothing. */
+  #xclient(verb: string, argument: string): Step {
+    if (!this.#options.trusted) return reply('+OK')
+    const facts = parseXclient(verb === 'XOIP' ? `ADDR=${argument}` : argument)
+    if (facts === undefined) return reply('-ERR invalid client data')
+    if (facts.tls === true) this.#options = { ...this.#options, cleartext: true, stls: false }
+    return { kind: 'xclient', facts, line: '+OK' }
+  }
+
+  get #lacksCertificate(): boolean {
+    return this.#options.clientCertificates.require && this.#options.certificateName() === undefined
+  }
+
+  /** Octets of the name that counts. */
+  #userName(given: string): string {
+    if (!this.#options.clientCertificates.username) return given
+    const name = this.#options.certificateName()
+    return name === undefined ? given : Buffer.from(name, 'utf8').toString('latin1')
+  }
+
   /** APOP name digest, RFC 1939 section 7. */
   #apop(argument: string): Step {
     if (!this.#options.apop) return reply('-ERR APOP is not offered')
+    if (this.#options.tlsRequired && !this.#options.cleartext) return reply(refusedCleartext)
+    if (this.#lacksCertificate) return reply(needsCertificate)
     const { 1: user, 2: digest } = /^([^ ]+) ([0-9a-f]{32})$/i.exec(argument) ?? []
     if (user === undefined || digest === undefined)
       return reply('-ERR expected a name and 32 hexadecimal digits')
-    return { kind: 'apop', user: textOf(user), digest }
+    return { kind: 'apop', user: textOf(this.#userName(user)), digest }
   }
 
   /** AUTH mechanism [initial-response], RFC 5034 section 4. */
@@ -151,9 +206,10 @@ export class Authorization {
     }
     const { verb: mechanism, argument: initial } = splitCommand(argument)
     if (!this.mechanisms.includes(mechanism)) {
-      const isHidden = isCleartext(mechanism) && !this.#options.cleartext
+      const isHidden = !this.#options.cleartext && (isCleartext(mechanism) || this.#options.tlsRequired)
       return reply(isHidden ? refusedCleartext : '-ERR [AUTH] unsupported mechanism')
     }
+    if (this.#lacksCertificate) return reply(needsCertificate)
     const data = initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
     if (data === undefined) return reply(malformed)
     return { kind: 'sasl', mechanism, initial: initial === '' ? undefined : data }

@@ -13,7 +13,7 @@ export type TransactionCommand =
   /** `number` is the text of the message number; undefined: all. */
   | { readonly verb: 'LIST' | 'UIDL'; readonly number: string | undefined }
   | { readonly verb: 'RETR' | 'DELE'; readonly number: string }
-  | { readonly verb: 'TOP'; readonly argument: string }
+  | { readonly verb: 'TOP' | 'LANG'; readonly argument: string }
   /** Not a command of this state; the verb as it came. */
   | { readonly verb: 'unknown'; readonly text: string }
   /** Contains a NUL. Some servers stop reading the line there, and two readings of one line are an attack. */
@@ -46,6 +46,7 @@ export function parseCommand(line: string): TransactionCommand {
     case 'DELE':
       return { verb, number: argument }
     case 'TOP':
+    case 'LANG':
       return { verb, argument }
     default:
       return {

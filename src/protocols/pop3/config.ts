@@ -1,5 +1,24 @@
 /** Settings of the POP3 server. */
-import { boolean, choice, duration, integer, list, type Settings, size, string } from '../../config/schema.ts'
+import {
+  boolean,
+  choice,
+  duration,
+  integer,
+  list,
+  networks,
+  path,
+  type Settings,
+  size,
+  string,
+} from '../../config/schema.ts'
+import {
+  checkTemplate,
+  describeVariables,
+  loginFormatVariables,
+  loginVariables,
+  logoutVariables,
+  prefixVariables,
+} from './template.ts'
 import { checkUidlFormat } from './uidl-format.ts'
 
 /** Table `[pop3]`. */
@@ -70,7 +89,100 @@ export const pop3Settings = {
     default: false,
     doc: 'Count the line end that is added to a mail without one in the size that RETR announces.',
   }),
-  login_greeting: string({
+  lock_session: boolean({
+    default: false,
+    doc: 'One POP3 session of a mailbox at a time, as RFC 1939 section 4 wants it: the next login waits, then gets `[IN-USE]`. Other programs see the lock file `dovecot-pop3-session.lock` in the Maildir.',
+  }),
+  lock_wait: duration({
+    default: 10_000,
+    min: 0,
+    max: 120_000,
+    doc: 'How long a login waits for the session that has the lock.',
+  }),
+  lock_stale: duration({
+    default: 300_000,
+    min: 120_000,
+    doc: 'A lock file of another host that did not change for so long was left behind. Ours is touched every minute.',
+  }),
+  close_on_busy: boolean({
+    default: false,
+    doc: 'Whether `[IN-USE]` also ends the connection, instead of letting the client try again.',
+  }),
+  max_sessions: integer({
+    default: 20_000,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Sessions that are logged in at the same time; a login beyond it is told to come back later.',
+  }),
+  logout_format: string({
+    default:
+      'top=%{top_count}/%{top_bytes}, retr=%{retr_count}/%{retr_bytes}, del=%{deleted_count}/%{deleted_bytes}, size=%{message_bytes}',
+    check: checkTemplate(logoutVariables),
+    doc: `What the line at the end of a session tells (\`summary\` of \`pop3.logout\`). Variables, with the letters of Dovecot 2.3: ${describeVariables(logoutVariables)}.`,
+  }),
+  rawlog_dir: path({
+    default: '',
+    doc: 'An existing folder that gets two files for each session, `.in` and `.out`: all that is said after login, with times. Empty: none. For hunting a fault, not for every day.',
+  }),
+}
+
+/** Of table `[log]`: how lines about sessions are written where `log.format` is `syslog`. */
+export const sessionLogSettings = {
+  login_format: string({
+    default: '%{message}: %{elements}',
+    check: checkTemplate(loginFormatVariables),
+    doc: 'With `syslog`: the line about a login or an attempt, made of `message` (`%$`) and `elements` (`%s`).',
+  }),
+  login_elements: list({
+    default: [
+      'user=<%{user}>',
+      'method=%{mechanism}',
+      'rip=%{remote_ip}',
+      'lip=%{local_ip}',
+      'mpid=%{mail_pid}',
+      '%{secured}',
+      'session=<%{session}>',
+    ],
+    check: (elements) => elements.map(checkTemplate(loginVariables)).find((problem) => problem !== undefined),
+    doc: `The elements of that line; one whose variables are all empty is left out. Variables, with the letters of Dovecot 2.3: ${describeVariables(loginVariables)}.`,
+  }),
+  mail_prefix: string({
+    default: '%{service}(%{user})<%{mail_pid}><%{session}>: ',
+    check: checkTemplate(prefixVariables),
+    doc: `With \`syslog\`: what the line at the end of a session begins with. Variables: ${describeVariables(prefixVariables)}.`,
+  }),
+}
+
+/** Table `[pop3.capa]`: what CAPA offers beyond the usual. */
+export const capaSettings = {
+  login_delay: duration({
+    default: 0,
+    min: 0,
+    max: 86_400_000,
+    doc: 'LOGIN-DELAY: least time between two logins of a user; one that comes earlier is refused with `[LOGIN-DELAY]`. 0: none.',
+  }),
+  expire: string({
+    default: '',
+    check: (value) =>
+      /^(\d{1,6}|NEVER)?$/.test(value) ? undefined : 'is neither a number of days nor NEVER',
+    doc: 'EXPIRE: after how many days mail is removed here, or `NEVER`. Only tells clients; it has to be true. Empty: not said.',
+  }),
+  implementation: string({
+    default: '',
+    check: (value) =>
+      /^[\x21-\x7e]{0,200}$/.test(value) ? undefined : 'must be printable ASCII without blanks',
+    doc: 'IMPLEMENTATION: name of the software, told after login. Empty: not said.',
+  }),
+  utf8: boolean({
+    default: false,
+    doc: 'Offer UTF8 of RFC 6856. Mail with 8-bit header fields is then refused with `[UTF8]` to clients that have not asked for it.',
+  }),
+  lang: boolean({ default: false, doc: 'Offer LANG of RFC 6856; there is English.' }),
+}
+
+/** Table `[login]`: POP3 clients before they have logged in. */
+export const loginSettings = {
+  greeting: string({
     default: 'mailactors ready.',
     doc: 'Text of the first line a client sees.',
     check: (value) =>
@@ -78,29 +190,41 @@ export const pop3Settings = {
         ? undefined
         : 'must be 1 to 400 printable ASCII characters and not begin with [',
   }),
-  login_timeout: duration({
+  timeout: duration({
     default: 180_000,
     min: 1_000,
     doc: 'All the time a client has to log in, from the connection on.',
   }),
-  login_max_line: size({
+  max_line: size({
     default: 1026,
     min: 255,
     max: 65_536,
     doc: 'Longest command line before login, including its line end.',
   }),
-  login_max_sasl_line: size({
+  max_sasl_line: size({
     default: 8192,
     min: 1024,
     max: 1024 * 1024,
     doc: 'Longest AUTH line or answer to a challenge.',
   }),
-  login_max_bad_commands: integer({
+  max_bad_commands: integer({
     default: 3,
     min: 1,
     max: 1000,
     doc: 'Unknown commands in a row before login that end the connection.',
   }),
+  max_pending: integer({
+    default: 1000,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Connections that have not logged in yet; for one more the oldest of them has to go.',
+  }),
+  trusted_networks: networks({
+    default: [],
+    doc: 'Addresses and networks of proxies and web mail: they may say with XCLIENT for whom they come, count as secured unless `tls.mode` is `required`, and never wait because of failed logins.',
+  }),
 }
 
-export type Pop3Settings = Settings<typeof pop3Settings>
+export type LoginSettings = Settings<typeof loginSettings>
+export type CapaSettings = Settings<typeof capaSettings>
+export type Pop3Settings = Settings<typeof pop3Settings> & { readonly capa: CapaSettings }

@@ -3,12 +3,13 @@
  * sizes that nobody knows. The positive answer is given only after all of it (RFC 1939 section 4), so a failure is
  * always the answer to the command that logged in.
  */
-import type { AccountingContract } from '../../accounting/contract.ts'
+import type { AccountingContract, ConnectResult } from '../../accounting/contract.ts'
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import type { Account, AuthContract, VerifyResult } from '../../auth/contract.ts'
 import type { MailboxesContract, OpenResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { Maildrop } from './maildrop.ts'
+import { SessionLock } from './session-lock.ts'
 import { SizeScan } from './size-scan.ts'
 
 /** Sizes that were found out by reading mails, by uid. */
@@ -17,8 +18,16 @@ export interface Sized {
   readonly sizes: number[]
 }
 
-export type LoginResult =
-  | { readonly ok: true; readonly account: Account; readonly maildrop: Maildrop; readonly sized: Sized }
+export interface OpenMaildrop<C extends AnyContract> {
+  readonly account: Account
+  readonly maildrop: Maildrop
+  readonly sized: Sized
+  /** With `pop3.lock_session`. */
+  readonly lock: SessionLock<C> | undefined
+}
+
+export type LoginResult<C extends AnyContract> =
+  | ({ readonly ok: true } & OpenMaildrop<C>)
   /** `close`: the connection ends with this answer; otherwise the client may try again. */
   | { readonly ok: false; readonly line: string; readonly reason: string; readonly close: boolean }
 
@@ -28,12 +37,13 @@ export interface LoginOptions<C extends AnyContract> {
   readonly session: string
   readonly remote: string
   readonly settings: Pop3Settings
+  readonly hostname: string
   /** Memory to read mails into. */
   readonly scratch: Buffer
   /** Sizes of a maildrop that could not be opened after all. */
   readonly keep: (account: Account, uidValidity: number, sized: Sized) => void
   /** Called once, unless `cancel` was. */
-  readonly done: (result: LoginResult) => void
+  readonly done: (result: LoginResult<C>) => void
 }
 
 /** A refused login is answered late on purpose, and a slow hash may wait for its turn. */
@@ -47,9 +57,25 @@ const openAttempts = 3
 export const refusedLogin = '-ERR [AUTH] wrong user name or password'
 export const notNow = '-ERR [SYS/TEMP] logins cannot be checked now, try again later'
 
+/** Answers to a user that is who it says, and is not let in all the same. */
+const notCounted = {
+  userip: {
+    line: '-ERR [IN-USE] too many sessions of this user from your address',
+    reason: 'connection limit',
+    close: true,
+  },
+  full: { line: '-ERR [SYS/TEMP] too many sessions, try again later', reason: 'session limit', close: true },
+  'too-soon': {
+    line: '-ERR [LOGIN-DELAY] too soon after the last login',
+    reason: 'login delay',
+    close: false,
+  },
+} as const
+
 export class Login<C extends AnyContract> {
   readonly #options: LoginOptions<C>
   #over = false
+  #lock: SessionLock<C> | undefined
 
   constructor(options: LoginOptions<C>) {
     this.#options = options
@@ -58,6 +84,7 @@ export class Login<C extends AnyContract> {
   /** The connection ended: nothing is called any more. */
   cancel(): void {
     this.#over = true
+    this.#unlock()
   }
 
   /** With what the auth actor is to be asked. */
@@ -87,19 +114,57 @@ export class Login<C extends AnyContract> {
   /** The client has shown who it is. Is there room for one more session of this user from there? */
   accepted(account: Account): void {
     const { context, session, service, remote } = this.#options
-    const counted = context.bind((ok: boolean) => {
+    const counted = context.bind((result: ConnectResult) => {
       if (this.#over) return
-      if (ok) this.#open(account, 1)
-      else this.#refuse('-ERR [IN-USE] too many sessions of this user from your address', 'limit')
+      if (result === 'ok') this.#lockThenOpen(account)
+      else this.#finish({ ok: false, ...notCounted[result] })
     })
     const accounting = context.whereis<AccountingContract>('accounting')
     // A registry that does not answer is no reason to keep anyone from their mail.
-    if (accounting === undefined) counted(true)
+    if (accounting === undefined) counted('ok')
     else {
       accounting
         .ask('connect', context.self, session, service, account.user, remote)
-        .then(counted, () => counted(true))
+        .then(counted, () => counted('ok'))
     }
+  }
+
+  #lockThenOpen(account: Account): void {
+    const { context, settings, hostname } = this.#options
+    if (!settings.lock_session) {
+      this.#open(account, 1)
+      return
+    }
+    const { maildir } = account
+    const wanted = { maildir, hostname, waitMs: settings.lock_wait, staleMs: settings.lock_stale }
+    SessionLock.take(context, wanted).then(
+      context.bind((lock: SessionLock<C> | undefined) => {
+        this.#lock = lock
+        if (this.#over) this.#unlock()
+        else if (lock !== undefined) this.#open(account, 1)
+        else {
+          this.#uncount()
+          const line = '-ERR [IN-USE] another session has the mailbox, try again later'
+          this.#finish({ ok: false, line, reason: 'locked', close: settings.close_on_busy })
+        }
+      }),
+      context.bind((error: Error) => {
+        this.#log('pop3.lock', error)
+        this.#uncount()
+        const line = '-ERR [SYS/TEMP] the mailbox cannot be locked now, try again later'
+        this.#finish({ ok: false, line, reason: 'lock', close: true })
+      }),
+    )
+  }
+
+  #unlock(): void {
+    this.#lock?.release()
+    this.#lock = undefined
+  }
+
+  #uncount(): void {
+    const { context, session } = this.#options
+    context.whereis<AccountingContract>('accounting')?.tell('disconnect', session)
   }
 
   #open(account: Account, attempt: number): void {
@@ -143,7 +208,9 @@ export class Login<C extends AnyContract> {
       }
       if (progress === 'done') {
         maildrop.freeze()
-        this.#finish({ ok: true, account, maildrop, sized })
+        const lock = this.#lock
+        this.#lock = undefined
+        this.#finish({ ok: true, account, maildrop, sized, lock })
         return
       }
       // What was found out is not lost: the next attempt has less to do.
@@ -155,8 +222,8 @@ export class Login<C extends AnyContract> {
   }
 
   #openFailed(temporary: boolean): void {
-    const { context, session } = this.#options
-    context.whereis<AccountingContract>('accounting')?.tell('disconnect', session)
+    this.#unlock()
+    this.#uncount()
     const line = temporary
       ? '-ERR [SYS/TEMP] the mailbox cannot be opened now, try again later'
       : '-ERR [SYS/PERM] the mailbox cannot be opened, please tell the administrator'
@@ -167,7 +234,7 @@ export class Login<C extends AnyContract> {
     this.#finish({ ok: false, line, reason, close: false })
   }
 
-  #finish(result: LoginResult): void {
+  #finish(result: LoginResult<C>): void {
     if (this.#over) return
     this.#over = true
     this.#options.done(result)

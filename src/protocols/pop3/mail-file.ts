@@ -92,6 +92,14 @@ export class MailFile {
     return this.octets > 0 && readSync(this.#fd, last, 0, 1, this.octets - 1) === 1 && last[0] === 10
   }
 
+  /** Whether there are octets above 0x7f in the header, as far as it fits into `buffer`. */
+  has8BitHeader(buffer: Buffer): boolean {
+    const count = readSync(this.#fd, buffer, 0, Math.min(buffer.length, this.octets), 0)
+    const text = buffer.toString('latin1', 0, count)
+    const end = /^\r?\n|\n\r?\n/.exec(text)?.index ?? text.length
+    return /[\x80-\xff]/.test(text.slice(0, end))
+  }
+
   close(): void {
     if (this.#fd === -1) return
     closeSync(this.#fd)

@@ -10,6 +10,8 @@ const turnOctets = 16 * 1024
 export class Output {
   /** Octets given to the socket. */
   octets = 0
+  /** Is told what is given to the socket. */
+  tap: ((text: string) => void) | undefined
   #socket: Socket
   readonly #highWater: number
   readonly #drained: () => void
@@ -53,6 +55,7 @@ export class Output {
     this.#text = ''
     if (this.#ended) return
     this.octets += text.length
+    this.tap?.(text)
     this.#socket.write(text, 'latin1', this.#written)
     if (this.#socket.writableLength >= this.#highWater) this.#blocked = true
   }

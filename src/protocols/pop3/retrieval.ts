@@ -15,6 +15,8 @@ export interface RetrievalHost {
   readonly maildrop: Maildrop
   readonly maildir: string
   readonly settings: Pop3Settings
+  /** The client takes header fields in UTF-8 (RFC 6856). */
+  readonly utf8: boolean
   readonly output: Output
   /** Memory for one synchronous read. */
   readonly scratch: Buffer
@@ -107,8 +109,13 @@ export class Retrieval {
   }
 
   #send(): void {
-    const { maildrop, settings } = this.#host
+    const { maildrop, settings, utf8 } = this.#host
     const file = this.#file!
+    if (settings.capa.utf8 && !utf8 && file.has8BitHeader(this.#host.scratch)) {
+      file.close()
+      this.#refuse('-ERR [UTF8] the header has characters that only UTF8 mode can show')
+      return
+    }
     const transmission = new Transmission({
       lines: this.#lines,
       noNuls: settings.client_workarounds.includes('outlook-no-nuls'),

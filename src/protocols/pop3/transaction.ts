@@ -2,6 +2,7 @@
  * The TRANSACTION state, RFC 1939 section 5: which answer a command gets and what it does to the maildrop. No
  * socket, no disk, no clock; the session carries out what the outcome asks for.
  */
+import { language } from './capabilities.ts'
 import { type ParsedNumber, parseNumber, printable, type TransactionCommand } from './command.ts'
 import type { Maildrop } from './maildrop.ts'
 
@@ -13,12 +14,17 @@ export type Outcome =
   /** Send a mail; `lines` of its body, or all of it (RETR). */
   | { readonly kind: 'retrieve'; readonly index: number; readonly lines: number | undefined }
   | { readonly kind: 'capabilities' }
+  /** The unique id of one mail. */
+  | { readonly kind: 'uidl'; readonly line: string }
+  /** Lines with their ends. */
+  | { readonly kind: 'text'; readonly text: string }
   /** RSET with LAST offered: the seen marks of these uids go. */
   | { readonly kind: 'unseen'; readonly uids: readonly number[]; readonly line: string }
   | { readonly kind: 'quit' }
 
 export interface TransactionOptions {
   readonly enable_last: boolean
+  readonly capa: { readonly lang: boolean }
 }
 
 const good = (line: string): Outcome => ({ kind: 'reply', line, bad: false })
@@ -44,7 +50,9 @@ export function transact(
     case 'UIDL': {
       if (command.number === undefined) return { kind: 'listing', of: 'UIDL' }
       const found = find(maildrop, command.number)
-      return typeof found === 'number' ? good(`+OK ${found + 1} ${maildrop.uidl(found)}`) : found
+      return typeof found === 'number'
+        ? { kind: 'uidl', line: `+OK ${found + 1} ${maildrop.uidl(found)}` }
+        : found
     }
     case 'RETR': {
       const found = find(maildrop, command.number)
@@ -71,6 +79,9 @@ export function transact(
       return options.enable_last ? good(`+OK ${maildrop.lastSeen}`) : bad('-ERR LAST is not offered here')
     case 'CAPA':
       return { kind: 'capabilities' }
+    case 'LANG':
+      if (!options.capa.lang) return bad('-ERR unknown command: LANG')
+      return { kind: 'text', text: language(command.argument) }
     case 'QUIT':
       return { kind: 'quit' }
     case 'nul':

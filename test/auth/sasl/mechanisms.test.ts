@@ -37,6 +37,7 @@ const host = (changes: Partial<SaslHost> = {}): SaslHost => ({
   secretOf: (user) => (users[user] === undefined ? undefined : secret(users[user])),
   saltFor: (user) => Buffer.from(`salt of ${user}`),
   bindings: new Map(),
+  certificateName: '',
   offersBinding: false,
   checkToken: async (token) => verdicts[token] ?? { ok: false, status: 'invalid_token', detail: 'bad' },
   tokenHints: { scope: 'mail', openidConfiguration: '' },

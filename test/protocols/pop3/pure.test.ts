@@ -1,9 +1,11 @@
 /** The parts of POP3 that touch neither socket nor disk. */
 import { describe, expect, test } from 'vitest'
+import { defaults } from '../../../src/config/schema.ts'
 import type { Snapshot } from '../../../src/mailbox/contract.ts'
 import { sizeBytes, uidBytes } from '../../../src/mailbox/contract.ts'
 import { Authorization } from '../../../src/protocols/pop3/authorization.ts'
 import { parseCommand } from '../../../src/protocols/pop3/command.ts'
+import { capaSettings } from '../../../src/protocols/pop3/config.ts'
 import { Listing } from '../../../src/protocols/pop3/listing.ts'
 import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
 import { transact } from '../../../src/protocols/pop3/transaction.ts'
@@ -194,7 +196,8 @@ describe('maildrop', () => {
 
   test('C3 C44 marks change STAT and nothing else', () => {
     const drop = maildrop(['a', 'b'], 'allow')
-    const say = (line: string) => transact(drop, parseCommand(line), { enable_last: false })
+    const say = (line: string) =>
+      transact(drop, parseCommand(line), { enable_last: false, capa: { lang: false } })
     expect(say('DELE 2 ')).toMatchObject({ bad: true })
     expect(say('DELE 2')).toMatchObject({ bad: false })
     expect(say('STAT now')).toEqual({ kind: 'reply', line: '+OK 1 10', bad: false })
@@ -211,7 +214,7 @@ describe('maildrop', () => {
       `RETR ${'9'.repeat(2000)}`,
       `TOP 1 ${'9'.repeat(2000)}`,
     ]) {
-      const outcome = transact(drop, parseCommand(line), { enable_last: false })
+      const outcome = transact(drop, parseCommand(line), { enable_last: false, capa: { lang: false } })
       if (outcome.kind === 'reply') expect(outcome.line.length).toBeLessThanOrEqual(510)
     }
   })
@@ -222,6 +225,11 @@ describe('authorization', () => {
     new Authorization({
       cleartext,
       tls: false,
+      tlsRequired: false,
+      certificateName: () => undefined,
+      clientCertificates: { require: false, username: false },
+      trusted: false,
+      capa: defaults(capaSettings),
       stls: true,
       mechanisms: ['PLAIN', 'LOGIN', 'SCRAM-SHA-256-PLUS', 'APOP'],
       apop: false,
@@ -246,7 +254,7 @@ describe('authorization', () => {
       kind: 'verify',
       user: ' alice ',
       password: ' a b ',
-      method: 'USER',
+      method: 'PLAIN',
     })
   })
 

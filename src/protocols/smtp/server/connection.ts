@@ -3,11 +3,11 @@
  * whether the client reads them, and says goodbye so that the last reply arrives.
  */
 import type { Socket } from 'node:net'
-import type { SecureContext, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import type { ActorContext } from '../../../actors/index.ts'
 import type { SaslFacts } from '../../../auth/contract.ts'
-import { channelBindings } from '../../server-sasl.ts'
-import { upgradeToTls } from '../../server-tls.ts'
+import { saslFacts } from '../../server-sasl.ts'
+import { type ServerTls, upgradeToTls } from '../../server-tls.ts'
 
 export interface ConnectionEvents {
   readonly received: (chunk: Buffer) => void
@@ -71,9 +71,9 @@ export class Connection {
       : ((this.#socket as TLSSocket).getProtocol() ?? undefined)
   }
 
-  /** What a SASL exchange can be bound to. */
-  get bindings(): SaslFacts['bindings'] {
-    return channelBindings(this.#socket)
+  /** What a SASL exchange has to know. */
+  saslFacts(remote: string): SaslFacts {
+    return saslFacts(this.#socket, remote)
   }
 
   start(): void {
@@ -82,7 +82,7 @@ export class Connection {
   }
 
   /** TLS from now on. The handshake begins when the client speaks; what is written before it is done waits. */
-  secure(tls: SecureContext): void {
+  secure(tls: ServerTls): void {
     const accepted = this.#accepted
     for (const [event, listener] of this.#listeners) {
       accepted.off(event, listener as (...args: unknown[]) => void)

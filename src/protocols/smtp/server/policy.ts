@@ -11,7 +11,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly smtpd: SmtpdSettings
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
-  readonly tls: Pick<Config['tls'], 'cert' | 'key'>
+  readonly tls: Config['tls']
   readonly transport: Config['transport']
 }
 

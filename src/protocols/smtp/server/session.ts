@@ -10,7 +10,6 @@
  *   whole commands and content that arrives fast enough move it, so octets trickled in do not keep a session.
  */
 import type { Socket } from 'node:net'
-import type { SecureContext } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
 import type { Account, AuthContract, SaslReply } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
@@ -18,7 +17,7 @@ import type { EnvelopeRecipient } from '../../../queue/contract.ts'
 import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
 import { ServerSasl } from '../../server-sasl.ts'
-import { serverTls } from '../../server-tls.ts'
+import { type ServerTls, serverTls } from '../../server-tls.ts'
 import { saslAnswered } from './authentication.ts'
 import { Connection } from './connection.ts'
 import { IncomingMail, type Stored } from './incoming.ts'
@@ -57,7 +56,7 @@ class SmtpSession {
   readonly #args: SmtpSessionArgs
   readonly #connection: Connection
   readonly #environment: Environment
-  readonly #tls: SecureContext | undefined
+  readonly #tls: ServerTls | undefined
   #reader: LineReader
   #state: SessionState = initialState
   /** The mail whose content is coming in. */
@@ -318,13 +317,12 @@ class SmtpSession {
     const { address } = this.#environment.peer
     this.#sasl = new ServerSasl({
       context: this.#context,
-      remote: address,
       done: (reply) => {
         if (reply.kind !== 'challenge') this.#logAuth(mechanism, reply)
         this.#continue(saslAnswered(this.#state, reply))
       },
     })
-    this.#sasl.start(mechanism, initial, this.#connection.bindings)
+    this.#sasl.start(mechanism, initial, this.#connection.saslFacts(address))
   }
 
   /** The exchange is over, or given up. */

@@ -12,6 +12,7 @@ import { actor, type Contract, Deferred, type Logger } from '../../../../src/act
 import { authSettings } from '../../../../src/auth/config.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
 import { defaults } from '../../../../src/config/schema.ts'
+import { clientCertSettings, tlsSettings } from '../../../../src/config/tables.ts'
 import { mailSettings } from '../../../../src/mailbox/config.ts'
 import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import type { ServerConfig } from '../../../../src/protocols/smtp/server/policy.ts'
@@ -114,7 +115,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     smtpd: { ...defaults(smtpdSettings), ...options.smtpd },
     mail: { ...defaults(mailSettings), ...options.mail },
     auth: { ...defaults(authSettings), ...options.auth },
-    tls: options.tls ?? { cert: '', key: '' },
+    tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},
   }
 }
