@@ -294,6 +294,11 @@ class Loader {
     )
     const tls = values.tls as unknown as Config['tls']
     this.#checkTls(tls, auth.allow_cleartext === true)
+    const pop3 = values.pop3 as unknown as Config['pop3']
+    if (pop3.delete_type === 'flag' && pop3.deleted_flag === '') {
+      const where = this.#whereWritten(['pop3', 'delete_type'])
+      this.#problem(where, 'pop3.delete_type: "flag" needs the name of the flag (set pop3.deleted_flag)')
+    }
     return {
       ...general,
       hostname: general.hostname === '' ? systemName() : general.hostname,

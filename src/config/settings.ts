@@ -8,7 +8,7 @@ import { authSettings } from '../auth/config.ts'
 import { cacheSettings } from '../cache/config.ts'
 import { dnsSettings, netSettings } from '../dns/config.ts'
 import { proxyProtocolSettings } from '../listeners/config.ts'
-import { mailSettings } from '../mailbox/config.ts'
+import { mailboxSettings, maildirSettings, mailSettings, quotaSettings } from '../mailbox/config.ts'
 import { capaSettings, loginSettings, pop3Settings, sessionLogSettings } from '../protocols/pop3/config.ts'
 import {
   type LmtpSettings,
@@ -51,6 +51,9 @@ export const tables = {
   'tls.client_cert': clientCertSettings,
   auth: authSettings,
   mail: mailSettings,
+  maildir: maildirSettings,
+  mailbox: mailboxSettings,
+  quota: quotaSettings,
   login: loginSettings,
   pop3: pop3Settings,
   'pop3.capa': capaSettings,
@@ -89,6 +92,9 @@ export interface Config extends Settings<typeof generalSettings> {
   /** `passwd_file` is filled in: never empty. */
   readonly auth: Settings<typeof authSettings>
   readonly mail: Settings<typeof mailSettings>
+  readonly maildir: Settings<typeof maildirSettings>
+  readonly mailbox: Settings<typeof mailboxSettings>
+  readonly quota: Settings<typeof quotaSettings>
   readonly login: Settings<typeof loginSettings>
   readonly pop3: Settings<typeof pop3Settings> & { readonly capa: Settings<typeof capaSettings> }
   readonly smtpd: Settings<typeof smtpdSettings>

@@ -1,5 +1,5 @@
-/** Settings of stored mail: where it is and how it is written. */
-import { boolean, choice, duration, list, type Settings, string } from '../config/schema.ts'
+/** Settings of stored mail: where it is, how it is written, how much of it there may be. */
+import { boolean, choice, duration, integer, list, type Settings, size, string } from '../config/schema.ts'
 
 /** Table `[mail]`. */
 export const mailSettings = {
@@ -25,15 +25,46 @@ export const mailSettings = {
     min: 0,
     doc: 'Longest wait for a lock file of another program in the Maildir; 0 is the lock’s own limit (two minutes).',
   }),
+  autoexpunge: duration({
+    default: 0,
+    min: 0,
+    doc: 'After a session of its user has ended, mails that were received longer ago than this are removed. 0: none.',
+  }),
+  autoexpunge_max_mails: integer({
+    default: 0,
+    min: 0,
+    doc: 'After a session of its user has ended, a mailbox with more mails than this loses its oldest ones. 0: no limit.',
+  }),
+}
+
+/** Table `[maildir]`. */
+export const maildirSettings = {
   broken_filename_sizes: boolean({
     default: false,
     doc: 'Do not believe the `S=` size in file names (needed after tools that compress mails in place).',
+  }),
+  empty_new: boolean({
+    default: false,
+    doc: 'Move mails from `new/` to `cur/` even with `pop3.no_flag_updates`.',
+  }),
+  very_dirty_syncs: boolean({
+    default: false,
+    doc: 'Believe that no other program changes `cur/`: it is not read again after changes of our own. Mails that another program put there are seen late.',
+  }),
+  uidlist_lock_stale: duration({
+    default: 120_000,
+    min: 10_000,
+    doc: 'A `dovecot-uidlist.lock` of another host that did not change for so long was left behind and is removed.',
   }),
   tmp_scan_interval: duration({
     default: 7 * 86_400_000,
     min: 0,
     doc: 'How often `tmp/` is searched for files that a crash left behind (older than 36 hours). 0: at each opening.',
   }),
+}
+
+/** Table `[mailbox]`. */
+export const mailboxSettings = {
   idle_close: duration({
     default: 60_000,
     min: 0,
@@ -46,4 +77,40 @@ export const mailSettings = {
   }),
 }
 
-export type MailSettings = Settings<typeof mailSettings>
+/** Table `[quota]`. */
+export const quotaSettings = {
+  storage_size: size({
+    default: 0,
+    min: 0,
+    doc: 'Octets one user’s Maildir may hold, all folders together. 0: no limit. A user’s `userdb_quota_rule` or `userdb_quota_storage_size` in the passwd-file comes first.',
+  }),
+  message_count: integer({
+    default: 0,
+    min: 0,
+    doc: 'Mails one user’s Maildir may hold. 0: no limit. A user’s `userdb_quota_rule` or `userdb_quota_message_count` comes first.',
+  }),
+  storage_grace: size({
+    default: 10 * 1024 * 1024,
+    min: 0,
+    doc: 'The last mail may exceed `storage_size` by so much, so that a mailbox that is nearly full still takes it.',
+  }),
+  message: string({
+    default: 'Quota exceeded (mailbox for user is full)',
+    doc: 'What a sender is told when a mailbox is full.',
+    check: (value) =>
+      /^[\x20-\x7e]{1,400}$/.test(value) ? undefined : 'must be 1 to 400 printable ASCII characters',
+  }),
+  full_tempfail: boolean({
+    default: false,
+    doc: 'A full mailbox is a temporary failure: the sender tries again, instead of getting the mail back.',
+  }),
+}
+
+/** What a mailbox needs of the configuration. */
+export interface MailboxSettings {
+  readonly mail: Settings<typeof mailSettings>
+  readonly maildir: Settings<typeof maildirSettings>
+  readonly mailbox: Settings<typeof mailboxSettings>
+}
+
+export type QuotaSettings = Settings<typeof quotaSettings>

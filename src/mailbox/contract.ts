@@ -6,26 +6,25 @@
 import type { Contract } from '../actors/index.ts'
 
 /**
- * What a mailbox looked like at one moment; it stays as it is. Columns as bytes, because 100 000 objects would
- * take long to cross a thread. Typed arrays in the byte order of the machine; see `snapshot.ts` for reading.
+ * What a mailbox looked like at one moment; it stays as it is. Mails in the order POP3 numbers them, in pages (see
+ * `page.ts`) of up to 256: a hundred thousand objects would take long to cross a thread, and all of them at once
+ * would keep the thread from everybody else.
  */
 export interface Snapshot {
   readonly uidValidity: number
   readonly count: number
-  /** u32 for each mail. In the order mails are numbered, which need not be the order of UIDs. */
-  readonly uids: Uint8Array
-  /** f64 for each mail: octets with CRLF line ends; -1: not known, who reads the mail tells `update`. */
-  readonly sizes: Uint8Array
-  /** u8 for each mail: bit 0 seen, bit 1 the file is in `new/` and not in `cur/`. */
-  readonly flags: Uint8Array
-  /** File names in latin1, each with an LF behind it. */
-  readonly names: string
-  /** UIDLs that were fixed earlier, each with an LF behind it, empty for most mails; empty altogether if there are none. */
-  readonly uidls: string
+  /** Names this state for `pages`. */
+  readonly generation: number
+  /** The first ones. Small mailboxes come whole, with file names; of others the rest is asked for with `pages`. */
+  readonly pages: readonly Uint8Array[]
 }
 
-export const seenFlag = 1
-export const inNewFlag = 2
+export interface OpenOptions {
+  /** Do not move mails from `new/` to `cur/`. */
+  readonly keepNew: boolean
+  /** Mails with this keyword are not shown. Empty: none is hidden. */
+  readonly deletedFlag: string
+}
 
 /** `temporary`: trying again later makes sense. `reason` is for the log, it may contain paths. */
 export interface MailboxRefusal {
@@ -48,32 +47,47 @@ export interface UpdateRequest {
   readonly unseen?: Uint8Array
   /** u32 each, and the sizes found for them, f64 each. */
   readonly sized?: { readonly uids: Uint8Array; readonly sizes: Uint8Array }
+  /** u32 each: give them this keyword instead of removing them. */
+  readonly flag?: { readonly uids: Uint8Array; readonly keyword: string }
+  /** u32 each: UIDLs that stay what they are, whatever `pop3.uidl_format` becomes; each with an LF behind it. */
+  readonly uidls?: { readonly uids: Uint8Array; readonly values: string }
+  /** u32 each: what their X-UIDL fields say, so that the next session need not look; each with an LF behind it, empty for none. */
+  readonly xuidls?: { readonly uids: Uint8Array; readonly values: string }
 }
 
 /** `failed` of `expunge` could not be removed; all else was done. */
 export type UpdateResult = { readonly ok: true; readonly failed: number } | MailboxRefusal
+
+/** Null: this state is no longer kept, so open the mailbox again. */
+export type PagesResult = readonly Uint8Array[] | null
 
 export type LocateResult = { readonly name: string; readonly inNew: boolean } | null
 
 export type MailboxesContract = Contract<{
   /**
    * Creates the Maildir if it is missing, takes in new mail and gives a snapshot. Its UIDs are on the disk.
-   * `user` is for the log. `keepNew`: do not move mails from `new/` to `cur/`.
+   * `user` is for the log.
    */
-  open(user: string, maildir: string, keepNew: boolean): OpenResult
+  open(user: string, maildir: string, options: OpenOptions): OpenResult
+  /** Pages of a snapshot from number `from` on, as many as a message should carry, at least one. */
+  pages(maildir: string, generation: number, from: number, withNames: boolean): PagesResult
   /** Answers when it is done, on the disk. */
   update(maildir: string, request: UpdateRequest): UpdateResult
   /** Where a mail is now, if its file was not where the snapshot said; null: it is gone. */
   locate(maildir: string, uid: number): LocateResult
   /** Mail was delivered there; the next `open` looks. Never needed, only quicker than file times. */
   arrived(maildir: string): void
+  /** A session has ended: old mails go, if `mail.autoexpunge` says so. */
+  left(maildir: string): void
   /** Mailboxes that are in memory. */
   list(): readonly { readonly maildir: string; readonly mails: number }[]
 }>
 
 /** The actor of one mailbox: the same, without the path. */
 export type MailboxContract = Contract<{
-  open(user: string, keepNew: boolean): OpenResult
+  open(user: string, options: OpenOptions): OpenResult
+  pages(generation: number, from: number, withNames: boolean): PagesResult
+  left(): void
   update(request: UpdateRequest): UpdateResult
   locate(uid: number): LocateResult
   arrived(): void
@@ -82,7 +96,9 @@ export type MailboxContract = Contract<{
   tick(): void
 }>
 
-// For who reads what the contract speaks of: columns, file names, and the files themselves.
+// For who reads what the contract speaks of: pages, file names, and the files themselves.
 export { countBareLf, toCrlf } from './line-ends.ts'
-export { baseOf, mailPath } from './maildir-name.ts'
+export { baseOf, mailPath, sizeInName } from './maildir-name.ts'
+export { inNewFlag, Page, pageLength, seenFlag } from './page.ts'
 export { readSizes, readUids, sizeBytes, uidBytes } from './snapshot.ts'
+export { keyOf } from './uidlist.ts'

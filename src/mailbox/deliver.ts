@@ -19,12 +19,14 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { pid } from 'node:process'
 import { promisify } from 'node:util'
-import { threadId } from 'node:worker_threads'
 import type { Content } from '../queue/contract.ts'
 import { errnoOf, mailboxError } from './errors.ts'
 import { AsIsWriter, LfWriter } from './line-ends.ts'
+import { inheritFrom, ownAs } from './ownership.ts'
+import { checkQuota, type DeliveryQuota } from './quota.ts'
+import { addToQuota } from './quota-file.ts'
+import { uniqueName } from './unique-name.ts'
 
 export interface DeliverOptions {
   /** Part of the file name, as the Maildir convention wants it. */
@@ -33,6 +35,8 @@ export interface DeliverOptions {
   readonly prefix?: Uint8Array
   /** Stores CRLF line ends as they came instead of LF. */
   readonly saveCrlf?: boolean
+  /** How much mail there may be. */
+  readonly quota?: DeliveryQuota
   /** `false`: not flushed to the disk; a crash of the machine may lose the mail. */
   readonly fsync?: boolean
 }
@@ -52,26 +56,10 @@ const openAsync = promisify(open)
 const closeAsync = promisify(close)
 const readAsync = promisify(read)
 
-// Names must be unique in the whole process, whatever runs in it: this is why it is not part of any actor.
-let sequence = 0
-let lastMicroseconds = 0
-
-/** A file name that no other delivery on this host uses. Times never go back within a thread. */
-export function uniqueName(hostname: string): string {
-  const now = Math.max(Math.floor((performance.timeOrigin + performance.now()) * 1000), lastMicroseconds + 1)
-  lastMicroseconds = now
-  const seconds = Math.floor(now / 1_000_000)
-  const host = hostname
-    .replaceAll('/', '\\057')
-    .replaceAll(':', '\\072')
-    .replaceAll(/[\s,\0]/g, '_')
-  return `${seconds}.M${now % 1_000_000}P${pid}T${threadId}Q${++sequence}.${host}`
-}
-
 /**
  * Stores one mail. When it is fulfilled the mail is on stable storage; when it is rejected nothing was stored,
  * and nothing is left in `tmp/`. Creates the Maildir (mode 0700) when it is missing.
- * @throws MailboxError: `MA_MAILBOX_FULL`, `MA_MAILBOX_PERMISSION`, `MA_MAILBOX_IO`.
+ * @throws MailboxError: `MA_MAILBOX_FULL`, `MA_MAILBOX_QUOTA`, `MA_MAILBOX_PERMISSION`, `MA_MAILBOX_IO`.
  */
 export async function deliver(
   maildir: string,
@@ -84,6 +72,7 @@ export async function deliver(
   let placed: string | undefined
   try {
     fd = openNew(maildir, temporary)
+    inheritFrom(maildir, fd)
     const writer = options.saveCrlf === true ? new AsIsWriter() : new LfWriter()
     const { prefix } = options
     if (prefix !== undefined && 'bytes' in content && content.bytes.length + prefix.length <= pieceOctets) {
@@ -95,6 +84,7 @@ export async function deliver(
       else await copyFile(fd, writer, content.file, content.size)
     }
     writeAll(fd, writer.end())
+    if (options.quota !== undefined) await checkQuota(maildir, writer.physical, options.quota)
     // Other sessions of this thread go on while the disk works: only the flushes are worth a thread switch,
     // the other calls touch the page cache and cost microseconds.
     if (options.fsync !== false) await fsyncAsync(fd)
@@ -104,11 +94,21 @@ export async function deliver(
     renameSync(temporary, file)
     placed = file
     if (options.fsync !== false) await syncFolder(join(maildir, 'new'))
+    if (options.quota !== undefined) await count(maildir, writer.physical)
     return { file, size: writer.physical }
   } catch (error) {
     if (fd !== -1) closeSync(fd)
     remove(placed ?? temporary)
     throw mailboxError(error, 'storing a mail', maildir)
+  }
+}
+
+/** The mail is stored: a file that cannot be written now is made anew when the sum is wanted next. */
+async function count(maildir: string, octets: number): Promise<void> {
+  try {
+    await addToQuota(maildir, octets, 1)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
   }
 }
 
@@ -122,14 +122,22 @@ function openNew(maildir: string, path: string): number {
   }
 }
 
-/** Makes `cur/`, `new/` and `tmp/` where they are missing, and the folders above; durable when it returns. */
+/**
+ * Makes `cur/`, `new/` and `tmp/` where they are missing, and the folders above; durable when it returns. They belong
+ * to the owner of the folder above.
+ */
 export function createMaildir(maildir: string): void {
+  const created: string[] = []
   let top: string | undefined
   for (const folder of ['cur', 'new', 'tmp']) {
-    const created = mkdirSync(join(maildir, folder), { recursive: true, mode: 0o700 })
-    top ??= created
+    const path = join(maildir, folder)
+    const first = mkdirSync(path, { recursive: true, mode: 0o700 })
+    if (first === undefined) continue
+    top ??= first
+    for (let made = path; made.length >= first.length; made = dirname(made)) created.push(made)
   }
   if (top === undefined) return
+  for (const path of created) ownAs(dirname(top), path)
   // A folder survives a crash once the folder above it is flushed: from the Maildir up to what existed before.
   for (let path = maildir; ; path = dirname(path)) {
     const fd = openSync(path, 'r')

@@ -2,12 +2,14 @@ import { type ErrorDetails, MailactorsError } from '../actors/index.ts'
 
 /**
  * - `MA_MAILBOX_FULL`: no space or quota left on the file system. Passes when someone makes room.
+ * - `MA_MAILBOX_QUOTA`: the user may not have more mail. Passes when mail is removed.
  * - `MA_MAILBOX_PERMISSION`: the Maildir may not be read or written; needs an administrator.
  * - `MA_MAILBOX_IO`: anything else the file system said.
  * - `MA_MAILBOX_CORRUPT`: what is stored cannot be understood.
  */
 export type MailboxErrorCode =
   | 'MA_MAILBOX_FULL'
+  | 'MA_MAILBOX_QUOTA'
   | 'MA_MAILBOX_PERMISSION'
   | 'MA_MAILBOX_IO'
   | 'MA_MAILBOX_CORRUPT'
@@ -21,7 +23,7 @@ export class MailboxError extends MailactorsError {
   constructor(code: MailboxErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
     super(message, details, options)
     this.code = code
-    this.temporary = code === 'MA_MAILBOX_FULL' || code === 'MA_MAILBOX_IO'
+    this.temporary = code !== 'MA_MAILBOX_PERMISSION' && code !== 'MA_MAILBOX_CORRUPT'
   }
 }
 

@@ -13,8 +13,8 @@ import { MailboxError } from './errors.ts'
 export interface StoredIndex {
   /** JSON, see `mailbox.ts`. */
   readonly state: string
-  /** Rows of `pack.ts`, by number. */
-  readonly packs: readonly Uint8Array[]
+  /** `page.ts`, in the order of their numbers. */
+  readonly pages: readonly Uint8Array[]
   /** Mails that a session's QUIT asked to remove, and that may still be there after a crash. */
   readonly intents: readonly { readonly uid: number; readonly base: string }[]
 }
@@ -27,16 +27,16 @@ export interface IndexWrite {
   readonly reset?: boolean
   readonly state?: string
   /** `bytes` null removes the row. */
-  readonly packs?: readonly { readonly number: number; readonly bytes: Uint8Array | null }[]
+  readonly pages?: readonly { readonly number: number; readonly bytes: Uint8Array | null }[]
   readonly addIntents?: readonly { readonly uid: number; readonly base: string }[]
   readonly dropIntents?: readonly number[]
 }
 
-const schemaVersion = 1
+const schemaVersion = 2
 
 const schema = `
   CREATE TABLE mailbox (id INTEGER PRIMARY KEY, maildir TEXT NOT NULL UNIQUE, state TEXT NOT NULL) STRICT;
-  CREATE TABLE pack (
+  CREATE TABLE page (
     mailbox INTEGER NOT NULL, number INTEGER NOT NULL, mails BLOB NOT NULL, PRIMARY KEY (mailbox, number)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE intent (
@@ -90,11 +90,11 @@ export class IndexStore {
       | { id: number; state: string }
       | undefined
     if (row === undefined) return undefined
-    const packs = this.#run('SELECT mails FROM pack WHERE mailbox = ? ORDER BY number').all(row.id)
+    const pages = this.#run('SELECT mails FROM page WHERE mailbox = ? ORDER BY number').all(row.id)
     const intents = this.#run('SELECT uid, base FROM intent WHERE mailbox = ? ORDER BY uid').all(row.id)
     return {
       state: row.state,
-      packs: (packs as { mails: Uint8Array }[]).map(({ mails }) => mails),
+      pages: (pages as { mails: Uint8Array }[]).map(({ mails }) => mails),
       intents: intents as { uid: number; base: string }[],
     }
   }
@@ -122,16 +122,16 @@ export class IndexStore {
           .lastInsertRowid,
       )
     } else if (write.reset === true) {
-      this.#run('DELETE FROM pack WHERE mailbox = ?').run(id)
+      this.#run('DELETE FROM page WHERE mailbox = ?').run(id)
       this.#run('DELETE FROM intent WHERE mailbox = ?').run(id)
     }
     if (write.state !== undefined) {
       this.#run('UPDATE mailbox SET state = ? WHERE id = ?').run(write.state, id)
     }
-    for (const { number, bytes } of write.packs ?? []) {
-      if (bytes === null) this.#run('DELETE FROM pack WHERE mailbox = ? AND number = ?').run(id, number)
+    for (const { number, bytes } of write.pages ?? []) {
+      if (bytes === null) this.#run('DELETE FROM page WHERE mailbox = ? AND number = ?').run(id, number)
       else
-        this.#run('INSERT OR REPLACE INTO pack (mailbox, number, mails) VALUES (?, ?, ?)').run(
+        this.#run('INSERT OR REPLACE INTO page (mailbox, number, mails) VALUES (?, ?, ?)').run(
           id,
           number,
           bytes,

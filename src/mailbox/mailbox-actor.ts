@@ -1,7 +1,15 @@
 /** The actor of one mailbox: one request at a time, and it leaves when nobody has asked for a while. */
 import { type ActorContext, type ActorRef, actor, MailactorsError, normal } from '../actors/index.ts'
-import type { MailSettings } from './config.ts'
-import type { LocateResult, MailboxContract, OpenResult, UpdateRequest, UpdateResult } from './contract.ts'
+import type { MailboxSettings } from './config.ts'
+import type {
+  LocateResult,
+  MailboxContract,
+  OpenOptions,
+  OpenResult,
+  PagesResult,
+  UpdateRequest,
+  UpdateResult,
+} from './contract.ts'
 import { MailboxError } from './errors.ts'
 import type { MailboxIndexContract } from './index-actor.ts'
 import type { IndexWrite } from './index-store.ts'
@@ -9,10 +17,9 @@ import { Mailbox } from './mailbox.ts'
 import type { MailboxIndex } from './register.ts'
 
 /** The parts of the configuration a mailbox needs. */
-export interface MailboxConfig {
+export interface MailboxConfig extends MailboxSettings {
   readonly hostname: string
   readonly data_dir: string
-  readonly mail: MailSettings
 }
 
 /** The index did not take a write; the mailbox goes on without. */
@@ -35,24 +42,24 @@ class MailboxKeeper {
   #tickAt = Number.POSITIVE_INFINITY
 
   constructor(context: ActorContext<MailboxContract>, maildir: string) {
-    const { hostname, mail } = context.setting<MailboxConfig>('config')!
+    const config = context.setting<MailboxConfig>('config')!
     this.#context = context
-    this.#idleMs = mail.idle_close
+    this.#idleMs = config.mailbox.idle_close
     this.#usedAt = context.clock.monotonic()
     this.#mailbox = new Mailbox({
       maildir,
-      hostname,
+      hostname: config.hostname,
       index: indexOf(context),
-      settings: mail,
+      settings: config,
       log: context.log,
     })
     this.#tickIn(this.#idleMs)
   }
 
-  async open(user: string, keepNew: boolean): Promise<OpenResult> {
+  async open(user: string, options: OpenOptions): Promise<OpenResult> {
     this.#used()
     try {
-      const snapshot = await this.#mailbox.open(keepNew)
+      const snapshot = await this.#mailbox.open(options)
       return { ok: true, snapshot }
     } catch (error) {
       return this.#refusal(error, user)
@@ -67,6 +74,25 @@ class MailboxKeeper {
       return { ok: true, failed: await this.#mailbox.update(request) }
     } catch (error) {
       return this.#refusal(error, '')
+    } finally {
+      this.#saveLater()
+    }
+  }
+
+  pages(generation: number, from: number, withNames: boolean): PagesResult {
+    this.#used()
+    return this.#mailbox.pages(generation, from, withNames)
+  }
+
+  /** Nobody waits for this: a failure is only logged. */
+  async left(): Promise<void> {
+    this.#used()
+    try {
+      const mails = await this.#mailbox.autoexpunge()
+      const facts = { event: 'mailbox.autoexpunge', mails }
+      if (mails > 0) this.#context.log.info(facts, 'old mails removed')
+    } catch (error) {
+      this.#refusal(error, '')
     } finally {
       this.#saveLater()
     }

@@ -4,65 +4,67 @@
  *
  * The files say which mails there are. Other programs may deliver, move, flag and remove mails at any time.
  */
-import { join } from 'node:path'
-import type { LocateResult, Snapshot, UpdateRequest } from './contract.ts'
-import { createMaildir } from './deliver.ts'
+import type { MailboxSettings } from './config.ts'
+import type { LocateResult, OpenOptions, PagesResult, Snapshot, UpdateRequest } from './contract.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
-import {
-  cleanTmp,
-  type FolderTime,
-  folderTime,
-  isWritable,
-  type MaildirFiles,
-  maildirFiles,
-  mailNames,
-} from './maildir.ts'
-import { baseOf, isSeen, withFlag } from './maildir-name.ts'
-import type { StoredMail } from './pack.ts'
-import { type MailFile, Register, type RegisterOptions } from './register.ts'
-import { makeSnapshot, readSizes, readUids } from './snapshot.ts'
+import { Folders, LostFiles } from './folders.ts'
+import { addKeyword, letterOf, readKeywords } from './keywords.ts'
+import { isWritable, type MaildirFiles } from './maildir.ts'
+import { withFlag } from './maildir-name.ts'
+import { Page, type StoredMail } from './page.ts'
+import { Register, type RegisterOptions } from './register.ts'
+import { Removal } from './removal.ts'
+import { type Hidden, hasKeyword, makeView, readSizes, readUids, type View } from './snapshot.ts'
+import { FolderSync } from './sync.ts'
+import { keyOf, withKey } from './uidlist.ts'
 import { flushFolder } from './uidlist-file.ts'
 
 export interface MailboxOptions extends Omit<RegisterOptions, 'now'> {
+  readonly settings: MailboxSettings
   /** Milliseconds since the epoch; default the system's clock. */
   readonly now?: () => number
   readonly files?: MaildirFiles
 }
 
-/**
- * A folder that was changed less than this before we looked may change again without its time changing: some
- * file systems count whole seconds.
- */
-const settleMs = 1_000
-
-/** Files that one turn of the event loop removes; the storage thread serves others too. */
-const unlinkBatch = 200
+/** Views of earlier moments that are kept for sessions that are still fetching theirs. */
+const keptViews = 16
+/** Octets of pages in one message. */
+const messageOctets = 256 * 1024
+/** Mails removed together after a session: the storage thread serves others too. */
+const expungeBatch = 1_000
 
 export class Mailbox {
   readonly #maildir: string
-  readonly #cur: string
-  readonly #new: string
   readonly #options: MailboxOptions
-  readonly #files: MaildirFiles
+  readonly #folders: Folders
   readonly #now: () => number
   readonly #register: Register
+  readonly #sync: FolderSync
+  readonly #removal: Removal
   #loaded = false
   #readOnly = false
-  #snapshot: { readonly revision: number; readonly columns: Snapshot } | undefined
+  /** By generation, the latest last. */
+  readonly #views = new Map<number, View>()
+  #latest: { readonly revision: number; readonly flag: string; readonly generation: number } | undefined
+  #generation: number
 
   constructor(options: MailboxOptions) {
-    this.#maildir = options.maildir
-    this.#cur = join(options.maildir, 'cur')
-    this.#new = join(options.maildir, 'new')
+    const { maildir, settings, log, hostname } = options
+    this.#maildir = maildir
     this.#options = options
-    this.#files = options.files ?? maildirFiles
+    this.#folders = new Folders(maildir, options.files)
     this.#now = options.now ?? Date.now
     this.#register = new Register({ ...options, now: this.#now })
+    const parts = { folders: this.#folders, register: this.#register, settings, log }
+    this.#sync = new FolderSync({ ...parts, hostname, now: this.#now })
+    this.#removal = new Removal(parts)
+    // Not one that the actor before us gave to a session.
+    this.#generation = this.#now() * 1000
   }
 
   /** How many mails it had when it was last looked at. */
   get count(): number {
-    return this.#register.mails.length
+    return this.#register.mails.count
   }
 
   /** Whether the index lacks something; `save` mends that. */
@@ -74,18 +76,62 @@ export class Mailbox {
    * Takes in what has changed in the folders and gives the mails as they are now.
    * @throws MailboxError
    */
-  async open(keepNew: boolean): Promise<Snapshot> {
+  async open({ keepNew, deletedFlag }: OpenOptions): Promise<Snapshot> {
     try {
       await this.#load()
-      await this.#sync(keepNew)
+      const { empty_new } = this.#options.settings.maildir
+      await this.#sync.run({ keepNew: keepNew && !empty_new, readOnly: this.#readOnly })
+      if (!this.#readOnly) await this.#removal.finishIntents()
+      const generation = this.#view(deletedFlag)
+      this.#register.mails.pack()
+      const { count } = this.#views.get(generation)!
+      const { uidValidity } = this.#register
+      return { uidValidity, count, generation, pages: this.#firstPages(generation) }
     } catch (error) {
       throw mailboxError(error, 'opening the mailbox', this.#maildir)
     }
-    const { revision, uidValidity, mails } = this.#register
-    if (this.#snapshot?.revision !== revision) {
-      this.#snapshot = { revision, columns: makeSnapshot(uidValidity, mails) }
+  }
+
+  /** The number under which the mails of this moment can be had. */
+  #view(deletedFlag: string): number {
+    const { revision } = this.#register
+    const hidden = deletedFlag === '' ? undefined : this.#hidden(deletedFlag)
+    const flag = hidden === undefined ? '' : `${hidden.letter} ${deletedFlag}`
+    if (this.#latest?.revision === revision && this.#latest.flag === flag) return this.#latest.generation
+    const generation = ++this.#generation
+    this.#latest = { revision, flag, generation }
+    this.#views.set(generation, makeView(this.#register.mails, hidden))
+    if (this.#views.size > keptViews) this.#views.delete(this.#views.keys().next().value!)
+    return generation
+  }
+
+  #hidden(keyword: string): Hidden {
+    return { keyword, letter: letterOf(readKeywords(this.#maildir), keyword) }
+  }
+
+  /** A mailbox that fits into one message comes whole; of others, the columns that every session needs. */
+  #firstPages(generation: number): readonly Uint8Array[] {
+    const { pages } = this.#views.get(generation)!
+    let octets = 0
+    for (const page of pages) octets += page.length
+    return this.pages(generation, 0, octets <= messageOctets) ?? []
+  }
+
+  pages(generation: number, from: number, withNames: boolean): PagesResult {
+    const view = this.#views.get(generation)
+    if (view === undefined) return null
+    // Who is still fetching keeps it from being the oldest.
+    this.#views.delete(generation)
+    this.#views.set(generation, view)
+    const sent: Uint8Array[] = []
+    let octets = 0
+    for (let i = from; i < view.pages.length && octets < messageOctets; i++) {
+      const page = view.pages[i]!
+      const wanted = withNames ? page : Page.of(page).withoutNames
+      sent.push(wanted)
+      octets += wanted.length
     }
-    return this.#snapshot.columns
+    return sent
   }
 
   /** The next `open` looks into `new/`, whatever its time says. */
@@ -105,15 +151,19 @@ export class Mailbox {
           path: this.#maildir,
         })
       }
-      if (request.sized !== undefined) this.#learnSizes(request.sized.uids, request.sized.sizes)
+      const learned = this.#learn(request)
       let failed = 0
       if (!this.#readOnly) {
-        const lost = new LostFiles(this.#cur, this.#new)
-        for (const mail of this.#mailsOf(request.seen)) await this.#setSeen(mail, true, lost)
-        for (const mail of this.#mailsOf(request.unseen)) await this.#setSeen(mail, false, lost)
-        failed = await this.#expunge(this.#mailsOf(request.expunge), lost)
+        const lost = new LostFiles(this.#folders)
+        for (const mail of this.#mailsOf(request.seen)) await this.#setFlag(mail, 'S', true, lost)
+        for (const mail of this.#mailsOf(request.unseen)) await this.#setFlag(mail, 'S', false, lost)
+        if (request.flag !== undefined) failed += await this.#addKeyword(request.flag, lost)
+        failed += await this.#removal.expunge(this.#mailsOf(request.expunge), lost)
+        // A client was told them: they must outlive the index.
+        if (request.uidls !== undefined) await this.#register.tidy()
       }
-      if (request.sized !== undefined && this.unsaved) await this.save()
+      if (learned && this.unsaved) await this.save()
+      this.#register.mails.pack()
       return failed
     } catch (error) {
       throw mailboxError(error, 'updating the mailbox', this.#maildir)
@@ -123,12 +173,50 @@ export class Mailbox {
   /** Where the file of a mail is now; null: it is gone. */
   async locate(uid: number): Promise<LocateResult> {
     await this.#load()
-    const mail = this.#register.find(uid)
+    const mail = this.#register.mails.find(uid)
     if (mail === undefined) return null
-    const file = await new LostFiles(this.#cur, this.#new).find(mail.base)
-    if (file === undefined) return null
-    this.#moved(mail, file)
+    if (this.#folders.octetsOf(mail) === -1) {
+      const file = await new LostFiles(this.#folders).find(mail.base)
+      if (file === undefined) return null
+      this.#register.moved(mail, file)
+    }
     return { name: mail.name, inNew: mail.inNew }
+  }
+
+  /**
+   * Removes what is too old, or too much, after a session has ended. Returns how many mails.
+   * @throws MailboxError
+   */
+  async autoexpunge(): Promise<number> {
+    const { autoexpunge, autoexpunge_max_mails: most } = this.#options.settings.mail
+    if (autoexpunge === 0 && most === 0) return 0
+    try {
+      await this.#load()
+      if (this.#readOnly) return 0
+      await this.#sync.run({ keepNew: true, readOnly: false })
+      const doomed = this.#doomed(autoexpunge, most)
+      for (let i = 0; i < doomed.length; i += expungeBatch) {
+        const uids = doomed.slice(i, i + expungeBatch)
+        const mails = uids.flatMap((uid) => this.#register.mails.find(uid) ?? [])
+        await this.#removal.expunge(mails, new LostFiles(this.#folders))
+      }
+      return doomed.length
+    } catch (error) {
+      throw mailboxError(error, 'removing old mails', this.#maildir)
+    }
+  }
+
+  #doomed(age: number, most: number): number[] {
+    const before = this.#now() - age
+    let surplus = most === 0 ? 0 : this.#register.mails.count - most
+    const doomed: number[] = []
+    for (const mail of this.#register.mails.mails()) {
+      // The oldest come first; the first one that may stay ends it, so that a large mailbox is not looked through.
+      if (surplus <= 0 && (age === 0 || !(this.#folders.receivedAt(mail) < before))) break
+      doomed.push(mail.uid)
+      surplus--
+    }
+    return doomed
   }
 
   /** Brings the index up to date. */
@@ -145,9 +233,9 @@ export class Mailbox {
 
   async #load(): Promise<void> {
     if (this.#loaded) return
-    this.#folderTimes()
+    this.#folders.times()
     this.#readOnly = !isWritable(this.#maildir)
-    if (this.#readOnly && !this.#options.settings.allow_readonly) {
+    if (this.#readOnly && !this.#options.settings.mailbox.allow_readonly) {
       throw new MailboxError('MA_MAILBOX_PERMISSION', 'the Maildir cannot be written', {
         path: this.#maildir,
       })
@@ -156,229 +244,111 @@ export class Mailbox {
     this.#loaded = true
   }
 
-  /** Times of `new/` and `cur/`; makes what is missing of the Maildir. */
-  #folderTimes(): { fresh: FolderTime; cur: FolderTime } {
-    try {
-      return { fresh: folderTime(this.#new), cur: folderTime(this.#cur) }
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error
-      createMaildir(this.#maildir)
-      return { fresh: folderTime(this.#new), cur: folderTime(this.#cur) }
-    }
-  }
-
-  async #sync(keepNew: boolean): Promise<void> {
-    const register = this.#register
-    const startedAt = this.#now()
-    const times = this.#folderTimes()
-    register.refresh()
-    const unchanged = times.fresh.mtime === register.newTime && times.cur.mtime === register.curTime
-    if (unchanged && register.hasList && register.intents.length === 0) return
-
-    cleanTmp(this.#maildir, startedAt, this.#options.settings.tmp_scan_interval)
-    // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
-    const newNames = await mailNames(this.#new, times.fresh.octets)
-    const stay = keepNew || this.#readOnly ? newNames : this.#moveToCur(newNames)
-    const moved = stay.length < newNames.length
-    let curNames = await mailNames(this.#cur, times.cur.octets)
-    if (this.#lacksSome(curNames, stay)) {
-      // Reading a folder in which others rename can skip files. What is missing twice is gone.
-      curNames = [...(await mailNames(this.#cur, times.cur.octets)), ...curNames]
-    }
-    const complete = await this.#merge(curNames, stay)
-    const settled = (time: FolderTime) => (startedAt - time.mtimeMs > settleMs ? time.mtime : '')
-    const again = moved || !complete || (stay.length > 0 && !keepNew)
-    register.newTime = again ? '' : settled(times.fresh)
-    register.curTime = again ? '' : settled(times.cur)
-    await this.#finishIntents()
-  }
-
-  /** Moves mails from `new/` to `cur/`; returns those that could not be moved and are served from where they are. */
-  #moveToCur(names: readonly string[]): readonly string[] {
-    const stay: string[] = []
-    for (const [i, name] of names.entries()) {
-      try {
-        this.#files.rename(this.#new, name, this.#cur, name.includes(':') ? name : `${name}:2,`)
-      } catch (error) {
-        const errno = errnoOf(error)
-        if (errno === undefined) throw error
-        if (errno === 'ENOSPC' || errno === 'EDQUOT') return [...stay, ...names.slice(i)]
-        stay.push(name)
-      }
-    }
-    return stay
-  }
-
-  #lacksSome(curNames: readonly string[], newNames: readonly string[]): boolean {
-    if (this.#register.mails.length === 0) return false
-    const there = new Set(curNames.map(baseOf))
-    for (const name of newNames) there.add(baseOf(name))
-    return this.#register.mails.some((mail) => !there.has(mail.base))
-  }
-
-  /** Compares the files with the register; false: some files have no UID yet and are not shown. */
-  async #merge(curNames: readonly string[], newNames: readonly string[]): Promise<boolean> {
-    const files = new Map<string, MailFile>()
-    for (const name of newNames) files.set(baseOf(name), { name, inNew: true })
-    for (const name of curNames) files.set(baseOf(name), { name, inNew: false })
-    const gone = new Set<StoredMail>()
-    for (const mail of this.#register.mails) {
-      const file = files.get(mail.base)
-      if (file === undefined) {
-        gone.add(mail)
-        continue
-      }
-      files.delete(mail.base)
-      this.#moved(mail, file)
-    }
-    this.#register.remove(gone)
-    if (files.size === 0 && this.#register.hasList) return true
-    if (!this.#readOnly) return this.#register.assign(files)
-    this.#register.addInMemory(files)
-    return true
-  }
-
-  #moved(mail: StoredMail, { name, inNew }: MailFile): void {
-    if (mail.name === name && mail.inNew === inNew) return
-    mail.name = name
-    mail.inNew = inNew
-    this.#register.changed(mail)
-  }
-
-  #folderOf(mail: StoredMail): string {
-    return mail.inNew ? this.#new : this.#cur
-  }
-
   /** The mails with these UIDs; those that are gone are left out. */
   #mailsOf(uids: Uint8Array | undefined): StoredMail[] {
     if (uids === undefined) return []
-    const mails: StoredMail[] = []
-    for (const uid of readUids(uids)) {
-      const mail = this.#register.find(uid)
-      if (mail !== undefined) mails.push(mail)
+    return Array.from(readUids(uids)).flatMap((uid) => this.#register.mails.find(uid) ?? [])
+  }
+
+  /** Takes over what a session found out; true: there was something. */
+  #learn({ sized, uidls, xuidls }: UpdateRequest): boolean {
+    if (sized !== undefined) this.#learnSizes(sized.uids, sized.sizes)
+    if (uidls !== undefined && !this.#readOnly) {
+      this.#learnTexts(uidls, (mail, uidl) => {
+        if (keyOf(mail.keys, 'P') !== undefined || !/^[\x21-\x7e]+$/.test(uidl)) return
+        // An empty one stands for the base name.
+        mail.keys = withKey(mail.keys, 'P', uidl === mail.base ? '' : uidl)
+        this.#register.listChanged(mail)
+      })
     }
-    return mails
+    if (xuidls !== undefined) {
+      this.#learnTexts(xuidls, (mail, xuidl) => {
+        mail.keys = withKey(mail.keys, 'x', /^[\x21-\x7e]*$/.test(xuidl) ? xuidl : '')
+        this.#register.changed(mail)
+      })
+    }
+    return sized !== undefined || uidls !== undefined || xuidls !== undefined
   }
 
   #learnSizes(uids: Uint8Array, sizes: Uint8Array): void {
     const values = readSizes(sizes)
     readUids(uids).forEach((uid, i) => {
-      const mail = this.#register.find(uid)
+      const mail = this.#register.mails.find(uid)
       const size = values[i]
       if (mail === undefined || size === undefined || !Number.isSafeInteger(size) || size < 0) return
-      this.#register.learnSize(mail, size)
+      if (mail.virtual === size) return
+      mail.virtual = size
+      // Not worth a rewrite of its own: the index has it, and the list gets it at the next occasion.
+      this.#register.listChanged(mail)
     })
   }
 
-  async #setSeen(mail: StoredMail, seen: boolean, lost: LostFiles): Promise<void> {
-    for (let attempt = 0; attempt < 2; attempt++) {
-      if (isSeen(mail.name) === seen) return
-      const name = withFlag(mail.name, 'S', seen)
+  #learnTexts(
+    { uids, values }: { readonly uids: Uint8Array; readonly values: string },
+    learn: (mail: StoredMail, value: string) => void,
+  ): void {
+    const texts = values.split('\n')
+    readUids(uids).forEach((uid, i) => {
+      const mail = this.#register.mails.find(uid)
+      const value = texts[i]
+      if (mail !== undefined && value !== undefined) learn(mail, value)
+    })
+  }
+
+  /** Gives mails a keyword; returns how many could not get it. */
+  async #addKeyword(
+    { uids, keyword }: { readonly uids: Uint8Array; readonly keyword: string },
+    lost: LostFiles,
+  ): Promise<number> {
+    let letter = this.#hidden(keyword).letter
+    if (letter === undefined) {
+      const locked = await this.#register.locked(async () => {
+        letter = addKeyword(this.#maildir, keyword)
+      })
+      if (!locked) return readUids(uids).length
+    }
+    let failed = 0
+    for (const mail of this.#mailsOf(uids)) {
+      if (hasKeyword(mail, { keyword, letter })) continue
+      if (letter !== undefined) {
+        if (!(await this.#setFlag(mail, letter, true, lost))) failed++
+        continue
+      }
+      // All letters are taken: the index alone knows.
+      mail.keys = mail.keys === '' ? `k${keyword}` : `${mail.keys} k${keyword}`
+      this.#register.changed(mail)
+    }
+    if (letter === undefined) await this.save()
+    else if (this.#options.settings.mail.fsync !== 'never') await flushFolder(this.#folders.cur)
+    return failed
+  }
+
+  /** Renames the file of a mail for a flag; false: it could not be done. A mail that is gone needs none. */
+  async #setFlag(mail: StoredMail, flag: string, on: boolean, lost: LostFiles): Promise<boolean> {
+    const { files, cur } = this.#folders
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const name = withFlag(mail.name, flag, on)
+      if (name === mail.name) return true
       try {
-        if (this.#files.rename(this.#folderOf(mail), mail.name, this.#cur, name)) {
-          this.#moved(mail, { name, inNew: false })
-          this.#register.curTime = ''
-          return
+        if (files.rename(this.#folders.of(mail), mail.name, cur, name)) {
+          this.#register.moved(mail, { name, inNew: false })
+          const { very_dirty_syncs } = this.#options.settings.maildir
+          this.#register.curTime = this.#folders.curTimeAfterOwnChange(very_dirty_syncs)
+          return true
         }
       } catch (error) {
         const errno = errnoOf(error)
         if (errno === undefined) throw error
         // A mark is not worth a failure: a full disk must not keep anyone from removing mail.
-        this.#options.log.warn({ event: 'mailbox.flag', path: this.#maildir, errno }, 'seen mark not stored')
-        return
+        const facts = { event: 'mailbox.flag', path: this.#maildir, flag, errno }
+        this.#options.log.warn(facts, 'flag not stored')
+        return false
       }
       // Renamed by another program, mostly to change flags.
-      const file = await lost.find(mail.base)
-      if (file === undefined) return
-      this.#moved(mail, file)
+      const file = await lost.find(mail.base, attempt > 0)
+      if (file === undefined) return true
+      this.#register.moved(mail, file)
     }
-  }
-
-  /**
-   * Removes mails: the intent goes to the disk, then the files go, then the folder is flushed. A crash in
-   * between is finished by the next opening. Returns how many are still there.
-   */
-  async #expunge(mails: readonly StoredMail[], lost: LostFiles): Promise<number> {
-    if (mails.length === 0) return 0
-    const intents = mails.map(({ uid, base }) => ({ uid, base }))
-    // Without the intent the removal works all the same; only a crash in the middle would leave it half done.
-    await this.#register.save({ addIntents: intents })
-    const removed = new Set<StoredMail>()
-    let count = 0
-    for (const mail of mails) {
-      if (++count % unlinkBatch === 0) await new Promise<void>((resolve) => setImmediate(resolve))
-      if (await this.#unlink(mail, lost)) removed.add(mail)
-    }
-    if (removed.size > 0) {
-      this.#register.curTime = ''
-      if (this.#options.settings.fsync !== 'never') {
-        await flushFolder(this.#cur)
-        if (mails.some((mail) => mail.inNew)) await flushFolder(this.#new)
-      }
-      this.#register.remove(removed)
-    }
-    const saved = this.#register.save({ dropIntents: intents.map(({ uid }) => uid) })
-    // The client will be told that some are still there, so nothing may remove them later.
-    if (removed.size < mails.length) await saved
-    return mails.length - removed.size
-  }
-
-  async #unlink(mail: StoredMail, lost: LostFiles): Promise<boolean> {
-    try {
-      for (let attempt = 0; attempt < 3; attempt++) {
-        if (this.#files.unlink(this.#folderOf(mail), mail.name)) return true
-        const file = await lost.find(mail.base, attempt > 0)
-        if (file === undefined) return true
-        this.#moved(mail, file)
-      }
-      return false
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (errno === undefined) throw error
-      const facts = { event: 'mailbox.expunge', path: this.#maildir, uid: mail.uid, errno }
-      this.#options.log.error(facts, 'mail could not be removed')
-      return false
-    }
-  }
-
-  /** Removes what a QUIT before a crash wanted removed. */
-  async #finishIntents(): Promise<void> {
-    const { intents } = this.#register
-    if (intents.length === 0 || this.#readOnly) return
-    this.#register.intents = []
-    const mails: StoredMail[] = []
-    for (const { uid, base } of intents) {
-      const mail = this.#register.find(uid)
-      // The name is the proof that it is the mail that was meant.
-      if (mail?.base === base) mails.push(mail)
-    }
-    if (mails.length > 0) {
-      const facts = { event: 'mailbox.recovered', path: this.#maildir, mails: mails.length }
-      this.#options.log.info(facts, 'removal finished that was interrupted')
-      await this.#expunge(mails, new LostFiles(this.#cur, this.#new))
-    }
-    await this.#register.save({ dropIntents: intents.map(({ uid }) => uid) })
-  }
-}
-
-/** Looks for mails whose file was renamed by another program; reads the folders once unless told to again. */
-class LostFiles {
-  readonly #cur: string
-  readonly #new: string
-  #found: Map<string, MailFile> | undefined
-
-  constructor(cur: string, fresh: string) {
-    this.#cur = cur
-    this.#new = fresh
-  }
-
-  async find(base: string, again = false): Promise<MailFile | undefined> {
-    if (this.#found === undefined || again) {
-      const files = new Map<string, MailFile>()
-      for (const name of await mailNames(this.#new, 0)) files.set(baseOf(name), { name, inNew: true })
-      for (const name of await mailNames(this.#cur, 0)) files.set(baseOf(name), { name, inNew: false })
-      this.#found = files
-    }
-    return this.#found.get(base)
+    return false
   }
 }

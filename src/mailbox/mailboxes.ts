@@ -13,12 +13,15 @@ import {
   type StartChildResult,
   type SupervisorContract,
 } from '../actors/index.ts'
+import type { MailboxSettings } from './config.ts'
 import type {
   LocateResult,
   MailboxContract,
   MailboxesContract,
   MailboxRefusal,
+  OpenOptions,
   OpenResult,
+  PagesResult,
   UpdateRequest,
   UpdateResult,
 } from './contract.ts'
@@ -43,10 +46,10 @@ class Mailboxes {
     this.#context = context
   }
 
-  open(user: string, maildir: string, keepNew: boolean): Deferred<OpenResult> {
+  open(user: string, maildir: string, options: OpenOptions): Deferred<OpenResult> {
     return this.#pass<OpenResult>(
       maildir,
-      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'open', user, keepNew),
+      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'open', user, options),
       refusal,
     )
   }
@@ -64,6 +67,25 @@ class Mailboxes {
       maildir,
       (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'locate', uid),
       () => null,
+    )
+  }
+
+  pages(maildir: string, generation: number, from: number, withNames: boolean): Deferred<PagesResult> {
+    return this.#pass<PagesResult>(
+      maildir,
+      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'pages', generation, from, withNames),
+      () => null,
+    )
+  }
+
+  left(maildir: string): void {
+    const { mail } = this.#context.setting<MailboxSettings>('config')!
+    if (mail.autoexpunge === 0 && mail.autoexpunge_max_mails === 0) return
+    this.#find(maildir).then(
+      (mailbox) => mailbox.tell('left'),
+      () => {
+        // The next session that ends asks again.
+      },
     )
   }
 

@@ -2,13 +2,12 @@
 import {
   accessSync,
   constants,
+  lstatSync,
   readdir,
   readdirSync,
   renameSync,
   statSync,
   unlinkSync,
-  utimesSync,
-  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -36,14 +35,32 @@ export function folderTime(folder: string): FolderTime {
   }
 }
 
-/** Names of the mails in a folder, latin1. A folder in it is not a mail; asking for types is cheaper than a `stat` each. */
-export async function mailNames(folder: string, octets: number): Promise<string[]> {
+/** What a folder holds. Names are latin1. */
+export interface FolderContent {
+  readonly names: readonly string[]
+  /** Entries that cannot be mails as they are: folders, and names that the uid list cannot have. */
+  readonly strange: readonly StrangeEntry[]
+}
+
+export interface StrangeEntry {
+  readonly name: string
+  readonly isFolder: boolean
+}
+
+/** Asking for types is cheaper than a `stat` each. Dot files are nothing to anybody. */
+export async function mailNames(folder: string, octets: number): Promise<FolderContent> {
   const options = { encoding: 'latin1', withFileTypes: true } as const
   const entries =
     octets > largeFolderOctets ? await readdirAsync(folder, options) : readdirSync(folder, options)
   const names: string[] = []
-  for (const entry of entries) if (!entry.isDirectory() && isMailName(entry.name)) names.push(entry.name)
-  return names
+  const strange: StrangeEntry[] = []
+  for (const entry of entries) {
+    const { name } = entry
+    if (name.startsWith('.')) continue
+    if (entry.isDirectory() || !isMailName(name)) strange.push({ name, isFolder: entry.isDirectory() })
+    else names.push(name)
+  }
+  return { names, strange }
 }
 
 /** The file operations of an update, replaceable to show what a crash between any two of them leaves. */
@@ -84,21 +101,13 @@ export function isWritable(maildir: string): boolean {
 /** Files of deliveries that never ended. A delivery that takes a day and a half is dead. */
 const leftoverMs = 36 * 3_600_000
 
-/**
- * Removes what crashes left in `tmp/`, at most once in `intervalMs`; a file beside it keeps the time. Whatever
- * fails is left for the next time.
- */
-export function cleanTmp(maildir: string, nowMs: number, intervalMs: number): void {
-  const stamp = join(maildir, 'mailactors-tmp-scan')
+/** Removes what crashes left in `tmp/`. Whatever fails is left for the next time. */
+export function cleanTmp(maildir: string, nowMs: number): void {
   try {
-    const last = statSync(stamp, { throwIfNoEntry: false })
-    if (last !== undefined && Math.abs(nowMs - last.mtimeMs) < intervalMs) return
-    if (last === undefined) writeFileSync(stamp, '', { mode: 0o600 })
-    else utimesSync(stamp, nowMs / 1000, nowMs / 1000)
     const tmp = join(maildir, 'tmp')
-    for (const name of readdirSync(tmp)) {
-      const path = join(tmp, name)
-      const stat = statSync(path, { throwIfNoEntry: false })
+    for (const name of readdirSync(tmp, 'buffer')) {
+      const path = Buffer.concat([Buffer.from(`${tmp}/`), name])
+      const stat = lstatSync(path, { throwIfNoEntry: false })
       // The change time: unlike the modification time nobody can have set it to something old.
       if (stat?.isFile() && nowMs - stat.ctimeMs > leftoverMs) unlinkSync(path)
     }

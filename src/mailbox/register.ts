@@ -9,13 +9,14 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { pid } from 'node:process'
 import type { Logger } from '../actors/index.ts'
-import type { MailSettings } from './config.ts'
+import type { MailboxSettings } from './config.ts'
 import { takeDotlock } from './dotlock.ts'
 import { MailboxError, mailboxError } from './errors.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
+import { MailTable } from './mail-table.ts'
 import { compareNames, sizeInName } from './maildir-name.ts'
-import { decodePack, encodePack, packOf, type StoredMail } from './pack.ts'
-import { keyOf, type UidListRecord, withKey } from './uidlist.ts'
+import type { StoredMail } from './page.ts'
+import { keyOf, publicKeys, type UidListRecord, withKey, withoutKey } from './uidlist.ts'
 import {
   appendRecords,
   type ListIdentity,
@@ -37,7 +38,7 @@ export interface RegisterOptions {
   readonly maildir: string
   readonly hostname: string
   readonly index: MailboxIndex
-  readonly settings: MailSettings
+  readonly settings: MailboxSettings
   readonly log: Logger
   /** Milliseconds since the epoch. */
   readonly now: () => number
@@ -65,10 +66,10 @@ interface StoredState {
   readonly lines: number
   readonly newTime: string
   readonly curTime: string
+  readonly tmpTime: number
 }
 
-/** Dovecot's age at which this lock counts as left behind, and its wait for it. */
-const lockStaleMs = 120_000
+/** Dovecot's wait for this lock; longer than its age at which it counts as left behind. */
 const lockWaitMs = 122_000
 
 export class Register {
@@ -77,16 +78,13 @@ export class Register {
   #nextUid = 1
   #guid = ''
   #otherKeys = ''
-  /** In the order of UIDs. */
-  #mails: StoredMail[] = []
+  readonly #mails = new MailTable()
   /** The list as we last read or wrote it, and how many records it has, dead ones included. */
   #list: ListIdentity = ''
   #lines = 0
   #rewriteList = false
   /** UIDs that another program assigned and whose files we have not seen yet, by base name. */
   #assigned = new Map<string, UidListRecord>()
-  /** Rows that the index does not have yet. */
-  #dirtyPacks = new Set<number>()
   #dirtyState = false
   #resetIndex = false
 
@@ -95,6 +93,8 @@ export class Register {
   /** When each folder was last read, kept with the mails; empty: it must be read again. */
   newTime = ''
   curTime = ''
+  /** When `tmp/` was last cleaned, milliseconds since the epoch. */
+  tmpTime = 0
   /** Counts changes of what a snapshot shows. */
   revision = 0
 
@@ -106,8 +106,8 @@ export class Register {
     return this.#uidValidity
   }
 
-  /** In the order of UIDs. Change a mail only with {@link changed} after it. */
-  get mails(): readonly StoredMail[] {
+  /** Whoever changes a mail calls {@link changed} after it; mails come and go by methods of the register. */
+  get mails(): Omit<MailTable, 'load' | 'fill' | 'clear' | 'add' | 'changed' | 'remove' | 'rowsToSave'> {
     return this.#mails
   }
 
@@ -118,17 +118,16 @@ export class Register {
 
   /** Whether the index lacks something. */
   get unsaved(): boolean {
-    return this.#dirtyState || this.#dirtyPacks.size > 0
+    return this.#dirtyState || this.#mails.unsaved
   }
 
   /** Reads the index, and the list if that is not the one the index was made from. */
   async load(): Promise<void> {
     const { index, maildir } = this.#options
     const stored = await index.load(maildir)
-    const decoded = stored === null ? undefined : this.#decode(stored)
     if (stored !== null) this.intents = stored.intents
-    if (decoded !== undefined) {
-      const { state, mails } = decoded
+    const state = stored === null ? undefined : this.#decode(stored)
+    if (state !== undefined) {
       this.#uidValidity = state.uidValidity
       this.#nextUid = state.nextUid
       this.#guid = state.guid
@@ -137,31 +136,20 @@ export class Register {
       this.#lines = state.lines
       this.newTime = state.newTime
       this.curTime = state.curTime
-      this.#mails = mails
+      this.tmpTime = state.tmpTime
     } else {
       this.#resetIndex = true
     }
-    if (decoded === undefined || listIdentity(maildir) !== this.#list) this.#readList()
+    if (state === undefined || listIdentity(maildir) !== this.#list) this.#readList()
   }
 
-  /** The index as it was stored, or undefined when it makes no sense. */
-  #decode(stored: StoredIndex): { state: StoredState; mails: StoredMail[] } | undefined {
-    const mails: StoredMail[] = []
-    let state: StoredState | undefined
-    try {
-      state = JSON.parse(stored.state) as StoredState
-    } catch {
-      // Reported below.
+  /** The state as it was stored, the mails in the table; undefined when it makes no sense. */
+  #decode(stored: StoredIndex): StoredState | undefined {
+    const state = readState(stored.state)
+    if (state !== undefined && this.#mails.load(stored.pages)) {
+      if (this.#mails.lastUid < state.nextUid) return state
+      this.#mails.clear()
     }
-    const intact =
-      state !== undefined &&
-      Number.isSafeInteger(state.uidValidity) &&
-      Number.isSafeInteger(state.nextUid) &&
-      typeof state.list === 'string' &&
-      stored.packs.every((pack) => decodePack(pack, mails)) &&
-      mails.every((mail, i) => i === 0 || mail.uid > mails[i - 1]!.uid) &&
-      (mails.at(-1)?.uid ?? 0) < state.nextUid
-    if (intact) return { state: state!, mails }
     const facts = { event: 'mailbox.index', path: this.#options.maildir }
     this.#options.log.warn(facts, 'index rows are damaged and made anew')
     return undefined
@@ -213,9 +201,9 @@ export class Register {
       }
       log.warn(facts, 'uid validity changed: clients will download everything again')
     }
-    for (const mail of this.#mails) this.#dirtyPacks.add(packOf(mail.uid))
     if (known) {
-      const ours = new Map(this.#mails.map((mail) => [mail.base, mail]))
+      const ours = new Map<string, StoredMail>()
+      for (const mail of this.#mails.mails()) ours.set(mail.base, mail)
       const listed = new Set<StoredMail>()
       for (const record of list.records) {
         const mail = ours.get(record.base)
@@ -228,15 +216,15 @@ export class Register {
       }
       // A mail that got a new UID from another program has that one. What the list lacks, because an older one
       // was put back, keeps the UID that clients have seen.
-      this.#mails = this.#mails.filter((mail) => listed.has(mail) || !this.#assigned.has(mail.base))
-      if (this.#mails.length > listed.size) this.#rewriteList = true
+      const left = [...ours.values()].filter((mail) => listed.has(mail) || !this.#assigned.has(mail.base))
+      this.#mails.fill(left)
+      if (left.length > listed.size) this.#rewriteList = true
     } else {
       this.#resetIndex = true
       // The same name twice: the mail was removed and came back, and has had the later UID since.
       const latest = new Map(list.records.map((record) => [record.base, record]))
-      this.#mails = [...latest.values()]
-        .sort((a, b) => a.uid - b.uid)
-        .map((record) => newMail(record.uid, record.base, record.keys))
+      const records = [...latest.values()].sort((a, b) => a.uid - b.uid)
+      this.#mails.fill(records.map((record) => newMail(record.uid, record.base, record.keys)))
     }
     this.#uidValidity = list.uidValidity
     this.#nextUid = Math.max(known ? this.#nextUid : 1, list.nextUid)
@@ -249,57 +237,49 @@ export class Register {
 
   /** Marks a mail as changed after the caller changed it. */
   changed(mail: StoredMail): void {
-    this.#dirtyPacks.add(packOf(mail.uid))
+    this.#mails.changed(mail)
     this.revision++
   }
 
   /** Forgets mails whose files are gone. Their lines stay in the list until it is rewritten. */
-  remove(gone: ReadonlySet<StoredMail>): void {
-    if (gone.size === 0) return
-    this.#mails = this.#mails.filter((mail) => !gone.has(mail))
-    for (const mail of gone) this.changed(mail)
+  remove(gone: readonly StoredMail[]): void {
+    if (gone.length === 0) return
+    this.#mails.remove(gone.map(({ uid }) => uid))
+    this.revision++
   }
 
-  /** The mail with a UID. */
-  find(uid: number): StoredMail | undefined {
-    let low = 0
-    let high = this.#mails.length - 1
-    while (low <= high) {
-      const middle = (low + high) >>> 1
-      const mail = this.#mails[middle]!
-      if (mail.uid === uid) return mail
-      if (mail.uid < uid) low = middle + 1
-      else high = middle - 1
-    }
-    return undefined
-  }
-
-  /** Takes over what a reader found out. */
-  learnSize(mail: StoredMail, virtual: number): void {
-    if (mail.virtual === virtual) return
-    mail.virtual = virtual
+  /** Where the file of a mail is. */
+  moved(mail: StoredMail, { name, inNew }: MailFile): void {
+    if (mail.name === name && mail.inNew === inNew) return
+    mail.name = name
+    mail.inNew = inNew
     this.changed(mail)
-    // Not worth a rewrite of its own: the index has it, and the list gets it at the next occasion.
+  }
+
+  /** As `changed`, and the line of the mail in the list is another one now: `tidy` writes it. */
+  listChanged(mail: StoredMail): void {
+    this.changed(mail)
     this.#rewriteList = true
   }
 
   /**
    * Gives UIDs to mails that have none, in the order of their names, and writes the list if it is not there.
-   * `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
+   * `prepare` runs first, with the list locked. `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
    * @throws MailboxError when it cannot be done and nothing can be shown without it.
    */
-  async assign(files: ReadonlyMap<string, MailFile>): Promise<boolean> {
+  async assign(files: ReadonlyMap<string, MailFile>, prepare: () => void): Promise<boolean> {
     const { log, maildir } = this.#options
     try {
-      const locked = await this.#locked(async () => {
+      const locked = await this.locked(async () => {
         // Between our look and the lock another program may have given them UIDs.
         this.refresh()
+        prepare()
         const added = this.addInMemory(files)
         try {
           await this.#write(added)
         } catch (error) {
           // A UID that may not be on the disk is not shown. Its number is burnt, in case it is there after all.
-          this.remove(new Set(added))
+          this.remove(added)
           throw error
         }
       })
@@ -318,21 +298,19 @@ export class Register {
 
   /** Gives UIDs that last no longer than this process; for Maildirs that cannot be written. */
   addInMemory(files: ReadonlyMap<string, MailFile>): StoredMail[] {
-    const known = new Set(this.#mails.map((mail) => mail.base))
+    const known = new Set<string>()
+    for (const { base } of this.#mails.mails()) if (files.has(base)) known.add(base)
     const fresh: StoredMail[] = []
-    let adopted = false
     for (const base of [...files.keys()].filter((name) => !known.has(name)).sort(compareNames)) {
       const record = this.#assigned.get(base)
       const mail =
         record === undefined ? newMail(this.#nextUid++, base, '') : newMail(record.uid, base, record.keys)
       if (record === undefined) fresh.push(mail)
-      else adopted = true
       this.#assigned.delete(base)
       Object.assign(mail, files.get(base)!)
-      this.#mails.push(mail)
-      this.changed(mail)
+      this.#mails.add(mail)
     }
-    if (adopted) this.#mails.sort((a, b) => a.uid - b.uid)
+    this.revision++
     return fresh
   }
 
@@ -347,12 +325,12 @@ export class Register {
   }
 
   get #hasDeadLines(): boolean {
-    return this.#lines > 64 && this.#mails.length <= this.#lines * 0.75
+    return this.#lines > 64 && this.#mails.count <= this.#lines * 0.75
   }
 
   async #rewrite(): Promise<void> {
     if (this.#guid === '') this.#guid = randomBytes(16).toString('hex')
-    const records = this.#mails.map(recordOf)
+    const records = Array.from(this.#mails.mails(), recordOf)
     // UIDs that another program gave to mails we have not seen yet are not ours to drop.
     records.push(...this.#assigned.values())
     records.sort((a, b) => a.uid - b.uid)
@@ -372,7 +350,7 @@ export class Register {
   async tidy(): Promise<void> {
     if (!this.hasList || (!this.#rewriteList && !this.#hasDeadLines)) return
     try {
-      await this.#locked(async () => {
+      await this.locked(async () => {
         this.refresh()
         await this.#rewrite()
       })
@@ -386,16 +364,17 @@ export class Register {
   }
 
   get #flush(): boolean {
-    return this.#options.settings.fsync !== 'never'
+    return this.#options.settings.mail.fsync !== 'never'
   }
 
   /** Runs `work` with the list locked; false: another program kept the lock. */
-  async #locked(work: () => Promise<void>): Promise<boolean> {
+  async locked(work: () => Promise<void>): Promise<boolean> {
     const { hostname, settings, maildir } = this.#options
-    const waitMs =
-      settings.max_lock_timeout === 0 ? lockWaitMs : Math.min(settings.max_lock_timeout, lockWaitMs)
+    const { max_lock_timeout } = settings.mail
+    const waitMs = max_lock_timeout === 0 ? lockWaitMs : Math.min(max_lock_timeout, lockWaitMs)
+    const staleMs = settings.maildir.uidlist_lock_stale
     const path = join(maildir, 'dovecot-uidlist.lock')
-    const lock = await takeDotlock(path, { hostname, pid, waitMs, staleMs: lockStaleMs })
+    const lock = await takeDotlock(path, { hostname, pid, waitMs, staleMs })
     if (lock === undefined) return false
     try {
       await work()
@@ -417,12 +396,13 @@ export class Register {
       lines: this.#lines,
       newTime: this.newTime,
       curTime: this.curTime,
+      tmpTime: this.tmpTime,
     }
     const write: IndexWrite = {
       maildir,
       ...(this.#resetIndex ? { reset: true } : {}),
       state: JSON.stringify(state),
-      packs: this.#packsToSave(),
+      pages: this.#mails.rowsToSave(this.#resetIndex),
       ...intents,
     }
     this.#dirtyState = false
@@ -437,54 +417,44 @@ export class Register {
       return false
     }
   }
+}
 
-  #packsToSave(): { number: number; bytes: Uint8Array | null }[] {
-    if (this.#resetIndex) for (const mail of this.#mails) this.#dirtyPacks.add(packOf(mail.uid))
-    const wanted = new Map<number, StoredMail[]>()
-    for (const number of this.#dirtyPacks) wanted.set(number, [])
-    this.#dirtyPacks.clear()
-    if (wanted.size === 0) return []
-    for (const mail of this.#mails) wanted.get(packOf(mail.uid))?.push(mail)
-    return [...wanted].map(([number, mails]) => ({
-      number,
-      bytes: mails.length === 0 ? null : encodePack(mails),
-    }))
+function readState(json: string): StoredState | undefined {
+  try {
+    const state = JSON.parse(json) as StoredState
+    const isSound =
+      Number.isSafeInteger(state.uidValidity) &&
+      Number.isSafeInteger(state.nextUid) &&
+      typeof state.list === 'string' &&
+      typeof state.otherKeys === 'string' &&
+      Number.isFinite(state.tmpTime)
+    return isSound ? state : undefined
+  } catch {
+    return undefined
   }
 }
 
-/** A mail that has just got its UID, its sizes as far as the name or the list says them. */
+/** A mail that has just got its UID, its size as far as the name or the list says it. */
 function newMail(uid: number, base: string, keys: string): StoredMail {
-  const virtual = sizeInName(base, 'W')
-  const mail: StoredMail = {
-    uid,
-    base,
-    name: base,
-    inNew: false,
-    virtual,
-    physical: sizeInName(base, 'S'),
-    keys: '',
-  }
+  const mail = { uid, base, name: base, inNew: false, virtual: sizeInName(base, 'W'), keys: '' }
   fromKeys(mail, keys)
   return mail
 }
 
-/** Takes the sizes out of the keys of a list line, and keeps the others. */
+/** Takes the keys of a list line; what is known only here stays. */
 function fromKeys(mail: StoredMail, keys: string): void {
-  mail.keys = ''
-  if (keys === '') return
-  const virtual = Number(keyOf(keys, 'W') ?? -1)
-  const physical = Number(keyOf(keys, 'S') ?? -1)
-  if (mail.virtual === -1 && Number.isSafeInteger(virtual)) mail.virtual = virtual
-  if (mail.physical === -1 && Number.isSafeInteger(physical)) mail.physical = physical
-  mail.keys = keys
-    .split(' ')
-    .filter((word) => word[0] !== 'W' && word[0] !== 'S')
-    .join(' ')
+  const own = mail.keys.split(' ').filter((word) => /^[a-z]/.test(word))
+  const size = keyOf(keys, 'W')
+  if (mail.virtual === -1 && size !== undefined && /^[0-9]{1,15}$/.test(size)) mail.virtual = Number(size)
+  // The size has a place of its own. Only among others it is kept, to be written where it stood.
+  const others = withoutKey(keys, 'W')
+  mail.keys = [...(others === '' ? [] : [keys]), ...own].join(' ')
 }
 
 /** The line of a mail. A size that its name has is not repeated. */
 function recordOf(mail: StoredMail): UidListRecord {
-  const known = mail.virtual === -1 || mail.virtual === sizeInName(mail.base, 'W')
-  const keys = known ? mail.keys : withKey(mail.keys, 'W', String(mail.virtual))
+  let keys = publicKeys(mail.keys)
+  if (mail.virtual === -1 || mail.virtual === sizeInName(mail.base, 'W')) keys = withoutKey(keys, 'W')
+  else if (keyOf(keys, 'W') !== String(mail.virtual)) keys = withKey(keys, 'W', String(mail.virtual))
   return { uid: mail.uid, base: mail.base, keys }
 }

@@ -1,46 +1,51 @@
-/** Making and reading the columns of a `Snapshot`. */
-import { inNewFlag, type Snapshot, seenFlag } from './contract.ts'
-import { isSeen } from './maildir-name.ts'
-import type { StoredMail } from './pack.ts'
+/** What sessions see of a mailbox: pages in the order POP3 numbers mails. */
+import type { MailTable } from './mail-table.ts'
+import { flagsOf } from './maildir-name.ts'
+import { encodePage, Page, pageLength, type StoredMail } from './page.ts'
 import { keyOf } from './uidlist.ts'
 
-const bytesOf = (array: Uint32Array | Float64Array): Uint8Array =>
-  new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
+/** A keyword that hides mails; `letter` undefined: no file name can have it. */
+export interface Hidden {
+  readonly keyword: string
+  readonly letter: string | undefined
+}
 
-/** Columns of `mails`, which are in the order of UIDs, in the order POP3 numbers them. */
-export function makeSnapshot(uidValidity: number, mails: readonly StoredMail[]): Snapshot {
-  const ordered = inPop3Order(mails)
-  const count = ordered.length
-  const uids = new Uint32Array(count)
-  const sizes = new Float64Array(count)
-  const flags = new Uint8Array(count)
-  let names = ''
-  let uidls = ''
-  let fixedUidls = false
-  for (let i = 0; i < count; i++) {
-    const mail = ordered[i]!
-    uids[i] = mail.uid
-    sizes[i] = mail.virtual
-    flags[i] = (isSeen(mail.name) ? seenFlag : 0) | (mail.inNew ? inNewFlag : 0)
-    names += `${mail.name}\n`
-    if (mail.keys === '') {
-      uidls += '\n'
-      continue
-    }
-    // An empty P stands for the base name, as Dovecot writes it.
-    const uidl = keyOf(mail.keys, 'P')
-    if (uidl !== undefined) fixedUidls = true
-    uidls += `${uidl === '' ? mail.base : (uidl ?? '')}\n`
+/** A mailbox at one moment. It stays as it is. */
+export interface View {
+  readonly count: number
+  readonly pages: readonly Uint8Array[]
+}
+
+/** Mails without those that are hidden. */
+export function makeView(
+  mails: Pick<MailTable, 'count' | 'pages' | 'mails'>,
+  hidden: Hidden | undefined,
+): View {
+  const { pages } = mails
+  if (!pages.some((bytes) => needsOrder(bytes, hidden))) return { count: mails.count, pages }
+  const visible: StoredMail[] = []
+  for (const mail of mails.mails()) {
+    if (hidden === undefined || !hasKeyword(mail, hidden)) visible.push(mail)
   }
-  return {
-    uidValidity,
-    count,
-    uids: bytesOf(uids),
-    sizes: bytesOf(sizes),
-    flags,
-    names,
-    uidls: fixedUidls ? uidls : '',
-  }
+  const ordered = inPop3Order(visible)
+  const cut: Uint8Array[] = []
+  for (let i = 0; i < ordered.length; i += pageLength) cut.push(encodePage(ordered.slice(i, i + pageLength)))
+  return { count: ordered.length, pages: cut }
+}
+
+/** Whether a page has anything that makes the order of UIDs not the one to show; most have not. */
+function needsOrder(bytes: Uint8Array, hidden: Hidden | undefined): boolean {
+  const page = Page.of(bytes)
+  const { keysText } = page
+  if (/(^|[ \n])O/.test(keysText)) return true
+  if (hidden === undefined) return false
+  if (keysText.includes(`k${hidden.keyword}`)) return true
+  return hidden.letter !== undefined && new RegExp(`:2,[^,\\n]*${hidden.letter}`).test(page.namesText)
+}
+
+export function hasKeyword(mail: StoredMail, { keyword, letter }: Hidden): boolean {
+  if (letter !== undefined && flagsOf(mail.name).includes(letter)) return true
+  return mail.keys !== '' && mail.keys.split(' ').includes(`k${keyword}`)
 }
 
 /** Mails with a number from an earlier server (key `O`) come first, by it; the others follow by UID. */
@@ -57,16 +62,19 @@ function inPop3Order(mails: readonly StoredMail[]): readonly StoredMail[] {
   return [...numbered.map(({ mail }) => mail), ...mails.filter((mail) => !first.has(mail))]
 }
 
+const bytesOf = (array: Uint32Array | Float64Array): Uint8Array =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
+
 /** u32 column as numbers. Copies when the bytes are not aligned, as after crossing a thread. */
 export function readUids(bytes: Uint8Array): Uint32Array {
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes)
   return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >>> 2)
 }
 
-/** f64 column as numbers, a copy: the reader fills in what it finds out. */
+/** f64 column as numbers. */
 export function readSizes(bytes: Uint8Array): Float64Array {
-  const copy = new Uint8Array(bytes)
-  return new Float64Array(copy.buffer, 0, copy.byteLength >>> 3)
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes)
+  return new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >>> 3)
 }
 
 /** For `UpdateRequest`. */

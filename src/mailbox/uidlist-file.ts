@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf, MailboxError } from './errors.ts'
+import { inheritFrom } from './ownership.ts'
 import { formatHeader, formatRecord, parseUidList, type UidList, type UidListRecord } from './uidlist.ts'
 
 // Not fsyncSync: the storage thread has others to serve while the disk works.
@@ -101,6 +102,7 @@ export async function writeUidList(
   const temporary = `${path}.tmp`
   const fd = openSync(temporary, 'w', 0o600)
   try {
+    inheritFrom(maildir, fd)
     let text = formatHeader(header)
     for (const record of records) {
       text += formatRecord(record)
@@ -152,11 +154,14 @@ export function newUidValidity(maildir: string, nowSeconds: number): number {
   const next = Math.max(nowSeconds, last + 1)
   const hex = next.toString(16).padStart(8, '0')
   try {
-    closeSync(openSync(`${path}.${hex}`, 'w', 0o600))
+    const marker = openSync(`${path}.${hex}`, 'w', 0o444)
+    inheritFrom(maildir, marker)
+    closeSync(marker)
     if (last !== 0) removeIfThere(`${path}.${last.toString(16).padStart(8, '0')}`)
     const temporary = `${path}.tmp`
     const fd = openSync(temporary, 'w', 0o600)
     try {
+      inheritFrom(maildir, fd)
       writeSync(fd, hex)
     } finally {
       closeSync(fd)

@@ -135,8 +135,26 @@ export function keyOf(keys: string, key: string): string | undefined {
   return undefined
 }
 
-/** `keys` with one more or a changed value. */
-export function withKey(keys: string, key: string, value: string): string {
-  const others = keys === '' ? [] : keys.split(' ').filter((word) => word[0] !== key)
-  return [`${key}${value}`, ...others].join(' ')
+/** `keys` without one of them. */
+export function withoutKey(keys: string, key: string): string {
+  if (keyOf(keys, key) === undefined) return keys
+  return keys
+    .split(' ')
+    .filter((word) => word[0] !== key)
+    .join(' ')
 }
+
+/** `keys` with one more or a changed value, which goes to the end as Dovecot has it. */
+export function withKey(keys: string, key: string, value: string): string {
+  const others = withoutKey(keys, key)
+  return others === '' ? `${key}${value}` : `${others} ${key}${value}`
+}
+
+/** Those that stand in the list: capital letters. Others are only in our index. */
+export const publicKeys = (keys: string): string =>
+  /(^| )[^A-Z]/.test(keys)
+    ? keys
+        .split(' ')
+        .filter((word) => /^[A-Z]/.test(word))
+        .join(' ')
+    : keys

@@ -2,7 +2,8 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { deliver, uniqueName } from '../../src/mailbox/deliver.ts'
+import { deliver } from '../../src/mailbox/deliver.ts'
+import { uniqueName } from '../../src/mailbox/unique-name.ts'
 
 let root: string
 let maildir: string

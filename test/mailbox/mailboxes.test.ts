@@ -8,10 +8,11 @@ import { loadConfig } from '../../src/config/loader.ts'
 import type { Config } from '../../src/config/settings.ts'
 import type { MailboxesContract, OpenResult, Snapshot } from '../../src/mailbox/contract.ts'
 import { createMaildir, deliver } from '../../src/mailbox/deliver.ts'
-import { readUids, sizeBytes, uidBytes } from '../../src/mailbox/snapshot.ts'
+import { sizeBytes, uidBytes } from '../../src/mailbox/snapshot.ts'
 import { mailboxStores } from '../../src/mailbox/supervisor.ts'
 import { ActorSystem } from '../../src/runtime/system.ts'
 import { TestSystem } from '../../src/testing/index.ts'
+import { look, uids } from './harness.ts'
 
 let root: string
 let config: Config
@@ -46,7 +47,7 @@ function opened(result: OpenResult): Snapshot {
 test('one actor for each mailbox, whoever asks how often', async () => {
   await send('ann')
   const results = await Promise.all(
-    ['ann', 'ann', 'bob', 'ann', 'bob'].map((user) => mailboxes.ask('open', user, maildir(user), false)),
+    ['ann', 'ann', 'bob', 'ann', 'bob'].map((user) => mailboxes.ask('open', user, maildir(user), look)),
   )
   expect(results.map((result) => opened(result).count)).toEqual([1, 1, 0, 1, 0])
   expect([...(await mailboxes.ask('list'))].sort((a, b) => a.mails - b.mails)).toEqual([
@@ -58,7 +59,7 @@ test('one actor for each mailbox, whoever asks how often', async () => {
 test('S75 an idle mailbox leaves memory, and an update finds it again', async () => {
   await send('ann')
   await send('ann')
-  const snapshot = opened(await mailboxes.ask('open', 'ann', maildir('ann'), false))
+  const snapshot = opened(await mailboxes.ask('open', 'ann', maildir('ann'), look))
   await system.advance(61_000)
   expect(await mailboxes.ask('list')).toEqual([])
   expect(
@@ -67,8 +68,8 @@ test('S75 an idle mailbox leaves memory, and an update finds it again', async ()
       expunge: uidBytes([1]),
     }),
   ).toEqual({ ok: true, failed: 0 })
-  const again = opened(await mailboxes.ask('open', 'ann', maildir('ann'), false))
-  expect([...readUids(again.uids)]).toEqual([2])
+  const again = opened(await mailboxes.ask('open', 'ann', maildir('ann'), look))
+  expect(uids(again)).toEqual([2])
 })
 
 test('what was learned is on the disk when the service has stopped', async () => {
@@ -80,7 +81,7 @@ test('what was learned is on the disk when the service has stopped', async () =>
   const boxes = real.whereis<MailboxesContract>('mailboxes')!
   createMaildir(maildir('zoe'))
   writeFileSync(join(maildir('zoe'), 'new/1.a'), 'a: b\n')
-  const { uidValidity } = opened(await boxes.ask('open', 'zoe', maildir('zoe'), false))
+  const { uidValidity } = opened(await boxes.ask('open', 'zoe', maildir('zoe'), look))
   const sized = { uids: uidBytes([1]), sizes: sizeBytes([6]) }
   await boxes.ask('update', maildir('zoe'), { uidValidity, sized })
   await real.stop()
@@ -91,8 +92,8 @@ test('what was learned is on the disk when the service has stopped', async () =>
 test('a mailbox that cannot be opened is an answer, and others go on', async () => {
   writeFileSync(maildir('eve'), 'not a folder')
   const [broken, fine] = await Promise.all([
-    mailboxes.ask('open', 'eve', maildir('eve'), false),
-    mailboxes.ask('open', 'bob', maildir('bob'), false),
+    mailboxes.ask('open', 'eve', maildir('eve'), look),
+    mailboxes.ask('open', 'bob', maildir('bob'), look),
   ])
   expect(broken).toMatchObject({ ok: false, reason: expect.stringContaining('ENOTDIR') })
   expect(fine.ok).toBe(true)

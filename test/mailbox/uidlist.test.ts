@@ -87,7 +87,7 @@ describe('reading a uid list', () => {
   test('keys can be looked up and set', () => {
     expect(keyOf('W9 P', 'P')).toBe('')
     expect(keyOf('W9 P', 'O')).toBeUndefined()
-    expect(withKey('W9 Zx', 'W', '10')).toBe('W10 Zx')
+    expect(withKey('W9 Zx', 'W', '10')).toBe('Zx W10')
     expect(withKey('', 'W', '10')).toBe('W10')
   })
 })

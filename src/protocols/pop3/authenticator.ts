@@ -181,8 +181,8 @@ export class Authenticator {
       settings: config.pop3,
       hostname: config.hostname,
       scratch,
-      keep: ({ maildir }, uidValidity, sized) =>
-        new MailboxLink(context, maildir, uidValidity, sized).tell({}),
+      keep: ({ maildir }, uidValidity, findings) =>
+        new MailboxLink(context, maildir, uidValidity, findings).tell({}),
       done: (result) => this.#verified(user, method, result),
     })
     this.#isVerifying = true

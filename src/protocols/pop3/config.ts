@@ -81,6 +81,26 @@ export const pop3Settings = {
     default: 'allow',
     doc: 'Whether equal UIDLs in one mailbox are shown as they are or get `-2`, `-3` … appended.',
   }),
+  reuse_xuidl: boolean({
+    default: false,
+    doc: 'The UIDL of a mail is its X-UIDL header field, if it has one that can be a UIDL: for mailboxes that came from another server.',
+  }),
+  save_uidl: boolean({
+    default: false,
+    doc: 'UIDLs that a client was told are kept in `dovecot-uidlist` and stay what they are, whatever `uidl_format` becomes.',
+  }),
+  deleted_flag: string({
+    default: '',
+    doc: 'Mails with this keyword, `$POP3Deleted` for example, are not shown. Empty: all are shown.',
+    check: (value) =>
+      /^([\x21-\x7e]{1,60})?$/.test(value) && !/[\\(){%*"\]]/.test(value)
+        ? undefined
+        : 'is no keyword: up to 60 printable ASCII characters, none of them a space or one of \\(){%*"]',
+  }),
+  delete_type: choice(['default', 'expunge', 'flag'], {
+    default: 'default',
+    doc: 'What becomes of deleted messages at QUIT: `expunge` removes them, `flag` gives them the keyword `deleted_flag` and keeps them for other programs, `default` does that if there is a `deleted_flag`.',
+  }),
   silent_autologout: boolean({
     default: false,
     doc: 'Close an idle session without a word, as RFC 1939 section 3 says, instead of with an -ERR line.',

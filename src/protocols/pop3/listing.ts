@@ -22,7 +22,7 @@ export class Listing {
     let index = this.#next
     for (; index < maildrop.count && text.length < octets; index++) {
       if (maildrop.isDeleted(index)) continue
-      text += `${index + 1} ${this.#kind === 'LIST' ? maildrop.sizes[index] : maildrop.uidl(index)}\r\n`
+      text += `${index + 1} ${this.#kind === 'LIST' ? maildrop.sizes[index] : maildrop.tellUidl(index)}\r\n`
     }
     this.#next = index
     if (index < maildrop.count) return text

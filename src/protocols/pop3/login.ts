@@ -6,22 +6,16 @@
 import type { AccountingContract, ConnectResult } from '../../accounting/contract.ts'
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import type { Account, AuthContract, VerifyResult } from '../../auth/contract.ts'
-import type { MailboxesContract, OpenResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
-import { Maildrop } from './maildrop.ts'
+import type { Findings } from './mail-scan.ts'
+import type { Maildrop } from './maildrop.ts'
+import { Opening } from './opening.ts'
 import { SessionLock } from './session-lock.ts'
-import { SizeScan } from './size-scan.ts'
-
-/** Sizes that were found out by reading mails, by uid. */
-export interface Sized {
-  readonly uids: number[]
-  readonly sizes: number[]
-}
 
 export interface OpenMaildrop<C extends AnyContract> {
   readonly account: Account
   readonly maildrop: Maildrop
-  readonly sized: Sized
+  readonly findings: Findings
   /** With `pop3.lock_session`. */
   readonly lock: SessionLock<C> | undefined
 }
@@ -40,18 +34,14 @@ export interface LoginOptions<C extends AnyContract> {
   readonly hostname: string
   /** Memory to read mails into. */
   readonly scratch: Buffer
-  /** Sizes of a maildrop that could not be opened after all. */
-  readonly keep: (account: Account, uidValidity: number, sized: Sized) => void
+  /** What was found out about a maildrop that could not be opened after all. */
+  readonly keep: (account: Account, uidValidity: number, findings: Findings) => void
   /** Called once, unless `cancel` was. */
   readonly done: (result: LoginResult<C>) => void
 }
 
 /** A refused login is answered late on purpose, and a slow hash may wait for its turn. */
 const verifyTimeoutMs = 120_000
-/** The mailbox may wait two minutes for another program's lock. */
-export const mailboxTimeoutMs = 160_000
-/** Times the mailbox is opened again when mails vanish while their sizes are being found out. */
-const openAttempts = 3
 
 /** The answer to any login that was refused: it never says why. */
 export const refusedLogin = '-ERR [AUTH] wrong user name or password'
@@ -76,6 +66,7 @@ export class Login<C extends AnyContract> {
   readonly #options: LoginOptions<C>
   #over = false
   #lock: SessionLock<C> | undefined
+  #opening: Opening<C> | undefined
 
   constructor(options: LoginOptions<C>) {
     this.#options = options
@@ -84,6 +75,7 @@ export class Login<C extends AnyContract> {
   /** The connection ended: nothing is called any more. */
   cancel(): void {
     this.#over = true
+    this.#opening?.cancel()
     this.#unlock()
   }
 
@@ -132,7 +124,7 @@ export class Login<C extends AnyContract> {
   #lockThenOpen(account: Account): void {
     const { context, settings, hostname } = this.#options
     if (!settings.lock_session) {
-      this.#open(account, 1)
+      this.#open(account)
       return
     }
     const { maildir } = account
@@ -141,7 +133,7 @@ export class Login<C extends AnyContract> {
       context.bind((lock: SessionLock<C> | undefined) => {
         this.#lock = lock
         if (this.#over) this.#unlock()
-        else if (lock !== undefined) this.#open(account, 1)
+        else if (lock !== undefined) this.#open(account)
         else {
           this.#uncount()
           const line = '-ERR [IN-USE] another session has the mailbox, try again later'
@@ -167,58 +159,22 @@ export class Login<C extends AnyContract> {
     context.whereis<AccountingContract>('accounting')?.tell('disconnect', session)
   }
 
-  #open(account: Account, attempt: number): void {
-    const { context, settings } = this.#options
-    const mailboxes = context.whereis<MailboxesContract>('mailboxes')
-    if (mailboxes === undefined) {
-      this.#openFailed(true)
-      return
-    }
-    mailboxes
-      .askWith(
-        { timeoutMs: mailboxTimeoutMs },
-        'open',
-        account.user,
-        account.maildir,
-        settings.no_flag_updates,
-      )
-      .then(
-        context.bind((result: OpenResult) => {
-          if (this.#over) return
-          if (result.ok) this.#size(new Maildrop(result.snapshot, settings), account, attempt)
-          else this.#openFailed(result.temporary)
-        }),
-        context.bind((error: Error) => {
-          this.#log('pop3.mailbox', error)
-          this.#openFailed(true)
-        }),
-      )
-  }
-
-  #size(maildrop: Maildrop, account: Account, attempt: number): void {
+  #open(account: Account): void {
     const { context, settings, scratch, keep } = this.#options
-    const scan = new SizeScan(maildrop, account.maildir, settings.fast_size_lookups, scratch)
-    const sized: Sized = { uids: scan.uids, sizes: scan.sizes }
-    const step = context.bind(() => {
-      if (this.#over) return
-      const progress = scan.work()
-      if (progress === 'more') {
-        setImmediate(step)
-        return
-      }
-      if (progress === 'done') {
-        maildrop.freeze()
+    this.#opening = new Opening({
+      context,
+      account,
+      settings,
+      scratch,
+      keep: (uidValidity, findings) => keep(account, uidValidity, findings),
+      done: (maildrop, findings) => {
         const lock = this.#lock
         this.#lock = undefined
-        this.#finish({ ok: true, account, maildrop, sized, lock })
-        return
-      }
-      // What was found out is not lost: the next attempt has less to do.
-      keep(account, maildrop.uidValidity, sized)
-      if (progress === 'vanished' && attempt < openAttempts) this.#open(account, attempt + 1)
-      else this.#openFailed(true)
+        this.#finish({ ok: true, account, maildrop, findings, lock })
+      },
+      failed: (temporary) => this.#openFailed(temporary),
     })
-    step()
+    this.#opening.start()
   }
 
   #openFailed(temporary: boolean): void {

@@ -1,5 +1,5 @@
 /** Carries out what `transaction.ts` decides: listings, mails, and the UPDATE state. */
-import type { UpdateResult } from '../../mailbox/contract.ts'
+import { type UpdateResult, uidBytes } from '../../mailbox/contract.ts'
 import { parseCommand } from './command.ts'
 import { Listing } from './listing.ts'
 import { changes, type MailboxLink } from './mailbox-link.ts'
@@ -124,6 +124,11 @@ export class MailCommands {
       scratch: host.scratch,
       bind: (callback) => context.bind(callback),
       locate: (uid) => mailbox.locate(uid),
+      fetchNames: async (index) => {
+        const page = maildrop.pageOf(index)
+        const pages = await mailbox.names(maildrop.generation, page)
+        if (pages !== null) maildrop.addNames(page, pages, false)
+      },
       whenDrained: (callback) => host.whenDrained(callback),
       learn: (uid, octets) => mailbox.learn(uid, octets),
       log: (error) =>
@@ -155,7 +160,7 @@ export class MailCommands {
   #quit(): void {
     const host = this.#host
     const { maildrop, mailbox } = this
-    const wanted = changes({ expunge: maildrop.expunged(), seen: maildrop.seen(true) })
+    const wanted = this.#wanted()
     if (Object.keys(wanted).length === 0) {
       mailbox.tell({})
       host.refuse('+OK goodbye', 'Logged out')
@@ -174,6 +179,15 @@ export class MailCommands {
       this.expunged = { count, octets }
       host.refuse(count > 0 ? '+OK goodbye, deleted messages are removed' : '+OK goodbye', 'Logged out')
     })
+  }
+
+  /** What QUIT changes: deleted messages go, or get the keyword that hides them. */
+  #wanted(): ReturnType<typeof changes> {
+    const { deleted_flag: keyword, delete_type } = this.#host.config.pop3
+    const deleted = this.maildrop.expunged()
+    const seen = this.maildrop.seen(true)
+    if (delete_type === 'expunge' || keyword === '') return changes({ expunge: deleted, seen })
+    return { ...changes({ seen }), ...(deleted.length > 0 && { flag: { uids: uidBytes(deleted), keyword } }) }
   }
 
   /** Waits for the mailbox; a failure ends the session. */
@@ -202,5 +216,6 @@ export class MailCommands {
   /** The session ends without QUIT: mails that were fetched are still marked as seen; nothing is removed. */
   leave(): void {
     this.mailbox.tell(changes({ seen: this.maildrop.seen(false) }))
+    this.mailbox.left()
   }
 }

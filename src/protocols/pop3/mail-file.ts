@@ -86,6 +86,12 @@ export class MailFile {
     return position + extra
   }
 
+  /** Its first octets as latin1, as many as fit. */
+  beginning(buffer: Buffer, most: number): string {
+    const count = readSync(this.#fd, buffer, 0, Math.min(buffer.length, most, this.octets), 0)
+    return buffer.toString('latin1', 0, count)
+  }
+
   /** Whether the last octet is an LF. */
   endsLine(): boolean {
     const last = Buffer.alloc(1)

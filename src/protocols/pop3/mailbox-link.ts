@@ -3,17 +3,21 @@ import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import {
   type LocateResult,
   type MailboxesContract,
+  type PagesResult,
   sizeBytes,
   type UpdateRequest,
   type UpdateResult,
   uidBytes,
 } from '../../mailbox/contract.ts'
-import { mailboxTimeoutMs, type Sized } from './login.ts'
+import { type Findings, noFindings } from './mail-scan.ts'
+import type { Maildrop } from './maildrop.ts'
+import { mailboxTimeoutMs } from './opening.ts'
 
-type Changes = Pick<UpdateRequest, 'expunge' | 'seen' | 'unseen'>
+type Lists = Pick<UpdateRequest, 'expunge' | 'seen' | 'unseen'>
+type Changes = Lists & Pick<UpdateRequest, 'flag'>
 
 /** Lists of uids as an update has them; empty ones are left out. */
-export function changes(lists: { readonly [K in keyof Changes]?: readonly number[] }): Changes {
+export function changes(lists: { readonly [K in keyof Lists]?: readonly number[] }): Changes {
   const named = Object.entries(lists).filter(([, uids]) => uids.length > 0)
   return Object.fromEntries(named.map(([name, uids]) => [name, uidBytes(uids)]))
 }
@@ -22,27 +26,36 @@ export class MailboxLink<C extends AnyContract> {
   readonly maildir: string
   readonly #context: ActorContext<C>
   readonly #uidValidity: number
-  /** Sizes found out and not yet told. */
-  #sized: Sized
+  /** Found out and not yet told. */
+  #findings: Findings
+  /** Its UIDLs may have to be kept. */
+  readonly #maildrop: Maildrop | undefined
 
-  constructor(context: ActorContext<C>, maildir: string, uidValidity: number, sized: Sized) {
+  constructor(
+    context: ActorContext<C>,
+    maildir: string,
+    uidValidity: number,
+    findings: Findings,
+    maildrop?: Maildrop,
+  ) {
     this.#context = context
     this.maildir = maildir
     this.#uidValidity = uidValidity
-    this.#sized = sized
+    this.#findings = findings
+    this.#maildrop = maildrop
   }
 
-  /** Sizes wait to be told. */
-  get hasSizes(): boolean {
-    return this.#sized.uids.length > 0
+  /** Something was found out and waits to be told. */
+  get hasFindings(): boolean {
+    return this.#findings.sized.uids.length > 0 || this.#findings.xuidls.uids.length > 0
   }
 
   learn(uid: number, octets: number): void {
-    this.#sized.uids.push(uid)
-    this.#sized.sizes.push(octets)
+    this.#findings.sized.uids.push(uid)
+    this.#findings.sized.sizes.push(octets)
   }
 
-  /** Has it done; the sizes go along. Rejects when the mailbox does not answer. */
+  /** Has it done; what was found out goes along. Rejects when the mailbox does not answer. */
   update(wanted: Changes): Promise<UpdateResult> {
     const request = this.#request(wanted)
     return this.#ask((mailboxes) =>
@@ -52,8 +65,21 @@ export class MailboxLink<C extends AnyContract> {
 
   /** The same, by a session that is not there to hear the answer. Nothing to do: nothing is sent. */
   tell(wanted: Changes): void {
-    if (Object.keys(wanted).length === 0 && !this.hasSizes) return
-    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('update', this.maildir, this.#request(wanted))
+    const request = this.#request(wanted)
+    if (Object.keys(request).length === 1) return
+    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('update', this.maildir, request)
+  }
+
+  /** The session is over. */
+  left(): void {
+    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('left', this.maildir)
+  }
+
+  /** Pages with file names from number `from` on. */
+  names(generation: number, from: number): Promise<PagesResult> {
+    return this.#ask((mailboxes) =>
+      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', this.maildir, generation, from, true),
+    )
   }
 
   /** Where a mail is now, if it was renamed; null: it is gone. */
@@ -64,11 +90,18 @@ export class MailboxLink<C extends AnyContract> {
   }
 
   #request(wanted: Changes): UpdateRequest {
-    const base = { uidValidity: this.#uidValidity, ...wanted }
-    if (!this.hasSizes) return base
-    const { uids, sizes } = this.#sized
-    this.#sized = { uids: [], sizes: [] }
-    return { ...base, sized: { uids: uidBytes(uids), sizes: sizeBytes(sizes) } }
+    const { sized, xuidls } = this.#findings
+    this.#findings = noFindings()
+    const uidls = this.#maildrop?.takeUidls()
+    return {
+      uidValidity: this.#uidValidity,
+      ...wanted,
+      ...(sized.uids.length > 0 && { sized: { uids: uidBytes(sized.uids), sizes: sizeBytes(sized.sizes) } }),
+      ...(xuidls.uids.length > 0 && {
+        xuidls: { uids: uidBytes(xuidls.uids), values: `${xuidls.values.join('\n')}\n` },
+      }),
+      ...(uidls !== undefined && { uidls: { uids: uidBytes(uidls.uids), values: uidls.values } }),
+    }
   }
 
   #ask<R>(ask: (mailboxes: ActorRef<MailboxesContract>) => Promise<R>): Promise<R> {

@@ -3,32 +3,59 @@
  * 4), and the session's own marks. Knows no socket, no disk and no clock. `index` is the message number minus one.
  */
 import { createHash } from 'node:crypto'
-import { baseOf, inNewFlag, readSizes, readUids, type Snapshot, seenFlag } from '../../mailbox/contract.ts'
-import { compileUidlFormat, type UidlFormatter } from './uidl-format.ts'
+import { baseOf, inNewFlag, keyOf, Page, type Snapshot, seenFlag } from '../../mailbox/contract.ts'
+import { compileUidlFormat, type UidlFormatter, usesFileName } from './uidl-format.ts'
 
 export interface MaildropOptions {
   readonly uidl_format: string
   readonly uidl_duplicates: 'allow' | 'rename'
   readonly no_flag_updates: boolean
+  readonly reuse_xuidl: boolean
+  readonly save_uidl: boolean
+}
+
+/** Where the file of a mail is. */
+export interface MailPlace {
+  readonly name: string
+  readonly inNew: boolean
 }
 
 /** Characters a UIDL may have, RFC 1939 section 7. */
 const validUidl = /^[\x21-\x7e]{1,70}$/
 
+/** Mails of one page, by index from `start` on. Text is taken apart when it is needed. */
+interface MaildropPage {
+  readonly start: number
+  readonly count: number
+  keysText: string
+  keys: string[] | undefined
+  names: string[] | undefined
+}
+
 export class Maildrop {
   readonly uidValidity: number
   readonly count: number
+  /** Names the state of the mailbox it was made from. */
+  readonly generation: number
   /** Octets with CRLF line ends, by index. -1 until it is learned, before the session is in TRANSACTION state. */
   readonly sizes: Float64Array
   readonly #uids: Uint32Array
   readonly #flags: Uint8Array
-  readonly #joinedNames: string
-  readonly #joinedUidls: string
+  readonly #pages: MaildropPage[] = []
   readonly #options: MaildropOptions
   readonly #format: UidlFormatter
-  #names: string[] | undefined
-  #fixedUidls: string[] | undefined
+  /** UIDLs are made of file names. */
+  readonly #needsNames: boolean
+  /** Mails of the pages that are here. */
+  #loaded = 0
+  /** First page of the names that were fetched last; only these are kept in a large mailbox. */
+  #namesFrom = 0
   #renamed: string[] | undefined
+  /** X-UIDL fields that were read, by index. */
+  #xuidls = new Map<number, string>()
+  /** 1: its UIDL was told and is to be kept. */
+  #told: Uint8Array | undefined
+  #toldCount = 0
   #totalSize = 0
   /** 1: marked as deleted. Made at the first DELE: most sessions have none, or their mailbox is small. */
   #deleted: Uint8Array | undefined
@@ -45,25 +72,86 @@ export class Maildrop {
   constructor(snapshot: Snapshot, options: MaildropOptions) {
     this.uidValidity = snapshot.uidValidity
     this.count = snapshot.count
-    this.sizes = readSizes(snapshot.sizes)
-    this.#uids = readUids(snapshot.uids)
-    this.#flags = snapshot.flags
-    this.#joinedNames = snapshot.names
-    this.#joinedUidls = snapshot.uidls
+    this.generation = snapshot.generation
+    this.sizes = new Float64Array(snapshot.count)
+    this.#uids = new Uint32Array(snapshot.count)
+    this.#flags = new Uint8Array(snapshot.count)
     this.#options = options
-    this.#format = compileUidlFormat(options.uidl_format, (source) => guidOf(source.fileName))
-    for (let i = this.count - 1; i >= 0; i--) {
-      if ((this.#flags[i]! & seenFlag) === 0) continue
-      this.lastSeen = i + 1
-      break
+    this.#format = compileUidlFormat(options.uidl_format)
+    this.#needsNames = usesFileName(options.uidl_format)
+    this.addPages(snapshot.pages)
+  }
+
+  /** Pages that are here; the maildrop is complete when `isComplete`. */
+  get pageCount(): number {
+    return this.#pages.length
+  }
+
+  get isComplete(): boolean {
+    return this.#loaded === this.count
+  }
+
+  /** The pages that follow those that are here. */
+  addPages(pages: readonly Uint8Array[]): void {
+    for (const bytes of pages) {
+      const page = Page.of(bytes)
+      const start = this.#loaded
+      this.sizes.set(page.sizes, start)
+      this.#uids.set(page.uids, start)
+      this.#flags.set(page.flags, start)
+      const { count, keysText, names } = page
+      this.#pages.push({ start, count, keysText, keys: undefined, names })
+      this.#loaded += count
+    }
+    if (!this.isComplete) return
+    for (let i = this.count - 1; i >= 0 && this.lastSeen === 0; i--) {
+      if ((this.#flags[i]! & seenFlag) !== 0) this.lastSeen = i + 1
     }
   }
 
-  /** Indexes whose size nobody knows yet. */
-  unsized(): number[] {
-    const unknown: number[] = []
-    for (let i = 0; i < this.count; i++) if (this.sizes[i]! < 0) unknown.push(i)
-    return unknown
+  /** Names of pages from number `from` on. Others that were fetched before are forgotten unless `keep`. */
+  addNames(from: number, pages: readonly Uint8Array[], keep: boolean): void {
+    if (!keep)
+      for (let i = this.#namesFrom; this.#pages[i]?.names !== undefined; i++)
+        this.#pages[i]!.names = undefined
+    this.#namesFrom = from
+    pages.forEach((bytes, i) => {
+      const page = this.#pages[from + i]
+      if (page !== undefined) page.names = Page.of(bytes).names
+    })
+  }
+
+  /** The first page from `from` on whose names are needed for UIDLs and are not here; -1: none. */
+  nextNameless(from: number): number {
+    for (let i = from; i < this.#pages.length; i++) {
+      const { names, keysText } = this.#pages[i]!
+      // An empty P stands for the base name.
+      if (names === undefined && (this.#needsNames || /(^|[ \n])P[ \n]/.test(keysText))) return i
+    }
+    return -1
+  }
+
+  /** The page that a mail is on. */
+  pageOf(index: number): number {
+    let low = 0
+    let high = this.#pages.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if (this.#pages[middle]!.start <= index) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  /** Whether the header of a mail has to be read for its UIDL. */
+  wantsXuidl(index: number): boolean {
+    if (!this.#options.reuse_xuidl || this.#xuidls.has(index)) return false
+    const keys = this.#keys(index)
+    return keyOf(keys, 'P') === undefined && keyOf(keys, 'x') === undefined
+  }
+
+  learnXuidl(index: number, value: string): void {
+    this.#xuidls.set(index, value)
   }
 
   /** Call it when all sizes are known: adds them up. */
@@ -82,10 +170,18 @@ export class Maildrop {
     return this.#uids[index]!
   }
 
-  /** File name when the mailbox was opened, and which folder it was in. */
-  file(index: number): { readonly name: string; readonly inNew: boolean } {
-    this.#names ??= this.#joinedNames.split('\n')
-    return { name: this.#names[index]!, inNew: (this.#flags[index]! & inNewFlag) !== 0 }
+  /** Where it was when the mailbox was opened; undefined: its name was not fetched. */
+  file(index: number): MailPlace | undefined {
+    const { names, start } = this.#pages[this.pageOf(index)]!
+    if (names === undefined) return undefined
+    return { name: names[index - start]!, inNew: (this.#flags[index]! & inNewFlag) !== 0 }
+  }
+
+  #keys(index: number): string {
+    const page = this.#pages[this.pageOf(index)]!
+    if (page.keysText === '') return ''
+    page.keys ??= page.keysText.split('\n')
+    return page.keys[index - page.start]!
   }
 
   isDeleted(index: number): boolean {
@@ -150,43 +246,75 @@ export class Maildrop {
     return uids
   }
 
+  /** The unique id, and it may have to be kept: it is told to a client. */
+  tellUidl(index: number): string {
+    if (this.#options.save_uidl) {
+      this.#told ??= new Uint8Array(this.count)
+      if (this.#told[index] === 0) this.#toldCount++
+      this.#told[index] ||= 1
+    }
+    return this.uidl(index)
+  }
+
   /** The unique id, 1 to 70 characters from 0x21 to 0x7e. */
   uidl(index: number): string {
     if (this.#options.uidl_duplicates === 'allow') return this.#uidl(index)
-    this.#renamed ??= withoutDuplicates(Array.from(this.#uids, (_, i) => this.#uidl(i)))
+    this.#renamed ??= this.#withoutDuplicates()
     return this.#renamed[index]!
   }
 
+  /** UIDLs that were told since the last time and are not kept yet. */
+  takeUidls(): { uids: number[]; values: string } | undefined {
+    if (this.#toldCount === 0) return undefined
+    const uids: number[] = []
+    let values = ''
+    for (let i = this.#told!.indexOf(1); i !== -1; i = this.#told!.indexOf(1, i + 1)) {
+      this.#told![i] = 2
+      if (keyOf(this.#keys(i), 'P') !== undefined) continue
+      uids.push(this.#uids[i]!)
+      values += `${this.#renamed?.[i] ?? this.#uidl(i)}\n`
+    }
+    this.#toldCount = 0
+    return uids.length === 0 ? undefined : { uids, values }
+  }
+
   #uidl(index: number): string {
-    if (this.#joinedUidls !== '') {
-      this.#fixedUidls ??= this.#joinedUidls.split('\n')
-      const fixed = this.#fixedUidls[index]!
-      if (validUidl.test(fixed)) return fixed
+    const keys = this.#keys(index)
+    if (keys !== '') {
+      const fixed = keyOf(keys, 'P')
+      // An empty one stands for the base name.
+      const uidl = fixed === '' ? baseOf(this.file(index)?.name ?? '') : fixed
+      if (uidl !== undefined && validUidl.test(uidl)) return uidl
+    }
+    if (this.#options.reuse_xuidl) {
+      const field = this.#xuidls.get(index) ?? keyOf(keys, 'x') ?? ''
+      if (validUidl.test(field)) return field
     }
     const uid = this.#uids[index]!
-    // The default format needs no file name; splitting a hundred thousand of them is worth avoiding.
-    if (this.#options.uidl_format === '%08Xu%08Xv') {
-      return this.#format({ uid, uidValidity: this.uidValidity, fileName: '' })
-    }
-    const fileName = baseOf(this.file(index).name)
-    const uidl = this.#format({ uid, uidValidity: this.uidValidity, fileName })
+    const { uidValidity } = this
+    if (!this.#needsNames) return this.#format({ uid, uidValidity, fileName: '', guid: '' })
+    const fileName = baseOf(this.file(index)?.name ?? '')
+    const uidl = this.#format({ uid, uidValidity, fileName, guid: keyOf(keys, 'G') ?? fileName })
     return validUidl.test(uidl) ? uidl : createHash('sha1').update(uidl, 'latin1').digest('hex')
   }
-}
 
-/** The k-th mail with the same UIDL gets `-k`; a result that is taken already is handled the same way. */
-function withoutDuplicates(uidls: readonly string[]): string[] {
-  const uses = new Map<string, number>()
-  return uidls.map((uidl) => {
-    let unique = uidl
-    for (let use = uses.get(unique); use !== undefined; use = uses.get(unique)) {
-      uses.set(unique, use + 1)
-      unique = `${unique}-${use + 1}`
+  /**
+   * In the order of UIDs, whatever order they are numbered in: the k-th mail with the same UIDL gets `-k`; a result
+   * that is taken already is handled the same way.
+   */
+  #withoutDuplicates(): string[] {
+    const renamed = Array.from(this.#uids, (_, i) => this.#uidl(i))
+    const order = Array.from(this.#uids, (_, i) => i).sort((a, b) => this.#uids[a]! - this.#uids[b]!)
+    const uses = new Map<string, number>()
+    for (const i of order) {
+      let unique = renamed[i]!
+      for (let use = uses.get(unique); use !== undefined; use = uses.get(unique)) {
+        uses.set(unique, use + 1)
+        unique = `${unique}-${use + 1}`
+      }
+      uses.set(unique, 1)
+      renamed[i] = unique
     }
-    uses.set(unique, 1)
-    return unique
-  })
+    return renamed
+  }
 }
-
-/** As Dovecot derives it: the last 16 octets of the SHA-1 of the base name. */
-const guidOf = (base: string): string => createHash('sha1').update(base, 'latin1').digest('hex').slice(8)

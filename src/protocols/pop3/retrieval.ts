@@ -6,7 +6,7 @@ import type { ActorContext } from '../../actors/index.ts'
 import type { LocateResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
-import type { Maildrop } from './maildrop.ts'
+import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
 import { Transmission } from './transmission.ts'
 
@@ -24,6 +24,8 @@ export interface RetrievalHost {
   readonly bind: ActorContext['bind']
   /** Where the mail is now. */
   locate(uid: number): Promise<LocateResult>
+  /** Has the maildrop learn the names of this mail and its neighbours, if they can still be had. */
+  fetchNames(index: number): Promise<void>
   /** Calls back when the client has read; only while the output is blocked. */
   whenDrained(callback: () => void): void
   /** Sizes in the mailbox are wrong. */
@@ -56,9 +58,26 @@ export class Retrieval {
 
   /** Ends with a call of `sent`, `refused`, `gone` or `broken`: at once for small mails. */
   start(): void {
-    const { maildrop } = this.#host
-    if (this.#open(maildrop.file(this.#index))) this.#send()
+    const place = this.#host.maildrop.file(this.#index)
+    if (place === undefined) this.#fetchName()
+    else this.#begin(place)
+  }
+
+  #begin(place: MailPlace): void {
+    if (this.#open(place)) this.#send()
     else if (!this.#over) this.#locate()
+  }
+
+  /** In a large mailbox the names of mails come when they are needed. */
+  #fetchName(): void {
+    const host = this.#host
+    const go = host.bind(() => {
+      if (this.#over) return
+      const place = host.maildrop.file(this.#index)
+      if (place === undefined) this.#locate()
+      else this.#begin(place)
+    })
+    host.fetchNames(this.#index).then(go, go)
   }
 
   /** The session ends: nothing is called any more, the file is closed. */
@@ -72,7 +91,7 @@ export class Retrieval {
   }
 
   /** False: not there, or refused already. */
-  #open(place: { readonly name: string; readonly inNew: boolean }): boolean {
+  #open(place: MailPlace): boolean {
     try {
       this.#file = MailFile.open(this.#host.maildir, place)
       return this.#file !== undefined

@@ -248,8 +248,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
 
   loggedIn(opened: OpenMaildrop<Pop3SessionContract>, method: string): void {
     const { context, config } = this
-    const { account, maildrop, sized, lock } = opened
-    const mailbox = new MailboxLink(context, account.maildir, maildrop.uidValidity, sized)
+    const { account, maildrop, findings, lock } = opened
+    const mailbox = new MailboxLink(context, account.maildir, maildrop.uidValidity, findings, maildrop)
     this.#user = account.user
     this.#lock = lock
     this.#commands = new MailCommands(this, maildrop, mailbox)
@@ -259,7 +259,7 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#lastOutput = now
     this.#tickBy(now + config.pop3.idle_timeout)
     const { commit_interval, rawlog_dir } = config.pop3
-    if (mailbox.hasSizes && commit_interval > 0) context.sendAfter(commit_interval, 'commit')
+    if (mailbox.hasFindings && commit_interval > 0) context.sendAfter(commit_interval, 'commit')
     if (lock !== undefined) context.sendAfter(touchMs, 'touchLock')
     if (rawlog_dir !== '') this.#startRawLog(rawlog_dir)
     context.log.info(loginFacts(this.#connected, account.user, method, config), 'logged in')

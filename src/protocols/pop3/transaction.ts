@@ -51,7 +51,7 @@ export function transact(
       if (command.number === undefined) return { kind: 'listing', of: 'UIDL' }
       const found = find(maildrop, command.number)
       return typeof found === 'number'
-        ? { kind: 'uidl', line: `+OK ${found + 1} ${maildrop.uidl(found)}` }
+        ? { kind: 'uidl', line: `+OK ${found + 1} ${maildrop.tellUidl(found)}` }
         : found
     }
     case 'RETR': {

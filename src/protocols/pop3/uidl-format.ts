@@ -3,7 +3,7 @@
  *
  *     %[0][width][X|x]key      X: upper-case hexadecimal, x: lower-case; width pads (with zeros after a 0)
  *
- * Keys: `u` uid, `v` uid validity, `f` base file name, `g` GUID of the mail, `%` a percent sign. As in Dovecot
+ * Keys: `u` uid, `v` uid validity, `f` base file name, `g` GUID of the mail (the base name, if it has no other), `%` a percent sign. As in Dovecot
  * 2.3, `%08Xu` of uid 10 is `0000000a`: its `X` gives lower-case digits, so ours does, and so does `x`.
  */
 
@@ -13,6 +13,7 @@ export interface UidlSource {
   readonly uidValidity: number
   /** File name up to the first `:`. */
   readonly fileName: string
+  readonly guid: string
 }
 
 type Part =
@@ -52,7 +53,7 @@ function parse(format: string): Part[] | string {
 
 /**
  * Says what is wrong with a format, or undefined. A UIDL has 1 to 70 characters from 0x21 to 0x7e (RFC 1939
- * section 7); file names can be longer, so formats with `%f` are checked mail by mail instead.
+ * section 7); file names can be longer, so formats with `%f` or `%g` are checked mail by mail instead.
  */
 export function checkUidlFormat(format: string): string | undefined {
   const parts = parse(format)
@@ -67,14 +68,22 @@ export function checkUidlFormat(format: string): string | undefined {
       longest += part.length
     } else {
       if (!part.zero && part.width > 1) return 'a width needs a leading 0: UIDLs have no spaces'
-      longest += Math.max(part.width, part.key === 'g' ? 32 : part.key === 'f' ? 1 : part.hex ? 8 : 10)
+      longest += Math.max(part.width, part.key === 'g' || part.key === 'f' ? 1 : part.hex ? 8 : 10)
     }
   }
   return longest > 70 ? `makes UIDLs of ${longest} characters, 70 are allowed` : undefined
 }
 
-/** Compiles a format that `checkUidlFormat` accepts. `guid` is called only for formats with `%g`. */
-export function compileUidlFormat(format: string, guid: (source: UidlSource) => string): UidlFormatter {
+/** Whether UIDLs of this format have the file name in them, or the GUID, which mostly is the file name. */
+export function usesFileName(format: string): boolean {
+  const parts = parse(format)
+  return (
+    typeof parts !== 'string' && parts.some((part) => typeof part !== 'string' && 'fg'.includes(part.key))
+  )
+}
+
+/** Compiles a format that `checkUidlFormat` accepts. */
+export function compileUidlFormat(format: string): UidlFormatter {
   const parts = parse(format)
   if (typeof parts === 'string') throw new RangeError(`uidl_format: ${parts}`)
   // The default, and what nearly everyone has; worth not walking a list for a hundred thousand mails.
@@ -107,7 +116,7 @@ export function compileUidlFormat(format: string, guid: (source: UidlSource) => 
           text += source.fileName
           break
         case 'g':
-          text += guid(source)
+          text += source.guid
           break
       }
     }

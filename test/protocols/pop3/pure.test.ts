@@ -1,8 +1,7 @@
 /** The parts of POP3 that touch neither socket nor disk. */
 import { describe, expect, test } from 'vitest'
 import { defaults } from '../../../src/config/schema.ts'
-import type { Snapshot } from '../../../src/mailbox/contract.ts'
-import { sizeBytes, uidBytes } from '../../../src/mailbox/contract.ts'
+import { encodePage, pageLength } from '../../../src/mailbox/page.ts'
 import { Authorization } from '../../../src/protocols/pop3/authorization.ts'
 import { parseCommand } from '../../../src/protocols/pop3/command.ts'
 import { capaSettings } from '../../../src/protocols/pop3/config.ts'
@@ -27,8 +26,8 @@ describe('uidl_format', () => {
       return
     }
     expect(checkUidlFormat(format)).toBeUndefined()
-    const make = compileUidlFormat(format, () => 'guid')
-    expect(make({ uid: 10, uidValidity: 1_700_000_000, fileName: '1.M2P3.h' })).toBe(uidl)
+    const make = compileUidlFormat(format)
+    expect(make({ uid: 10, uidValidity: 1_700_000_000, fileName: '1.M2P3.h', guid: 'guid' })).toBe(uidl)
   })
 
   test.each(['abc', '%m', '%v', '%u x', `%u${'y'.repeat(80)}`, '%080u', '%5u', '%q', '%u%', 'é%u'])(
@@ -128,21 +127,22 @@ describe('transmission', () => {
 })
 
 function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Maildrop {
-  const count = uidls.length
-  const snapshot: Snapshot = {
-    uidValidity: 1,
-    count,
-    uids: uidBytes(uidls.map((_, i) => i + 1)),
-    sizes: sizeBytes(uidls.map(() => 10)),
-    flags: new Uint8Array(count),
-    names: uidls.map((_, i) => `${i}.h:2,\n`).join(''),
-    uidls: uidls.map((uidl) => `${uidl}\n`).join(''),
-  }
-  const drop = new Maildrop(snapshot, {
-    uidl_format: '%u',
-    uidl_duplicates: duplicates,
-    no_flag_updates: false,
+  const mails = uidls.map((uidl, i) => {
+    const name = `${i}.h:2,`
+    return { uid: i + 1, base: `${i}.h`, name, inNew: false, virtual: 10, keys: `P${uidl}` }
   })
+  const pages = []
+  for (let i = 0; i < mails.length; i += pageLength) pages.push(encodePage(mails.slice(i, i + pageLength)))
+  const drop = new Maildrop(
+    { uidValidity: 1, count: mails.length, generation: 1, pages },
+    {
+      uidl_format: '%u',
+      uidl_duplicates: duplicates,
+      no_flag_updates: false,
+      reuse_xuidl: false,
+      save_uidl: false,
+    },
+  )
   drop.freeze()
   return drop
 }
@@ -169,7 +169,7 @@ describe('maildrop', () => {
     },
     {
       name: 'C49 not allowed by RFC 1939',
-      uidls: ['with space', 'x'.repeat(71), ''],
+      uidls: ['with\x7fdelete', 'x'.repeat(71), 'é'],
       mode: 'allow' as const,
       shown: ['1', '2', '3'],
     },

@@ -2,7 +2,7 @@ import { chmodSync, renameSync, truncateSync, unlinkSync, writeFileSync } from '
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { IndexStore } from '../../../src/mailbox/index-store.ts'
-import { decodePack, type StoredMail } from '../../../src/mailbox/pack.ts'
+import { Page } from '../../../src/mailbox/page.ts'
 import { until } from '../../support/until.ts'
 import { m1, m2, m3, Pop3Server, type ServerOptions } from './harness.ts'
 
@@ -835,10 +835,9 @@ describe('time', () => {
     await server.login()
     await server.advance(10_500)
     const { store } = IndexStore.open(join(server.root, 'index/index.db'))
-    const mails: StoredMail[] = []
-    for (const pack of store.load(server.maildir())!.packs) decodePack(pack, mails)
+    const pages = store.load(server.maildir())!.pages.map((bytes) => Page.of(bytes))
     store.close()
-    expect(mails.map(({ virtual }) => virtual)).toEqual([32, 32, 35])
+    expect(pages.flatMap(({ sizes }) => [...sizes])).toEqual([32, 32, 35])
   })
 
   test('P182 a shorter idle timeout is refused by the configuration', async () => {

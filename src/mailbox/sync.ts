@@ -1,0 +1,185 @@
+/**
+ * Brings the register of a mailbox in step with its folders. Other programs deliver, move, flag and remove mails at
+ * any time and ask nobody; only UIDs are given, and mails taken out of `new/`, with the uid list locked.
+ */
+import type { Logger } from '../actors/index.ts'
+import type { MailboxSettings } from './config.ts'
+import { errnoOf } from './errors.ts'
+import type { Folders } from './folders.ts'
+import { cleanTmp, type FolderContent, type FolderTime, mailNames } from './maildir.ts'
+import { baseOf } from './maildir-name.ts'
+import { mendDuplicate, mendStrange } from './mend.ts'
+import type { StoredMail } from './page.ts'
+import type { MailFile, Register } from './register.ts'
+
+/**
+ * A folder that was changed less than this before we looked may change again without its time changing: some
+ * file systems count whole seconds.
+ */
+const settleMs = 1_000
+
+export interface SyncOptions {
+  readonly folders: Folders
+  readonly register: Register
+  readonly settings: MailboxSettings
+  readonly hostname: string
+  readonly log: Logger
+  readonly now: () => number
+}
+
+/** How the mailbox may be changed while we look. */
+export interface SyncMode {
+  /** Mails stay in `new/`. */
+  readonly keepNew: boolean
+  /** Nothing can be written. */
+  readonly readOnly: boolean
+}
+
+export class FolderSync {
+  readonly #options: SyncOptions
+
+  constructor(options: SyncOptions) {
+    this.#options = options
+  }
+
+  async run(mode: SyncMode): Promise<void> {
+    const { register, folders, now, settings } = this.#options
+    const startedAt = now()
+    const times = folders.times()
+    register.refresh()
+    const sameNew = times.fresh.mtime === register.newTime
+    const sameCur = times.cur.mtime === register.curTime
+    if (sameNew && sameCur && register.hasList) return
+    if (!mode.readOnly) this.#cleanTmp(startedAt)
+
+    // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
+    const fresh = await mailNames(folders.fresh, times.fresh.octets)
+    const known = sameCur ? undefined : await mailNames(folders.cur, times.cur.octets)
+    const seen = new SeenFiles(fresh, known)
+    let gone = this.#match(seen)
+    if (gone.length > 0 && known !== undefined) {
+      // Reading a folder in which others rename can skip files. What is missing twice is gone.
+      const again = new SeenFiles(fresh, await mailNames(folders.cur, times.cur.octets))
+      gone = this.#match(again).filter((mail) => !seen.has(mail.base))
+      for (const [base, file] of again.unknown) seen.unknown.set(base, file)
+    }
+    register.remove(gone)
+
+    const toMove = mode.keepNew || mode.readOnly ? [] : fresh.names
+    const complete = await this.#takeIn(seen, toMove, mode.readOnly)
+    const mended = mode.readOnly ? 0 : this.#mend(seen, fresh, known)
+    // What was moved changed the folders; what could not be done may be done next time.
+    const isDone = complete && mended === 0 && toMove.length === 0
+    const settled = (time: FolderTime) => (isDone && startedAt - time.mtimeMs > settleMs ? time.mtime : '')
+    register.newTime = settled(times.fresh)
+    register.curTime = settled(times.cur)
+    if (complete && settings.maildir.very_dirty_syncs) register.curTime = folders.curTimeAfterOwnChange(true)
+  }
+
+  #cleanTmp(now: number): void {
+    const { register, settings, folders } = this.#options
+    if (Math.abs(now - register.tmpTime) < settings.maildir.tmp_scan_interval) return
+    register.tmpTime = now
+    cleanTmp(folders.maildir, now)
+  }
+
+  /** Follows mails to where they are now, and takes them out of `seen.unknown`; returns those that are nowhere. */
+  #match(seen: SeenFiles): StoredMail[] {
+    const { register } = this.#options
+    const gone: StoredMail[] = []
+    for (const mail of register.mails.mails()) {
+      const file = seen.take(mail)
+      if (file === undefined) gone.push(mail)
+      else register.moved(mail, file)
+    }
+    return gone
+  }
+
+  /** Gives UIDs to the rest, and moves what is in `new/`. False: that was not possible. */
+  async #takeIn(seen: SeenFiles, toMove: readonly string[], readOnly: boolean): Promise<boolean> {
+    const { register } = this.#options
+    const files = seen.unknown
+    if (files.size === 0 && toMove.length === 0 && register.hasList) return true
+    if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, files))
+    register.addInMemory(files)
+    return true
+  }
+
+  /** Moves mails from `new/` to `cur/`. Those that cannot be moved are served from where they are. */
+  #moveToCur(names: readonly string[], files: Map<string, MailFile>): void {
+    const { register, folders } = this.#options
+    const known = new Map<string, MailFile>()
+    for (const name of names) {
+      const moved = name.includes(':') ? name : `${name}:2,`
+      try {
+        folders.files.rename(folders.fresh, name, folders.cur, moved)
+      } catch (error) {
+        const errno = errnoOf(error)
+        if (errno === undefined) throw error
+        if (errno === 'ENOSPC' || errno === 'EDQUOT') break
+        continue
+      }
+      const base = baseOf(name)
+      const target = files.has(base) ? files : known
+      target.set(base, { name: moved, inNew: false })
+    }
+    if (known.size === 0) return
+    for (const mail of register.mails.mails()) {
+      const file = known.get(mail.base)
+      if (file !== undefined) register.moved(mail, file)
+    }
+  }
+
+  /** Mends what Maildirs should not have; returns how much, as the folders have changed then. */
+  #mend(seen: SeenFiles, fresh: FolderContent, known: FolderContent | undefined): number {
+    const { folders, hostname, log } = this.#options
+    let count = 0
+    for (const entry of fresh.strange)
+      count += Number(mendStrange(folders, folders.fresh, entry, hostname, log))
+    for (const entry of known?.strange ?? []) {
+      count += Number(mendStrange(folders, folders.cur, entry, hostname, log))
+    }
+    for (const [first, second] of seen.duplicates) {
+      count += Number(mendDuplicate(folders, first, second, hostname, log))
+    }
+    return count
+  }
+}
+
+/** The files of both folders, as they were read. */
+class SeenFiles {
+  /** Those that no mail of the register was found to be, by base name. */
+  readonly unknown = new Map<string, MailFile>()
+  /** Names in `cur/` with the same base. */
+  readonly duplicates: (readonly [string, string])[] = []
+  readonly #bases = new Set<string>()
+  readonly #knowsCur: boolean
+
+  /** `known` undefined: `cur/` has not changed. */
+  constructor(fresh: FolderContent, known: FolderContent | undefined) {
+    this.#knowsCur = known !== undefined
+    for (const name of fresh.names) this.unknown.set(baseOf(name), { name, inNew: true })
+    for (const name of known?.names ?? []) {
+      const base = baseOf(name)
+      const before = this.unknown.get(base)
+      if (before !== undefined && !before.inNew) this.duplicates.push([before.name, name])
+      else this.unknown.set(base, { name, inNew: false })
+    }
+  }
+
+  has(base: string): boolean {
+    return this.#bases.has(base)
+  }
+
+  /** Where the file of a mail is; undefined: nowhere. */
+  take(mail: StoredMail): MailFile | undefined {
+    const file = this.unknown.get(mail.base)
+    if (file !== undefined) {
+      this.unknown.delete(mail.base)
+      this.#bases.add(mail.base)
+      return file
+    }
+    // What was in cur/ is still there: nothing has changed in it.
+    return this.#knowsCur || mail.inNew ? undefined : mail
+  }
+}

@@ -1,0 +1,111 @@
+/** Finds out what neither names nor index know of mails, by reading them: their sizes, and their X-UIDL fields. */
+import { sizeInName } from '../../mailbox/contract.ts'
+import { MailFile } from './mail-file.ts'
+import type { Maildrop } from './maildrop.ts'
+
+/** What was found out, by uid. */
+export interface Findings {
+  readonly sized: { readonly uids: number[]; readonly sizes: number[] }
+  readonly xuidls: { readonly uids: number[]; readonly values: string[] }
+}
+
+export const noFindings = (): Findings => ({
+  sized: { uids: [], sizes: [] },
+  xuidls: { uids: [], values: [] },
+})
+
+export interface ScanOptions {
+  readonly maildir: string
+  /** Accept the size on the disk. */
+  readonly fast: boolean
+  /** Memory for one read. */
+  readonly buffer: Buffer
+}
+
+/** How long one turn may keep the thread from other sessions. */
+const turnMs = 5
+/** No header is read further for its X-UIDL field. */
+const headerOctets = 64 * 1024
+
+export class MailScan {
+  readonly #maildrop: Maildrop
+  readonly #options: ScanOptions
+  readonly #findings: Findings
+  #next = 0
+
+  constructor(maildrop: Maildrop, options: ScanOptions, findings: Findings) {
+    this.#maildrop = maildrop
+    this.#options = options
+    this.#findings = findings
+  }
+
+  /**
+   * Reads some mails. `more`: call again; `names`: the file name of mail `next` is needed; `vanished`: a mail is
+   * gone, so the maildrop must be opened again; `failed`: one cannot be read.
+   */
+  work(): 'more' | 'names' | 'done' | 'vanished' | 'failed' {
+    const maildrop = this.#maildrop
+    const until = performance.now() + turnMs
+    for (; this.#next < maildrop.count; this.#next++) {
+      const index = this.#next
+      if (maildrop.sizes[index]! >= 0 && !maildrop.wantsXuidl(index)) continue
+      const place = maildrop.file(index)
+      if (place === undefined) return 'names'
+      if (this.#knowsFromName(index, place.name)) continue
+      let file: MailFile | undefined
+      try {
+        file = MailFile.open(this.#options.maildir, place)
+        if (file === undefined) return 'vanished'
+        this.#read(index, file)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === undefined) throw error
+        return 'failed'
+      } finally {
+        file?.close()
+      }
+      if (performance.now() > until) {
+        this.#next++
+        return 'more'
+      }
+    }
+    return 'done'
+  }
+
+  /** Index of the mail whose turn it is. */
+  get next(): number {
+    return this.#next
+  }
+
+  #knowsFromName(index: number, name: string): boolean {
+    if (!this.#options.fast || this.#maildrop.sizes[index]! >= 0) return false
+    const size = sizeInName(name, 'S')
+    if (size !== -1) this.#maildrop.sizes[index] = size
+    return size !== -1 && !this.#maildrop.wantsXuidl(index)
+  }
+
+  #read(index: number, file: MailFile): void {
+    const maildrop = this.#maildrop
+    const { buffer, fast } = this.#options
+    const { sized, xuidls } = this.#findings
+    if (maildrop.sizes[index]! < 0) {
+      const size = fast ? file.octets : file.virtualOctets(buffer)
+      maildrop.sizes[index] = size
+      if (!fast) {
+        sized.uids.push(maildrop.uid(index))
+        sized.sizes.push(size)
+      }
+    }
+    if (!maildrop.wantsXuidl(index)) return
+    const value = xuidlIn(file.beginning(buffer, headerOctets))
+    maildrop.learnXuidl(index, value)
+    xuidls.uids.push(maildrop.uid(index))
+    xuidls.values.push(value)
+  }
+}
+
+/** The first X-UIDL field of a header, without blanks around; empty when there is none. */
+export function xuidlIn(beginning: string): string {
+  const end = /^\r?$/m.exec(beginning)?.index ?? beginning.length
+  const field = /^X-UIDL[ \t]*:(.*)$/im.exec(beginning.slice(0, end))
+  return field === null ? '' : field[1]!.trim()
+}
