@@ -4,6 +4,7 @@
  *     root                     one_for_one, main
  *     ├─ accounting            sessions per user and address
  *     ├─ auth                  the passwd-file
+ *     ├─ tls-store             what deliveries know of TLS together
  *     ├─ stores                rest_for_one, storage
  *     │   ├─ mailboxes         the mailbox index, one actor per open mailbox
  *     │   ├─ cache             idle connections
@@ -28,6 +29,7 @@ import { listenerActor } from './listeners/listener.ts'
 import { mailboxStores } from './mailbox/supervisor.ts'
 import { pop3Session } from './protocols/pop3/session.ts'
 import { delivery } from './protocols/smtp/client/delivery.ts'
+import { tlsStore } from './protocols/smtp/client/tls/store.ts'
 import { smtpSession } from './protocols/smtp/server/session.ts'
 import { deliveries } from './queue/deliveries.ts'
 import { queueManager } from './queue/manager.ts'
@@ -162,6 +164,13 @@ export function mailTree(service: Administered & AuthArgs): readonly ChildSpec[]
   return [
     { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
     { id: 'auth', actor: authActor, args: { checkElsewhere: service.checkElsewhere }, registerAs: 'auth' },
+    {
+      id: 'tls-store',
+      actor: tlsStore,
+      args: undefined,
+      placement: { pool: 'storage' },
+      registerAs: 'tls-store',
+    },
     { id: 'stores', actor: stores, args: undefined, placement: { pool: 'storage' }, shutdown: 'infinity' },
     // The sessions' goodbye takes a few seconds at most; a client that does not read does not hold up the stop.
     { id: 'sessions', actor: dynamic, args: undefined, registerAs: 'sessions', shutdown: 5_000 },

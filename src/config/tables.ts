@@ -1,4 +1,5 @@
 /** The tables that belong to the service as a whole. Those of a part stand in that part's `config.ts`. */
+import { tlsEngineSettings } from '../protocols/smtp/client/tls/config.ts'
 import { boolean, certificates, choice, duration, integer, integerOr, path, size, string } from './schema.ts'
 
 const hostnamePattern = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/i
@@ -48,7 +49,7 @@ export const listenerSettings = {
   }),
 }
 
-/** Table `[tls]`: TLS of all servers. */
+/** Table `[tls]`: TLS of all servers, and what is the same for all deliveries. */
 export const tlsSettings = {
   mode: choice(['no', 'yes', 'required'], {
     default: 'yes',
@@ -65,6 +66,7 @@ export const tlsSettings = {
     default: '',
     doc: 'Ciphers, as OpenSSL writes them; of TLS 1.3 by their full names. Empty: those of Node.',
   }),
+  ...tlsEngineSettings,
 }
 
 /** Table `[tls.client_cert]`: certificates of clients. */

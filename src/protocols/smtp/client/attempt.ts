@@ -4,11 +4,16 @@
  */
 import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
 import { Course } from './course.ts'
-import { DestinationError, type ParsedDestination, parseDestinations } from './destination.ts'
+import {
+  type Destination,
+  DestinationError,
+  type ParsedDestination,
+  parseDestinations,
+} from './destination.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { Exchange } from './exchange.ts'
 import { isHard, localFailure } from './failure.ts'
-import { Opening } from './opening.ts'
+import { type Opened, Opening } from './opening.ts'
 import { findServers, type Server } from './servers.ts'
 
 /** Performs the request. Rejects only on a bug. */
@@ -35,7 +40,8 @@ export class Attempt {
     const reused = await this.#useLease()
     if (this.#course.dispositions.remaining.length > 0) await this.#tryAll(reused)
     const { hopStatus } = this.#course.dispositions
-    const { setupAt, connUse, tls } = this.#exchange
+    const { setupAt, connUse } = this.#exchange
+    const tls = this.#course.env.settings.log_tls_feature_status ? this.#course.tls : undefined
     return {
       queueId: this.#course.request.queueId,
       results: this.#course.dispositions.results,
@@ -109,10 +115,11 @@ export class Attempt {
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     if (this.#course.aborted) return false
-    const { nexthop } = destination
-    if (found.ok) await this.#tryServers(found.servers, { lastHop: isLast || found.weAreMx, used, nexthop })
-    else {
+    if (found.ok) {
+      await this.#tryServers(found.servers, { lastHop: isLast || found.weAreMx, used, destination })
+    } else {
       this.#course.dispositions.noSession(found.failure)
+      const { nexthop } = destination
       this.#course.log('info', 'delivery.lookup-failed', { nexthop, reason: found.failure.reason })
     }
     return found.weAreMx
@@ -149,7 +156,7 @@ export class Attempt {
 
   async #tryServers(
     servers: readonly Server[],
-    hop: { lastHop: boolean; used: number; nexthop: string },
+    hop: { lastHop: boolean; used: number; destination: Destination },
   ): Promise<void> {
     const { mx_address_limit, mx_session_limit } = this.#course.env.settings
     const fresh = servers.filter(({ address, port }) => !this.#visited.has(addressKey(address, port)))
@@ -159,16 +166,26 @@ export class Attempt {
       if (mx_session_limit > 0 && sessions >= mx_session_limit) return
       visited++
       const lastAddress = index === fresh.length - 1 || (mx_address_limit > 0 && visited >= mx_address_limit)
-      const session = await this.#opening.open(server, hop.lastHop && lastAddress)
+      const { destination } = hop
+      const opened = await this.#opening.open(server, { destination, final: hop.lastHop && lastAddress })
       if (this.#course.aborted) return
-      if (session !== undefined) {
+      if (opened !== undefined) {
         sessions++
         const lastSession = mx_session_limit > 0 && sessions >= mx_session_limit
-        const final = hop.lastHop && (lastAddress || lastSession)
-        await this.#exchange.use(session, { probe: false, final })
+        await this.#use(opened, hop.lastHop && (lastAddress || lastSession))
       }
       if (this.#course.done) return
       if (lastAddress) return
+    }
+  }
+
+  async #use({ session, plainly }: Opened, final: boolean): Promise<void> {
+    const mayRetry = plainly !== undefined
+    const outcome = await this.#exchange.use(session, { probe: false, final, mayRetry })
+    if (outcome !== 'lost' || this.#course.done) return
+    const second = await plainly?.(final)
+    if (second !== undefined && !this.#course.aborted) {
+      await this.#exchange.use(second, { probe: false, final })
     }
   }
 }

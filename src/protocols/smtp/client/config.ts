@@ -14,14 +14,13 @@ import {
   type Settings,
   string,
 } from '../../../config/schema.ts'
+import { tlsClientSettings } from './tls/config.ts'
 
 const second = 1_000
 
 /** A limit on one wait for the server; zero would mean "at once", which no server can meet. */
 const wait = (defaultMs: number, doc: string): Entry<number> =>
   duration({ default: defaultMs, min: 1, max: 86_400_000, doc })
-
-const tlsLevels = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure', 'dane', 'dane-only'] as const
 
 export const smtpSettings = {
   relayhost: string({
@@ -199,10 +198,7 @@ export const smtpSettings = {
     doc: 'How often a connection is used again before it is closed. 0: no limit.',
   }),
 
-  tls_security_level: choice(tlsLevels, {
-    default: 'may',
-    doc: 'TLS towards servers. `may` uses it when the server offers it, `encrypt` delivers with TLS only. The levels that check certificates (`fingerprint`, `verify`, `secure`, `dane`, `dane-only`) are not there yet: with one of them mail stays queued, it never goes out unchecked.',
-  }),
+  ...tlsClientSettings,
 }
 
 /** LMTP says LHLO where SMTP says EHLO; these keys are named after it. */
@@ -228,6 +224,7 @@ const lmtpOwn = {
   connect_timeout: 0,
   skip_quit_response: false,
   tls_security_level: 'none',
+  tls_secure_cert_match: ['nexthop'] as readonly string[],
 } as const
 
 export const lmtpSettings: LmtpTable = Object.fromEntries(

@@ -14,6 +14,8 @@ export class Course {
   /** The connection in use, to be dropped when the attempt is. */
   current: Session | undefined
   aborted = false
+  /** What TLS came to with the last server, for the log. */
+  tls: string | undefined
 
   constructor(request: DeliveryRequest, env: AttemptEnvironment) {
     this.request = request

@@ -3,7 +3,6 @@
  * and ends. The queue manager starts it, next to the connection it lends if there is one.
  */
 import { join } from 'node:path'
-import { createSecureContext, type SecureContext } from 'node:tls'
 import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
@@ -15,6 +14,9 @@ import type { AttemptEnvironment } from './environment.ts'
 import { keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
 import type { Run } from './session.ts'
+import { TlsClient } from './tls/client.ts'
+import { Contexts } from './tls/contexts.ts'
+import { sharedSessions } from './tls/store.ts'
 
 /** A delivery is started and reports; nobody tells it anything. */
 export type DeliveryContract = Contract<Record<never, never>>
@@ -77,15 +79,17 @@ class Delivery {
 interface Shared extends OwnAddresses {
   readonly resolver: DnsResolver
   readonly families: readonly Family[]
+  /** The TLS contexts of a transport. */
+  readonly tlsContexts: (transport: string) => Contexts
 }
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
   const config = context.setting<Config>('config')!
   const shared = sharedFor(context, config)
+  const settings = clientSettings(config.smtp, config.lmtp, transport)
   const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
     task(argument as never),
   )
-  const settings = clientSettings(config.smtp, config.lmtp, transport)
   return {
     ...shared,
     settings,
@@ -96,8 +100,16 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     dnsDisabled: config.dns.disable_dns_lookups,
     contentDir: join(config.data_dir, 'queue', 'content'),
     minimalBackoffMs: config.queue.minimal_backoff_time,
-    // Made once per thread and only when needed: it reads the certificates of the system.
-    secureContext: () => context.local<SecureContext>('smtp.tls', () => createSecureContext()),
+    tls: new TlsClient({
+      transport,
+      settings,
+      engine: config.tls,
+      contexts: shared.tlsContexts(transport),
+      policyMaps: mapsOf(context, settings.tls_policy_maps),
+      hostname: config.hostname,
+      sessions: settings.tls_session_cache_database === 'memory' ? sharedSessions(context) : undefined,
+      now: () => context.clock.now(),
+    }),
     keeper: () => keeperOf(context),
     run,
     bind: (callback) => context.bind(callback),
@@ -116,10 +128,23 @@ function sharedFor(context: ActorContext, config: Config): Shared {
       resolver: createResolver(config.dns),
       families: familiesOf(config.net.inet_protocols),
       ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
+      tlsContexts: tlsContexts(config),
     }
     known.set(config, shared)
   }
   return shared
+}
+
+function tlsContexts(config: Config): (transport: string) => Contexts {
+  const known = new Map<string, Contexts>()
+  return (transport) => {
+    let contexts = known.get(transport)
+    if (contexts === undefined) {
+      contexts = new Contexts(clientSettings(config.smtp, config.lmtp, transport), config.tls)
+      known.set(transport, contexts)
+    }
+    return contexts
+  }
 }
 
 const logText: Readonly<Record<string, string>> = {
@@ -138,6 +163,9 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.pix-workarounds': 'the greeting looks masked by a firewall',
   'delivery.relay-unusable': 'a relay of the configuration cannot be used',
   'delivery.same-name-greeting': 'the server greets with our own name',
-  'delivery.tls-level': 'TLS of this level cannot be done',
+  'delivery.starttls-offered': 'the server offers TLS, which is off',
+  'delivery.tls': 'TLS with the server is there',
+  'delivery.tls-policy': 'the TLS policy keeps mail from a server',
+  'delivery.tls-unavailable': 'TLS cannot be used',
   'delivery.skipped': 'a server did not take the mail for now',
 }

@@ -1,8 +1,8 @@
 /** What an attempt works with: settings, resolver, clock, log, and the idle connections of its thread. */
-import type { SecureContext } from 'node:tls'
 import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
 import type { ClientSettings } from './config.ts'
 import type { Bind, Run, Session } from './session.ts'
+import type { TlsClient } from './tls/client.ts'
 
 /** Where a kept connection is to be found again. */
 export interface KeepLabels {
@@ -36,8 +36,7 @@ export interface AttemptEnvironment {
   readonly knownPorts: Readonly<Record<string, string>>
   /** The only address of ours in that family that is not loopback, when `inet_interfaces` names just one. */
   ownAddressOf(family: Family): string | undefined
-  /** For TLS without demands on the certificate. */
-  secureContext(): SecureContext
+  readonly tls: TlsClient
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
   isOwnAddress(address: string): boolean

@@ -5,7 +5,7 @@ import type { DeliveryRequest } from '../../../queue/contract.ts'
 import { hasUtf8 } from './address.ts'
 import type { ClientSettings } from './config.ts'
 import { type Course, originOf } from './course.ts'
-import { type Failure, localFailure } from './failure.ts'
+import { type Failure, isLoss, localFailure } from './failure.ts'
 import type { Session } from './session.ts'
 import { type TransactionResult, transact } from './transaction.ts'
 
@@ -15,7 +15,6 @@ export class Exchange {
   #destinationSaved = false
   #setupAt = 0
   #connUse = 0
-  #tls: string | undefined
 
   constructor(course: Course) {
     this.#course = course
@@ -31,12 +30,14 @@ export class Exchange {
     return this.#connUse
   }
 
-  get tls(): string | undefined {
-    return this.#tls
-  }
-
-  /** `miss`: a lent connection was of no use; nothing happened. */
-  async use(session: Session, options: { probe: boolean; final: boolean }): Promise<'used' | 'miss'> {
+  /**
+   * `miss`: a lent connection was of no use; nothing happened. `lost`: it broke, and with `mayRetry` nobody who was
+   * left has been given up.
+   */
+  async use(
+    session: Session,
+    options: { probe: boolean; final: boolean; mayRetry?: boolean },
+  ): Promise<'used' | 'miss' | 'lost'> {
     const { settings } = this.#course.env
     this.#course.current = session
     const recipients = this.#course.dispositions.remaining
@@ -44,7 +45,7 @@ export class Exchange {
     this.#setupAt = this.#course.env.now()
     session.uses++
     this.#connUse = session.uses
-    this.#tls = session.tls
+    this.#course.tls = session.tlsStatus
     if (refusal !== undefined) {
       this.#course.dispositions.allFailed(refusal, originOf(session), options.final)
       this.#course.dispositions.sessionWasNormal()
@@ -70,18 +71,21 @@ export class Exchange {
       this.#connUse = 0
       return 'miss'
     }
-    this.#apply(result, session, options.final, recipients)
+    const lost = result.failure !== undefined && isLoss(result.failure)
+    const again = lost && options.mayRetry === true
+    this.#apply(result, session, { each: options.final, rest: options.final && !again }, recipients)
     this.#leave(session, {
       keep: keep && result.reusable && result.failure === undefined,
       farewell: result.farewell,
     })
-    return 'used'
+    return lost ? 'lost' : 'used'
   }
 
   /** What the server announced that makes a transaction pointless. */
   #refusal(session: Session): Failure | undefined {
     const { size, smtputf8 } = this.#course.request
     const { features, relay } = session
+    const { settings } = this.#course.env
     if (features.sizeLimit > 0 && size > features.sizeLimit) {
       const reason = `the mail has ${size} octets; ${relay} takes ${features.sizeLimit} at most`
       return localFailure('message', '5.3.4', reason)
@@ -89,6 +93,10 @@ export class Exchange {
     if (smtputf8 === true && !features.smtpUtf8 && this.#needsSmtpUtf8()) {
       const reason = `the mail needs SMTPUTF8, which ${relay} does not offer`
       return { ...localFailure('site', '5.6.7', reason), softUntilFinal: true }
+    }
+    // Nobody asked the server for more than it has said: it may answer commands that were put in before TLS.
+    if (settings.tls_block_early_mail_reply && session.tls !== undefined && session.hasStrayInput) {
+      return localFailure('site', '4.7.0', `${relay} sent replies within TLS before it was asked for them`)
     }
     return undefined
   }
@@ -135,7 +143,7 @@ export class Exchange {
   #apply(
     result: TransactionResult,
     session: Session,
-    final: boolean,
+    final: { each: boolean; rest: boolean },
     recipients: DeliveryRequest['recipients'],
   ): void {
     const origin = originOf(session)
@@ -143,15 +151,15 @@ export class Exchange {
       const recipient = recipients[index]!
       if (mark?.kind === 'sent') this.#course.dispositions.sent(recipient, mark.dsn, mark.reason, origin)
       else if (mark?.kind === 'failed') {
-        this.#course.skipped(mark.failure, session, final)
-        this.#course.dispositions.failed(recipient, mark.failure, origin, final)
+        this.#course.skipped(mark.failure, session, final.each)
+        this.#course.dispositions.failed(recipient, mark.failure, origin, final.each)
       } else if (result.failure !== undefined) {
-        this.#course.dispositions.failed(recipient, result.failure, origin, final)
+        this.#course.dispositions.failed(recipient, result.failure, origin, final.rest)
       }
     }
     if (result.failure === undefined) this.#course.dispositions.sessionWasNormal()
     else {
-      this.#course.skipped(result.failure, session, final)
+      this.#course.skipped(result.failure, session, final.rest)
       if (result.inDoubt)
         this.#course.log('warn', 'delivery.in-doubt', { relay: session.relay, reason: result.failure.reason })
     }

@@ -41,6 +41,11 @@ export function replyFailure(scope: FailureScope, reply: Reply): Failure {
   return { scope, dsn, reason, remote: true, ...(protocol ? { protocol } : {}) }
 }
 
+/** The connection broke or stood still: nothing the server said. */
+export function isLoss({ scope, dsn, remote }: Failure): boolean {
+  return scope === 'site' && dsn === '4.4.2' && !remote
+}
+
 /** No failure code at all, a complaint about our syntax, or a parameter the server had offered. */
 export function isProtocolError(code: number): boolean {
   return code < 400 || code > 599 || (code >= 500 && code <= 509) || code === 555

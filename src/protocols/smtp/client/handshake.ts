@@ -2,12 +2,14 @@
  * From the connection to a session that takes mail: greeting, EHLO or LHLO, HELO for servers that know no EHLO,
  * STARTTLS and EHLO again. RFC 5321 sections 3.1 and 3.2, RFC 2033 section 4.1, RFC 3207.
  */
-import type { SecureContext } from 'node:tls'
 import type { ClientSettings } from './config.ts'
 import { parseEhlo } from './ehlo.ts'
 import { type Failure, isHard, localFailure, replyFailure, softened } from './failure.ts'
-import type { Reply } from './reply-parser.ts'
+import { oneLine, type Reply } from './reply-parser.ts'
 import type { EndCause, Session, SessionListener } from './session.ts'
+import type { TlsOutcome } from './tls/client.ts'
+import { isRequired, needsMatch } from './tls/levels.ts'
+import type { TlsPlan } from './tls/plan.ts'
 
 export interface HandshakeOptions {
   readonly protocol: 'smtp' | 'lmtp'
@@ -20,12 +22,21 @@ export interface HandshakeOptions {
   readonly detectLoops: boolean
   /** Whether this server is among the best exchangers of the destination. */
   readonly best: boolean
-  /** `may`: TLS if the server offers it and can do it. `encrypt`: TLS or nothing. */
-  readonly tls: 'none' | 'may' | 'encrypt'
-  secureContext(): SecureContext
+  /** TLS as it has to be with this server. */
+  readonly plan: TlsPlan
+  /** Performs the TLS handshake; never rejects. */
+  secure(session: Session, plan: TlsPlan): Promise<TlsOutcome>
+  /** Hears how TLS went, where it was tried or missed. */
+  onTls(event: TlsEvent): void
   /** What is worth a line in the log. */
   warn(event: string, facts: object): void
 }
+
+/** What TLS came to with a server. */
+export type TlsEvent =
+  | { readonly kind: 'handshake'; readonly outcome: TlsOutcome }
+  /** TLS is wanted, and the server does not offer it, or refused it. */
+  | { readonly kind: 'missing'; readonly reason: string }
 
 /** How a session came about. */
 export type HandshakeResult =
@@ -33,13 +44,14 @@ export type HandshakeResult =
   /** `polite`: the connection is sound, QUIT is due. `tlsFailed`: without TLS it might have gone well. */
   | { readonly ok: false; readonly failure: Failure; readonly polite: boolean; readonly tlsFailed: boolean }
 
-type State = 'greeting' | 'ehlo' | 'helo' | 'starttls'
+type State = 'greeting' | 'ehlo' | 'helo' | 'starttls' | 'tls'
 
 const stages: Record<State, string> = {
   greeting: 'waiting for the greeting',
   ehlo: 'performing the EHLO handshake',
   helo: 'performing the HELO handshake',
   starttls: 'waiting for the reply to STARTTLS',
+  tls: 'performing the TLS handshake',
 }
 
 /** Performs the handshake; never rejects. The session is detached afterwards. */
@@ -61,6 +73,15 @@ class Handshake implements SessionListener {
   }
 
   start(): void {
+    if (this.#options.plan.implicit) {
+      this.#secure(() => this.#awaitGreeting())
+      return
+    }
+    this.#awaitGreeting()
+  }
+
+  #awaitGreeting(): void {
+    this.#state = 'greeting'
     this.#session.expect(this.#options.settings.helo_timeout)
     this.#session.attach(this)
   }
@@ -79,6 +100,9 @@ class Handshake implements SessionListener {
         break
       case 'starttls':
         this.#startTls(reply)
+        break
+      case 'tls':
+        // Nobody listens to plaintext meanwhile.
         break
     }
   }
@@ -141,47 +165,93 @@ class Handshake implements SessionListener {
 
   /** The server said hello: now TLS, if it is wanted and not there yet. */
   #hailed(): void {
-    const { tls, settings } = this.#options
-    if (tls === 'none' || this.#secured) {
+    const { plan, settings } = this.#options
+    const { relay, features } = this.#session
+    if (this.#secured) {
       this.#done()
-      return
-    }
-    if (!this.#session.features.startTls) {
-      if (tls === 'may') this.#done()
-      else {
-        const reason = `TLS is required, but ${this.#session.relay} does not offer it`
-        this.#fail(localFailure('site', '4.7.4', reason))
+    } else if (plan.level === 'none') {
+      if (features.startTls && settings.tls_note_starttls_offer && plan.wanted === 'none') {
+        this.#options.warn('delivery.starttls-offered', { relay })
       }
-      return
+      this.#done()
+    } else if (!features.startTls) {
+      const reason = `${relay} does not offer TLS`
+      this.#options.onTls({ kind: 'missing', reason })
+      if (!isRequired(plan.level)) this.#done()
+      else this.#fail(localFailure('site', '4.7.4', `TLS is required, but ${reason}`))
+    } else if (plan.context === undefined) {
+      const reason = `TLS cannot be used: ${plan.problem}`
+      this.#options.warn('delivery.tls-unavailable', { relay, reason })
+      if (!isRequired(plan.level)) this.#done()
+      else this.#fail(localFailure('site', '4.7.5', reason))
+    } else {
+      this.#state = 'starttls'
+      this.#session.expect(settings.starttls_timeout)
+      this.#session.send('STARTTLS\r\n')
     }
-    this.#state = 'starttls'
-    this.#session.expect(settings.starttls_timeout)
-    this.#session.send('STARTTLS\r\n')
   }
 
   #startTls(reply: Reply): void {
-    const { tls, settings, protocol, secureContext } = this.#options
+    const { plan, protocol } = this.#options
     if (!isPositive(reply)) {
       // It changed its mind; where TLS is a favour, plaintext on the same connection is what it gets.
-      if (tls === 'may') this.#done()
+      this.#options.onTls({
+        kind: 'missing',
+        reason: `${this.#session.relay} refused STARTTLS: ${oneLine(reply)}`,
+      })
+      if (!isRequired(plan.level)) this.#done()
       else this.#fail(replyFailure('site', reply))
       return
     }
-    const started = this.#session.startTls(secureContext(), settings.starttls_timeout)
-    void started.then((problem) => {
-      if (problem !== undefined) {
-        const reason = `TLS handshake with ${this.#session.relay} failed: ${problem}`
+    this.#secure(() => {
+      this.#session.attach(this)
+      this.#hello(protocol === 'lmtp' ? 'LHLO' : 'EHLO')
+    })
+  }
+
+  /** Performs the TLS handshake and goes on with `next` when the server is the right one. */
+  #secure(next: () => void): void {
+    const { plan, secure, onTls } = this.#options
+    this.#state = 'tls'
+    if (plan.context === undefined) {
+      const reason = `TLS cannot be used: ${plan.problem}`
+      this.#options.warn('delivery.tls-unavailable', { relay: this.#session.relay, reason })
+      this.#resolve({
+        ok: false,
+        failure: localFailure('site', '4.7.5', reason),
+        polite: false,
+        tlsFailed: false,
+      })
+      return
+    }
+    void secure(this.#session, plan).then((outcome) => {
+      onTls({ kind: 'handshake', outcome })
+      if (!outcome.ok) {
+        const reason = `TLS handshake with ${this.#session.relay} failed: ${outcome.problem}`
         const failure = {
           ...localFailure('site', '4.7.5', reason),
-          ...(tls === 'may' ? { noThrottle: true } : {}),
+          ...(isRequired(plan.level) ? {} : { noThrottle: true }),
         }
         this.#resolve({ ok: false, failure, polite: false, tlsFailed: true })
         return
       }
+      const { peer, verdict } = outcome
+      if (verdict.refusal !== undefined) {
+        const reason = `${this.#session.relay} is not the server it should be: ${verdict.refusal}`
+        this.#session.detach()
+        // QUIT within TLS tells nobody anything. Before a greeting it would be out of turn.
+        const polite = !plan.implicit
+        const failure = localFailure('site', '4.7.5', reason)
+        this.#resolve({ ok: false, failure, polite, tlsFailed: false })
+        return
+      }
       this.#secured = true
-      this.#session.tls = tls
-      this.#session.attach(this)
-      this.#hello(protocol === 'lmtp' ? 'LHLO' : 'EHLO')
+      this.#session.tls = {
+        protocol: peer.protocol,
+        cipher: peer.cipher,
+        verified: needsMatch(plan.level) && verdict.class === 'verified',
+      }
+      next()
     })
   }
 

@@ -1,9 +1,18 @@
-/** From a server's address to a session that takes mail: connect, handshake, TLS as the settings demand it. */
+/** From a server's address to a session that takes mail: connect, handshake, TLS as the policy demands it. */
 import type { Course } from './course.ts'
-import { localFailure } from './failure.ts'
-import { handshake } from './handshake.ts'
+import type { Destination } from './destination.ts'
+import { type Failure, localFailure } from './failure.ts'
+import { handshake, type TlsEvent } from './handshake.ts'
 import type { Server } from './servers.ts'
 import { openSession, Session } from './session.ts'
+import { isRequired } from './tls/levels.ts'
+import { type TlsPlan, withoutTls } from './tls/plan.ts'
+
+export interface Opened {
+  readonly session: Session
+  /** Opens one without TLS to the same server, should this one break; only where that is allowed. */
+  plainly?(final: boolean): Promise<Session | undefined>
+}
 
 export class Opening {
   readonly #course: Course
@@ -13,24 +22,44 @@ export class Opening {
   }
 
   /** A session that takes mail; undefined: what went wrong is noted. */
-  async open(server: Server, final: boolean): Promise<Session | undefined> {
-    const { settings } = this.#course.env
-    // A unix socket is as private as it gets.
-    const level = server.port === 0 ? 'none' : settings.tls_security_level
-    if (level !== 'none' && level !== 'may' && level !== 'encrypt') {
-      // TODO(tls): certificate checks. Until then nothing goes out where one is demanded.
-      const reason = `smtp.tls_security_level = "${level}" is not supported yet`
-      this.#course.log('warn', 'delivery.tls-level', { relay: server.host, level })
-      this.#course.dispositions.noSession(localFailure('lookup', '4.7.5', reason))
-      return undefined
+  async open(server: Server, hop: { destination: Destination; final: boolean }): Promise<Opened | undefined> {
+    const plan = await this.#plan(server, hop.destination)
+    if (plan === undefined || this.#course.aborted) return undefined
+    const mayFallBack = this.#mayFallBack(plan)
+    const plainly = (final: boolean) => this.#openPlainly(server, plan, final)
+    const session = await this.#greet(server, plan, hop.final, mayFallBack)
+    if (session === undefined || this.#course.aborted) return undefined
+    if (session !== 'plaintext') {
+      return { session, ...(mayFallBack && session.tls !== undefined ? { plainly } : {}) }
     }
-    const first = await this.#greet(server, level, final, level === 'may' && this.#hasWaited())
-    if (first !== 'plaintext') return first
-    const second = await this.#greet(server, 'none', final, false)
-    if (second === 'plaintext' || second === undefined) return undefined
+    const second = await plainly(hop.final)
+    return second && { session: second }
+  }
+
+  /** The same server once more, without TLS, which did not go well. */
+  async #openPlainly(server: Server, plan: TlsPlan, final: boolean): Promise<Session | undefined> {
+    const session = await this.#greet(server, withoutTls(plan), final, false)
+    if (session === 'plaintext' || session === undefined) return undefined
     // Not for the next mail: it may have TLS.
-    second.poisoned = true
-    return second
+    session.poisoned = true
+    return session
+  }
+
+  /** TLS as it has to be with this server; undefined: the server must not be used. */
+  async #plan(server: Server, destination: Destination): Promise<TlsPlan | undefined> {
+    const { tls } = this.#course.env
+    const policy = await tls.policy(destination)
+    const result = policy.ok ? await tls.plan(policy.policy, server, destination) : policy
+    if (result.ok) return result.plan
+    this.#course.log('warn', 'delivery.tls-policy', { relay: server.host, reason: result.reason })
+    this.#course.dispositions.noSession(localFailure('lookup', result.dsn, result.reason))
+    return undefined
+  }
+
+  /** RFC 7435: mail that TLS has kept from its server before gets through without, where TLS is but a favour. */
+  #mayFallBack({ level }: TlsPlan): boolean {
+    const { activeAt, arrivedAt } = this.#course.request
+    return level === 'may' && activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
   }
 
   async #connect(server: Server): Promise<Session | undefined> {
@@ -53,19 +82,14 @@ export class Opening {
     return undefined
   }
 
-  /** Mail that TLS has kept from its server before gets through without, RFC 7435. */
-  #hasWaited(): boolean {
-    const { activeAt, arrivedAt } = this.#course.request
-    return activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
-  }
-
   async #greet(
     server: Server,
-    tls: 'none' | 'may' | 'encrypt',
+    plan: TlsPlan,
     final: boolean,
     mayFallBack: boolean,
   ): Promise<Session | 'plaintext' | undefined> {
-    const { settings, hostname } = this.#course.env
+    const { env } = this.#course
+    const { settings, hostname } = env
     const session = await this.#connect(server)
     if (session === undefined) return undefined
     if (this.#course.aborted) {
@@ -80,10 +104,13 @@ export class Opening {
       heloName: settings.helo_name === '' ? hostname : settings.helo_name,
       detectLoops: this.#course.protocol === 'smtp' && server.port === 25,
       best: server.best,
-      tls,
-      secureContext: () => this.#course.env.secureContext(),
+      plan,
+      secure: (opened, how) => env.tls.secure(opened, how),
+      onTls: (event) => this.#noteTls(session, plan, event),
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
+    session.tlsStatus = tlsStatus(plan, session, result.ok ? undefined : result.failure)
+    this.#course.tls = session.tlsStatus
     if (result.ok) return session
     if (result.polite) this.#course.part(session, 'quit')
     else session.destroy()
@@ -94,4 +121,42 @@ export class Opening {
     this.#course.siteFailed(result.failure, session, final)
     return undefined
   }
+
+  #noteTls(session: Session, plan: TlsPlan, event: TlsEvent): void {
+    const { tls_loglevel: detail } = this.#course.env.settings
+    if (event.kind === 'missing' || !event.outcome.ok || detail < 1) return
+    const { peer, verdict } = event.outcome
+    this.#course.log('info', 'delivery.tls', {
+      relay: session.relay,
+      class: verdict.class,
+      reused: peer.reused,
+      protocol: peer.protocol,
+      cipher: peer.cipher,
+      bits: peer.bits,
+      ...(verdict.problem === undefined ? {} : { problem: verdict.problem }),
+      ...(detail < 2
+        ? {}
+        : {
+            level: plan.level,
+            servername: plan.servername ?? '',
+            match: plan.match,
+            matched: verdict.matched ?? '',
+            subjects: peer.chain.map(({ subject }) => subject),
+          }),
+    })
+  }
+}
+
+/**
+ * What the log says of TLS: the level; with what it came to behind a colon when that is less; `!level` when it could
+ * not be met, `level?` when it did not come to that.
+ */
+function tlsStatus(plan: TlsPlan, session: Session, failure: Failure | undefined): string {
+  const { wanted, level } = plan
+  if (failure !== undefined) {
+    const violated = isRequired(wanted) && failure.dsn.slice(1, 4) === '.7.' && !failure.remote
+    return violated ? `!${wanted}` : `${wanted}?`
+  }
+  const actual = session.tls === undefined ? 'none' : level
+  return actual === wanted ? wanted : `${wanted}:${actual}`
 }

@@ -4,7 +4,7 @@
  * owners when it is kept for the next delivery; everything it calls runs on behalf of the present one.
  */
 import { connect, type Socket } from 'node:net'
-import { connect as connectTls, type SecureContext } from 'node:tls'
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { type Features, noFeatures } from './ehlo.ts'
 import { type Failure, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
@@ -30,6 +30,25 @@ export interface SessionListener {
   onReply(reply: Reply): void
   /** Called once; the socket is closed already. */
   onEnd(cause: EndCause): void
+}
+
+/** How a TLS handshake begins. */
+export interface TlsStart {
+  readonly secureContext: SecureContext
+  /** SNI. */
+  readonly servername?: string
+  /** To be resumed. */
+  readonly session?: Buffer
+  /** Gets the first ticket that the server sends, to resume the session with. */
+  onTicket?(ticket: Buffer): void
+}
+
+/** What is known of the server through TLS. */
+export interface SessionTls {
+  readonly protocol: string
+  readonly cipher: string
+  /** The certificate is the one that the policy demands. */
+  readonly verified: boolean
 }
 
 /** Runs a task on behalf of an actor: `context.bind`, or plainly in tests. */
@@ -58,8 +77,10 @@ export class Session implements ReplyListener {
   poisoned = false
   /** A firewall in between breaks the final dot: it is to travel alone. */
   delayDot = false
-  /** What TLS does here, for the log; undefined: nothing was decided. */
-  tls: string | undefined
+  /** Undefined: the connection is in plaintext. */
+  tls: SessionTls | undefined
+  /** The level of TLS and what came of it, for the log; undefined: nothing was decided. */
+  tlsStatus: string | undefined
 
   #socket: Socket
   readonly #parser = new ReplyParser()
@@ -165,38 +186,46 @@ export class Session implements ReplyListener {
 
   /**
    * Starts TLS on the connection, after the server agreed to it. All that was said in plaintext is forgotten, also
-   * what arrived already: it may have been put in by somebody else (RFC 3207 section 6). Resolves with what went
-   * wrong; then there must be no more I/O on this connection.
+   * what arrived already: it may have been put in by somebody else (RFC 3207 section 6). Resolves with the socket, to
+   * be asked who the server is, or with what went wrong; then there must be no more I/O on this connection.
    */
-  startTls(context: SecureContext, timeoutMs: number): Promise<string | undefined> {
+  startTls(options: TlsStart, timeoutMs: number): Promise<TLSSocket | string> {
     this.detach()
     const plain = this.#socket
     plain.off('data', this.#onChunk)
     plain.off('end', this.#onOver)
     plain.off('close', this.#onOver)
     return new Promise((resolve) => {
-      // The level decides what a certificate must be; here it only keeps listeners-in out.
-      const secure = connectTls({ socket: plain, secureContext: context, rejectUnauthorized: false })
+      const { onTicket, ...rest } = options
+      // Who the server is gets judged afterwards, by the policy: until then nothing is said to it.
+      const secure = connectTls({
+        socket: plain,
+        ...rest,
+        rejectUnauthorized: false,
+        checkServerIdentity: () => undefined,
+      })
       const timer = setTimeout(() => settle('timed out'), timeoutMs)
       const onSecure = () => settle(undefined)
-      const onError = (error: NodeJS.ErrnoException) => settle(error.code ?? error.message)
+      const onError = (error: NodeJS.ErrnoException) => settle(tlsError(error))
       const onClose = () => settle('connection lost')
       const settle = (problem: string | undefined) => {
         clearTimeout(timer)
         secure.off('secureConnect', onSecure)
         secure.off('close', onClose)
         secure.off('error', onError)
-        secure.on('error', this.#onError)
         this.#socket = secure
         if (problem === undefined) {
           this.#parser.reset()
           this.#unclaimed = []
           this.features = noFeatures
-          secure.off('error', this.#onError)
           this.#listen()
-        } else this.destroy()
-        resolve(problem)
+        } else {
+          secure.on('error', this.#onError)
+          this.destroy()
+        }
+        resolve(problem ?? secure)
       }
+      if (onTicket !== undefined) secure.once('session', onTicket)
       secure.once('secureConnect', onSecure)
       secure.once('error', onError)
       secure.once('close', onClose)
@@ -388,6 +417,13 @@ export function openSession(target: SessionTarget, options: ConnectOptions): Pro
 }
 
 function ignore(): void {}
+
+/** What went wrong in a handshake: OpenSSL's reason, or the system's. */
+function tlsError(error: NodeJS.ErrnoException & { reason?: string }): string {
+  const text =
+    error.reason ?? (error.code === 'ECONNRESET' ? 'connection lost' : (error.code ?? error.message))
+  return text.replaceAll(/[^\x20-\x7e]/g, '?')
+}
 
 /** The system's reason without what our sentence says already. */
 function connectError(error: NodeJS.ErrnoException): string {

@@ -1,6 +1,5 @@
 /** Runs delivery requests without actors: the default message and configuration of the acceptance cases. */
 
-import { createSecureContext } from 'node:tls'
 import { defaults } from '../../../../src/config/schema.ts'
 import { netSettings } from '../../../../src/dns/config.ts'
 import type {
@@ -19,7 +18,11 @@ import {
   smtpSettings,
 } from '../../../../src/protocols/smtp/client/config.ts'
 import type { AttemptEnvironment, SessionKeeper } from '../../../../src/protocols/smtp/client/environment.ts'
+import { TlsClient, type TlsClientOptions } from '../../../../src/protocols/smtp/client/tls/client.ts'
+import { tlsEngineSettings } from '../../../../src/protocols/smtp/client/tls/config.ts'
+import { Contexts } from '../../../../src/protocols/smtp/client/tls/contexts.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../../src/queue/contract.ts'
+import { Tables } from '../../../../src/tables/contract.ts'
 
 export interface Setup {
   readonly settings?: Partial<ClientSettings>
@@ -133,15 +136,16 @@ export function settingsOf(transport: string, over: Partial<ClientSettings> = {}
 }
 
 export function environmentOf(setup: Setup, transport: string): AttemptEnvironment {
+  const settings = settingsOf(transport, setup.settings)
   return {
-    settings: settingsOf(transport, setup.settings),
+    settings,
     hostname: 'client.test',
     softBounce: false,
     dnsDisabled: false,
     families: [4, 6],
     contentDir: '/nonexistent',
     minimalBackoffMs: 300_000,
-    secureContext: () => createSecureContext(),
+    tls: tlsClient(settings, transport),
     resolver: new ZoneResolver(setup.zone ?? {}),
     query: {},
     knownPorts: netSettings.known_tcp_ports.default,
@@ -158,6 +162,25 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     ...setup.environment,
   }
 }
+
+const engine = defaults(tlsEngineSettings)
+
+export const tlsClient = (
+  settings: ClientSettings,
+  transport: string,
+  over: Partial<TlsClientOptions> = {},
+): TlsClient =>
+  new TlsClient({
+    transport,
+    settings,
+    engine,
+    contexts: new Contexts(settings, engine),
+    policyMaps: new Tables({ now: () => Date.now(), warn() {} }).maps(settings.tls_policy_maps),
+    hostname: 'client.test',
+    sessions: undefined,
+    now: () => Date.now(),
+    ...over,
+  })
 
 /** Performs a request and returns its report. */
 export function deliver(setup: Setup): Promise<DeliveryReport> {

@@ -3,6 +3,7 @@
  * to hang up. It records every command and what arrived in one flight.
  */
 import { createServer, type Server, type Socket } from 'node:net'
+import { type SecureContext, TLSSocket } from 'node:tls'
 
 export interface Script {
   /** Default `220 mx.test ESMTP`; null: say nothing. */
@@ -23,6 +24,23 @@ export interface Script {
   readonly idleCloseMs?: number
   /** Said unasked after the last reply to the dot. */
   readonly afterDot?: string
+  /** Answers STARTTLS with 220 and a handshake. */
+  readonly tls?: TlsScript
+}
+
+export interface TlsScript {
+  readonly context: SecureContext
+  /** TLS from the first octet on. */
+  readonly implicit?: boolean
+  /** Keywords of EHLO within TLS; default: those without. */
+  readonly keywords?: readonly string[]
+  /** Instead of a handshake: says this, or hangs up. */
+  readonly broken?: string | 'close'
+  /** Sent in the same write as the reply to STARTTLS, or unasked once TLS is there. */
+  readonly injected?: string
+  /** Asks the client for a certificate. */
+  readonly requestCert?: boolean
+  readonly early?: string
 }
 
 export type Answer = string | null | { readonly close: string }
@@ -35,6 +53,12 @@ export interface Recorded {
   /** Content as received, with its final dot. */
   readonly content: string[]
   closed: boolean
+  /** SNI; undefined: none. */
+  servername?: string | undefined
+  /** The TLS session is one from before. */
+  resumed?: boolean
+  /** Name in the client's certificate; empty: it has shown none. */
+  client?: string
 }
 
 export class ScriptedServer {
@@ -125,16 +149,20 @@ export class ScriptedServer {
       this.#changed()
     })
     const dialog = new Dialog(socket, script, record)
-    socket.on('data', (chunk) => {
-      dialog.take(chunk.toString('latin1'))
-      this.#changed()
-    })
+    dialog.changed = () => this.#changed()
+    if (script.tls?.implicit === true) {
+      dialog.secure(script.tls, () => dialog.say(script.greeting ?? '220 mx.test ESMTP'))
+      return
+    }
+    dialog.listen()
     if (script.greeting !== null) dialog.say(script.greeting ?? '220 mx.test ESMTP')
   }
 }
 
 class Dialog {
-  readonly #socket: Socket
+  changed: () => void = () => {}
+  #socket: Socket
+  #secured = false
   readonly #script: Script
   readonly #record: Recorded
   readonly #turns = new Map<string, number>()
@@ -148,6 +176,48 @@ class Dialog {
     this.#socket = socket
     this.#script = script
     this.#record = record
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.take(chunk.toString('latin1'))
+    this.changed()
+  }
+
+  listen(): void {
+    this.#socket.on('data', this.#onData)
+  }
+
+  secure(tls: TlsScript, then?: () => void): void {
+    const plain = this.#socket
+    plain.off('data', this.#onData)
+    this.#buffer = ''
+    if (tls.broken !== undefined) {
+      // Not before the client has begun: what comes with the reply to STARTTLS counts for nothing.
+      plain.once('data', () => (tls.broken === 'close' ? plain.end() : plain.write(tls.broken!)))
+      plain.on('data', () => {})
+      return
+    }
+    const secured = new TLSSocket(plain, {
+      isServer: true,
+      secureContext: tls.context,
+      requestCert: tls.requestCert === true,
+      rejectUnauthorized: false,
+    })
+    secured.on('error', () => {})
+    // Of a failed handshake.
+    secured.on('_tlsError', () => plain.destroy())
+    secured.on('secure', () => {
+      this.#record.commands.push('handshake')
+      const { servername } = secured as { servername?: string | false }
+      this.#record.servername = servername === false ? undefined : servername
+      this.#record.resumed = secured.isSessionReused()
+      this.#record.client = String(secured.getPeerCertificate()?.subject?.CN ?? '')
+      this.changed()
+      then?.()
+    })
+    this.#socket = secured
+    this.#secured = true
+    this.listen()
   }
 
   say(answer: Answer): void {
@@ -224,7 +294,14 @@ class Dialog {
     const answer = this.#answerTo(command, verb)
     if (verb === 'RCPT' && typeof answer === 'string' && answer.startsWith('2')) this.#accepted++
     if (verb === 'DATA' && typeof answer === 'string' && answer.startsWith('3')) this.#inContent = true
-    this.say(answer)
+    const { tls } = this.#script
+    if (verb === 'STARTTLS' && tls !== undefined && typeof answer === 'string' && answer.startsWith('2')) {
+      this.say(answer + (tls.injected === undefined ? '' : `\n${tls.injected}`))
+      this.secure(tls)
+      return
+    }
+    const early = verb === 'EHLO' && this.#secured && tls?.early !== undefined ? `\n${tls.early}` : ''
+    this.say(early === '' ? answer : answer + early)
   }
 
   #answerTo(command: string, verb: string): Answer {
@@ -238,7 +315,9 @@ class Dialog {
     switch (verb) {
       case 'EHLO':
       case 'LHLO': {
-        const lines = ['mx.test', ...(this.#script.keywords ?? [])]
+        const { keywords = [], tls } = this.#script
+        const offer = tls === undefined || this.#secured ? [] : ['STARTTLS']
+        const lines = ['mx.test', ...offer, ...((this.#secured ? tls?.keywords : undefined) ?? keywords)]
         return lines.map((line, i) => `250${i === lines.length - 1 ? ' ' : '-'}${line}`).join('\n')
       }
       case 'DATA':

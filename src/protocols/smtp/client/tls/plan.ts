@@ -1,0 +1,141 @@
+/** TLS towards one server: what to begin it with, and whether the server that answers is the right one. */
+import type { X509Certificate } from 'node:crypto'
+import type { SecureContext } from 'node:tls'
+import { chainProblem, fingerprints, matchedName, normalFingerprint } from './certificates.ts'
+import type { TlsContext } from './contexts.ts'
+import { type DaneSet, daneProblem } from './dane.ts'
+import { needsMatch, type TlsLevel } from './levels.ts'
+import type { TlsPeer } from './peer.ts'
+
+/** How sure we are of who the server is. */
+export type TrustClass = 'anonymous' | 'untrusted' | 'trusted' | 'verified'
+
+export interface TlsVerdict {
+  readonly class: TrustClass
+  /** The name or digest that fitted. */
+  readonly matched?: string
+  /** Why the level is not met; undefined: it is. */
+  readonly refusal?: string
+  /** Kind of the failure, RFC 8460 section 4.3; with `refusal`, or where a policy is only tested. */
+  readonly failure?: VerificationFailure
+  /** Why the class is no better. */
+  readonly problem?: string
+}
+
+export type VerificationFailure =
+  | 'certificate-host-mismatch'
+  | 'certificate-expired'
+  | 'certificate-not-trusted'
+  | 'validation-failure'
+  | 'tlsa-invalid'
+
+export interface TlsPlan {
+  /** What applies to this server. */
+  readonly level: TlsLevel
+  /** What the policy asks for; `level` is less where the DNS has nothing for DANE. */
+  readonly wanted: TlsLevel
+  /** TLS before the greeting. */
+  readonly implicit: boolean
+  /** Undefined: TLS cannot be done here, and `problem` says why. */
+  readonly context: TlsContext | undefined
+  readonly problem?: string
+  /** SNI. */
+  readonly servername?: string
+  /** Names at `verify` and `secure`, and for DANE with a trust anchor; digests at `fingerprint`. */
+  readonly match: readonly string[]
+  readonly fingerprintDigest: string
+  readonly dane?: DaneSet
+  readonly verifyDepth: number
+  readonly multipleLabels: boolean
+  /** Name of the TLS session, to be resumed by a connection that is the same in all that matters. */
+  readonly sessionKey: string
+}
+
+/** No TLS. */
+export const noTls: TlsPlan = {
+  level: 'none',
+  wanted: 'none',
+  implicit: false,
+  context: undefined,
+  match: [],
+  fingerprintDigest: 'sha256',
+  verifyDepth: 9,
+  multipleLabels: true,
+  sessionKey: '',
+}
+
+/** The same server with TLS as a favour refused: plaintext for mail that has waited. */
+export const withoutTls = (plan: TlsPlan): TlsPlan => ({ ...noTls, wanted: plan.wanted })
+
+export interface ConnectOptions {
+  readonly secureContext: SecureContext
+  readonly servername?: string
+}
+
+/** Judges the server of a handshake. `now` in milliseconds since the epoch. */
+export function judge(plan: TlsPlan, peer: TlsPeer, now: number): TlsVerdict {
+  const [leaf] = peer.chain
+  if (leaf === undefined) {
+    if (!needsMatch(plan.level)) return { class: 'anonymous' }
+    const problem = 'the server has no certificate'
+    return { class: 'anonymous', problem, refusal: problem, failure: 'validation-failure' }
+  }
+  if (plan.level === 'fingerprint') return byFingerprint(plan, leaf)
+  if (plan.dane !== undefined) return byDane(plan, plan.dane, peer, now)
+  const untrusted = trustProblem(plan, peer, now)
+  const { level } = plan
+  if (level !== 'verify' && level !== 'secure') {
+    return untrusted === undefined ? { class: 'trusted' } : { class: 'untrusted', problem: untrusted }
+  }
+  if (untrusted !== undefined) {
+    const failure = /expired/.test(untrusted) ? 'certificate-expired' : 'certificate-not-trusted'
+    return { class: 'untrusted', problem: untrusted, refusal: untrusted, failure }
+  }
+  const matched = matchedName(leaf, plan.match, plan.multipleLabels)
+  if (matched !== undefined) return { class: 'verified', matched }
+  const problem = `the certificate is for ${namesOf(leaf)}, not for ${plan.match.join(' or ')}`
+  return { class: 'trusted', problem, refusal: problem, failure: 'certificate-host-mismatch' }
+}
+
+function byFingerprint(plan: TlsPlan, leaf: X509Certificate): TlsVerdict {
+  const wanted = plan.match.map(normalFingerprint)
+  const matched = fingerprints(leaf, plan.fingerprintDigest).find((digest) => wanted.includes(digest))
+  if (matched !== undefined) return { class: 'verified', matched }
+  const problem = 'the certificate has none of the fingerprints it should have'
+  return { class: 'untrusted', problem, refusal: problem, failure: 'validation-failure' }
+}
+
+function byDane(plan: TlsPlan, dane: DaneSet, peer: TlsPeer, now: number): TlsVerdict {
+  const problem = daneProblem(dane, peer.chain, {
+    names: plan.match,
+    depth: plan.verifyDepth,
+    multipleLabels: plan.multipleLabels,
+    now,
+  })
+  // Records that anybody may have put in place prove little, though no less than having none.
+  if (problem === undefined) return { class: dane.secure ? 'verified' : 'trusted', matched: dane.name }
+  return { class: 'untrusted', problem, refusal: problem, failure: 'validation-failure' }
+}
+
+function trustProblem(plan: TlsPlan, peer: TlsPeer, now: number): string | undefined {
+  if (peer.chainError !== undefined) {
+    const keys = plan.context?.trustedKeys ?? []
+    if (keys.length === 0) return peer.chainError
+    const certificates = plan.context!.trustedCertificates
+    const isAnchor = (one: X509Certificate) => certificates.some(({ raw }) => raw.equals(one.raw))
+    return chainProblem(peer.chain, { keys, certificates, isAnchor }, plan.verifyDepth, now)
+  }
+  return peer.chain.length - 1 > plan.verifyDepth
+    ? `the chain of certificates is longer than ${plan.verifyDepth}`
+    : undefined
+}
+
+/** The names of a certificate, for a message. */
+function namesOf(leaf: X509Certificate): string {
+  const names = leaf.subjectAltName?.match(/DNS:[^,\s]+/g)?.map((name) => name.slice(4)) ?? []
+  if (names.length === 0) return printable(/^CN=(.*)$/m.exec(leaf.subject ?? '')?.[1] ?? 'nobody')
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : ''
+  return printable(names.slice(0, 5).join(', ') + more)
+}
+
+const printable = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 400)

@@ -1,0 +1,241 @@
+/**
+ * What TLS has to be like towards a next hop: a level and its attributes, from the settings or from an entry of
+ * `tls_policy_maps`. An entry that cannot be understood is no policy at all: mail waits rather than go out with less
+ * protection than somebody meant.
+ */
+import type { ClientSettings } from '../config.ts'
+import { isRequired, needsMatch, type TlsLevel, tlsLevels } from './levels.ts'
+import { type CipherGrade, cipherGrades, protocolRange } from './parameters.ts'
+
+/** Of MTA-STS: which exchangers there may be, and what came of the policy. */
+export interface StsFacts {
+  readonly domain: string
+  /** RFC 8461 section 4.1: `mx.example.com`, `*.example.com`. */
+  readonly mxPatterns: readonly string[]
+  /** The lines of the policy, for reports. */
+  readonly lines: readonly string[]
+  /** Failures are reported and have no other consequence. */
+  readonly testing: boolean
+}
+
+export interface TlsPolicy {
+  readonly level: TlsLevel
+  readonly protocols: readonly string[]
+  readonly ciphers: CipherGrade
+  readonly excluded: readonly string[]
+  /** Names at `verify` and `secure`, digests at `fingerprint`. */
+  readonly match: readonly string[]
+  /** As `tls_servername`. */
+  readonly servername: string
+  readonly trustAnchorFiles: readonly string[]
+  readonly sts?: StsFacts
+  /** Where it comes from, for people: `smtp.tls_security_level`, or the key of the table. */
+  readonly source: string
+}
+
+export type PolicyResult =
+  | { readonly ok: true; readonly policy: TlsPolicy }
+  | { readonly ok: false; readonly reason: string; readonly dsn: '4.7.5' | '4.3.0' }
+
+export const badPolicy = (reason: string): PolicyResult => ({ ok: false, reason, dsn: '4.7.5' })
+
+/** The policy of `level` as the settings have it. */
+export function policyOf(level: TlsLevel, settings: ClientSettings, source: string): PolicyResult {
+  return finish({ level, source }, settings)
+}
+
+interface Draft {
+  level: TlsLevel
+  source: string
+  protocols?: readonly string[]
+  ciphers?: CipherGrade
+  exclude?: readonly string[]
+  match?: readonly string[]
+  servername?: string
+  tafile?: string[]
+  sts?: StsFacts
+}
+
+/** Reads an entry of a policy table, `secure match=.example.com ciphers=high`. `key` names it in messages. */
+export function parsePolicy(value: string, settings: ClientSettings, key: string): PolicyResult {
+  const [levelWord = '', ...words] = value.trim().split(/[\s,]+/)
+  const source = `tls_policy_maps, ${key}`
+  const fail = (reason: string) => badPolicy(`the TLS policy of ${key} is invalid: ${reason}`)
+  const level = tlsLevels.find((name) => name === levelWord.toLowerCase())
+  if (level === undefined) return fail(`\`${levelWord}\` is not a level (${tlsLevels.join(', ')})`)
+  const draft: Draft = { level, source }
+  const seen = new Map<string, string>()
+  for (const word of attributesOf(words)) {
+    const at = word.indexOf('=')
+    if (at < 1 || at === word.length - 1) return fail(`\`${word}\` is not name=value`)
+    const name = word.slice(0, at).toLowerCase()
+    const text = word.slice(at + 1)
+    const rule = attributes[name]
+    if (rule === undefined) return fail(`there is no attribute \`${name}\``)
+    if (!rule.levels(level)) return fail(`\`${name}\` does not go with the level ${level}`)
+    if (seen.has(name) && rule.several !== true) return fail(`\`${name}\` is given twice`)
+    seen.set(name, text)
+    const problem = rule.read(text, draft)
+    if (problem !== undefined) return fail(`${name}: ${problem}`)
+  }
+  const sts = stsFacts(seen, draft)
+  if (typeof sts === 'string') return fail(sts)
+  if (sts !== undefined) draft.sts = sts
+  return finish(draft, settings, key)
+}
+
+/** `{ name = value with spaces }` is one word. */
+function attributesOf(words: readonly string[]): readonly string[] {
+  const joined = words.join(' ')
+  const found: string[] = []
+  for (const match of joined.matchAll(/\{\s*([^}]*?)\s*\}|(\S+)/g)) {
+    found.push(match[1] === undefined ? match[2]! : match[1].replace(/\s*=\s*/, '='))
+  }
+  return found
+}
+
+interface Attribute {
+  readonly levels: (level: TlsLevel) => boolean
+  readonly several?: true
+  /** Returns what is wrong. */
+  read(text: string, draft: Draft): string | undefined
+}
+
+const withTls = (level: TlsLevel): boolean => level !== 'none'
+const always = (): boolean => true
+const noted = { levels: always, read: () => undefined }
+
+const attributes: Readonly<Record<string, Attribute>> = {
+  protocols: {
+    levels: withTls,
+    read(text, draft) {
+      draft.protocols = text.split(':').filter((word) => word !== '')
+      const range = protocolRange(draft.protocols)
+      return typeof range === 'string' ? range : undefined
+    },
+  },
+  ciphers: {
+    levels: withTls,
+    read(text, draft) {
+      const grade = cipherGrades.find((name) => name === text.toLowerCase())
+      if (grade === undefined) return `\`${text}\` is no grade (${cipherGrades.join(', ')})`
+      draft.ciphers = grade
+      return undefined
+    },
+  },
+  exclude: {
+    levels: withTls,
+    read(text, draft) {
+      draft.exclude = text.split(':').filter((word) => word !== '')
+      return undefined
+    },
+  },
+  match: {
+    levels: (level) => needsMatch(level) && level !== 'dane' && level !== 'dane-only',
+    several: true,
+    read(text, draft) {
+      const names = text.split(draft.level === 'fingerprint' ? '|' : ':')
+      if (names.includes('')) return 'a name is empty'
+      draft.match = [...(draft.match ?? []), ...names]
+      return undefined
+    },
+  },
+  servername: {
+    levels: (level) => withTls(level) && level !== 'dane' && level !== 'dane-only',
+    read(text, draft) {
+      draft.servername = text
+      return undefined
+    },
+  },
+  tafile: {
+    levels: (level) => level === 'verify' || level === 'secure',
+    several: true,
+    read(text, draft) {
+      if (!text.startsWith('/')) return `\`${text}\` is not an absolute path`
+      draft.tafile = [...(draft.tafile ?? []), text]
+      return undefined
+    },
+  },
+  connection_reuse: { levels: withTls, read: yesOrNo },
+  enable_rpk: { levels: withTls, read: yesOrNo },
+  policy_type: {
+    levels: always,
+    read: (text) => (text === 'sts' || text === 'no-policy-found' ? undefined : `\`${text}\` is not known`),
+  },
+  policy_domain: noted,
+  policy_ttl: {
+    levels: always,
+    read: (text) => (/^\d{1,10}$/.test(text) ? undefined : `\`${text}\` is no number of seconds`),
+  },
+  policy_string: { ...noted, several: true },
+  mx_host_pattern: {
+    levels: always,
+    several: true,
+    read: (text, draft) => {
+      const patterns = draft.sts?.mxPatterns ?? []
+      draft.sts = { domain: '', lines: [], testing: false, mxPatterns: [...patterns, text] }
+      return undefined
+    },
+  },
+  policy_failure: noted,
+}
+
+function yesOrNo(text: string): string | undefined {
+  return text === 'yes' || text === 'no' ? undefined : `\`${text}\` is neither yes nor no`
+}
+
+/** Attributes of a plug-in for MTA-STS, joined. Only with `policy_type=sts` do they mean anything. */
+function stsFacts(seen: ReadonlyMap<string, string>, draft: Draft): StsFacts | undefined | string {
+  const type = seen.get('policy_type')
+  if (type === undefined) {
+    const stray = [...seen.keys()].find((name) => name.startsWith('policy_') || name === 'mx_host_pattern')
+    return stray === undefined ? undefined : `\`${stray}\` without policy_type`
+  }
+  const patterns = draft.sts?.mxPatterns ?? []
+  delete draft.sts
+  if (type !== 'sts' || patterns.length === 0) return undefined
+  return { domain: seen.get('policy_domain') ?? '', mxPatterns: patterns, lines: [], testing: false }
+}
+
+function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult {
+  const { level } = draft
+  const mandatory = isRequired(level)
+  const match = draft.match ?? defaultMatch(level, settings)
+  if (needsMatch(level) && level !== 'dane' && level !== 'dane-only' && match.length === 0) {
+    const where = key === '' ? draft.source : `the TLS policy of ${key}`
+    return badPolicy(`${where}: the level ${level} without anything to match (match=)`)
+  }
+  if (settings.tls_wrappermode && !mandatory) {
+    return badPolicy(`tls_wrappermode needs a level of encrypt or more; ${draft.source} says ${level}`)
+  }
+  return {
+    ok: true,
+    policy: {
+      level,
+      protocols: draft.protocols ?? (mandatory ? settings.tls_mandatory_protocols : settings.tls_protocols),
+      ciphers: draft.ciphers ?? (mandatory ? settings.tls_mandatory_ciphers : settings.tls_ciphers),
+      excluded: [
+        ...settings.tls_exclude_ciphers,
+        ...(draft.exclude ?? (mandatory ? settings.tls_mandatory_exclude_ciphers : [])),
+      ].flatMap((names) => names.split(/[\s,:]+/)),
+      match,
+      servername: draft.servername ?? settings.tls_servername,
+      trustAnchorFiles: draft.tafile ?? settings.tls_trust_anchor_file,
+      ...(draft.sts === undefined ? {} : { sts: draft.sts }),
+      source: draft.source,
+    },
+  }
+}
+
+function defaultMatch(level: TlsLevel, settings: ClientSettings): readonly string[] {
+  switch (level) {
+    case 'fingerprint':
+      return settings.tls_fingerprint_cert_match
+    case 'verify':
+      return settings.tls_verify_cert_match
+    case 'secure':
+      return settings.tls_secure_cert_match
+    default:
+      return []
+  }
+}

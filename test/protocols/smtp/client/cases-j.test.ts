@@ -1,0 +1,516 @@
+/**
+ * Group J of the acceptance cases: TLS of the delivery client. Each script is a server of its own on an address of
+ * 127.0.1.0/24, whose names stand in a zone.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
+import { type Destination, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
+import { SessionTable, type TlsSessions } from '../../../../src/protocols/smtp/client/tls/sessions.ts'
+import { Authority, type Certificate, publicKeyOf, selfSigned } from '../../../support/certificates.ts'
+import {
+  deliver,
+  environmentOf,
+  type LogLine,
+  outcome,
+  type Setup,
+  settingsOf,
+  tlsClient,
+} from './harness.ts'
+import { type Script, ScriptedServer, type TlsScript } from './scripted-server.ts'
+
+let authority: Authority
+let dir = ''
+let trusting: Partial<ClientSettings>
+
+beforeAll(async () => {
+  authority = await Authority.make()
+  dir = mkdtempSync(join(tmpdir(), 'mailactors-j-'))
+  writeFileSync(join(dir, 'ca.pem'), authority.cert)
+  trusting = { tls_ca_file: join(dir, 'ca.pem') }
+})
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+const serverTls = ({ cert, key }: Certificate, over: Partial<TlsScript> = {}): TlsScript => ({
+  context: createSecureContext({ cert, key }),
+  ...over,
+})
+
+const named = async (...names: string[]): Promise<TlsScript> => serverTls(await authority.issue({ names }))
+
+interface Seen {
+  readonly outcome: string
+  readonly reply: string
+  readonly hop: boolean
+  readonly tls: string | undefined
+  /** Commands of all connections, the verbs alone, `handshake` where TLS began. `/` is between connections. */
+  readonly commands: string
+  readonly sessions: ScriptedServer['sessions']
+  readonly log: readonly LogLine[]
+}
+
+/** One server m1.d.test for d.test; the n-th connection follows the n-th script. */
+async function run(
+  settings: Partial<ClientSettings>,
+  scripts: Script | readonly Script[],
+  setup: Setup = {},
+): Promise<Seen> {
+  await using server = await ScriptedServer.start(...[scripts].flat())
+  const log: LogLine[] = []
+  const report = await deliver({
+    zone: { 'd.test': { mx: [[10, 'm1.d.test']] }, 'm1.d.test': { a: ['127.0.0.1'] } },
+    log,
+    ...setup,
+    settings: { tcp_port: String(server.port), ...settings, ...setup.settings },
+  })
+  await server.until(() => server.sessions.every(({ closed }) => closed))
+  return {
+    outcome: outcome(report)[0]!,
+    reply: report.results[0]!.reply,
+    hop: report.hopStatus !== undefined,
+    tls: report.tls,
+    commands: server.sessions
+      .map(({ commands }) => commands.map((command) => command.split(/[ :]/)[0]).join(' '))
+      .join(' / '),
+    sessions: server.sessions,
+    log,
+  }
+}
+
+const old: Setup = { request: { arrivedAt: Date.now() - 400_000 } }
+const mail = 'MAIL RCPT DATA CONTENT QUIT'
+const secured = `EHLO STARTTLS handshake EHLO ${mail}`
+
+describe('whether there is TLS', () => {
+  it('J01 may: offered, used, greeted again', async () => {
+    const seen = await run({ tls_security_level: 'may' }, { tls: await named('m1.d.test') })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: secured, tls: 'may' })
+  })
+
+  it('J03 may: refused, goes on in plaintext on the same connection', async () => {
+    const script = { tls: await named('x'), answers: { STARTTLS: '454 4.7.0 not now' } }
+    const seen = await run({ tls_security_level: 'may' }, script)
+    expect(seen).toMatchObject({ outcome: 'sent', commands: `EHLO STARTTLS ${mail}`, tls: 'may:none' })
+  })
+
+  it('J04 encrypt: refused', async () => {
+    const script = { tls: await named('x'), answers: { STARTTLS: '454 4.7.0 not now' } }
+    const seen = await run({ tls_security_level: 'encrypt' }, script)
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.0', hop: true, commands: 'EHLO STARTTLS QUIT' })
+  })
+
+  it('J05 encrypt: the first server does not offer it, the second does', async () => {
+    const zone = {
+      'd.test': {
+        mx: [
+          [10, 'm1.d.test'],
+          [20, 'm2.d.test'],
+        ] as const,
+      },
+      'm1.d.test': { a: ['127.0.0.1'] },
+      'm2.d.test': { a: ['127.0.0.1'] },
+    }
+    const seen = await run({ tls_security_level: 'encrypt' }, [{}, { tls: await named('x') }], { zone })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: `EHLO QUIT / ${secured}` })
+  })
+
+  it('J06 encrypt: not offered by the only server', async () => {
+    const seen = await run({ tls_security_level: 'encrypt' }, {})
+    expect(seen).toMatchObject({
+      outcome: 'deferred 4.7.4',
+      hop: true,
+      commands: 'EHLO QUIT',
+      tls: '!encrypt',
+    })
+  })
+
+  it('J08 TLS-7 what was offered before TLS is forgotten', async () => {
+    const script = { keywords: ['SIZE 10'], tls: { ...(await named('x')), keywords: [] } }
+    expect(await run({ tls_security_level: 'may' }, script)).toMatchObject({ outcome: 'sent' })
+    const reverse = { keywords: [], tls: { ...(await named('x')), keywords: ['SIZE 10'] } }
+    expect(await run({ tls_security_level: 'may' }, reverse)).toMatchObject({ outcome: 'bounced 5.3.4' })
+  })
+})
+
+describe('handshakes that fail', () => {
+  const nonsense = async (): Promise<Script> => ({
+    tls: { ...(await named('x')), broken: 'this is no TLS at all, sorry for that\r\n' },
+  })
+
+  it('J09 may: a fresh mail waits, nobody is blamed', async () => {
+    const seen = await run({ tls_security_level: 'may' }, await nonsense())
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', hop: false, commands: 'EHLO STARTTLS' })
+  })
+
+  it('J10 may: an old mail goes in plaintext to the same address', async () => {
+    const seen = await run({ tls_security_level: 'may' }, await nonsense(), old)
+    expect(seen).toMatchObject({
+      outcome: 'sent',
+      commands: `EHLO STARTTLS / EHLO ${mail}`,
+      tls: 'may:none',
+    })
+    expect(seen.log.map(({ event }) => event)).toContain('delivery.skipped')
+  })
+
+  it('J13 the plaintext retry is no second address', async () => {
+    const seen = await run({ tls_security_level: 'may', mx_address_limit: 1 }, await nonsense(), old)
+    expect(seen.outcome).toBe('sent')
+  })
+
+  it('J14 may: the connection breaks within TLS, an old mail goes in plaintext', async () => {
+    const script = { tls: await named('x'), answers: { RCPT: { close: '' } } }
+    const seen = await run({ tls_security_level: 'may' }, [script, {}], old)
+    expect(seen).toMatchObject({
+      outcome: 'sent',
+      commands: `EHLO STARTTLS handshake EHLO MAIL RCPT / EHLO ${mail}`,
+    })
+  })
+
+  it('J15 may: the connection breaks within TLS, a fresh mail waits', async () => {
+    const script = { tls: await named('x'), answers: { RCPT: { close: '' } } }
+    const seen = await run({ tls_security_level: 'may' }, [script, {}])
+    expect(seen).toMatchObject({
+      outcome: 'deferred 4.4.2',
+      hop: true,
+      commands: 'EHLO STARTTLS handshake EHLO MAIL RCPT',
+    })
+  })
+
+  it('J14 TLS-13 recipients that were decided before the break stay as they are', async () => {
+    const script: Script = {
+      tls: await named('x'),
+      answers: {
+        'RCPT TO:<a@': '450 4.2.0 later',
+        'RCPT TO:<b@': '550 5.1.1 no',
+        'RCPT TO:<c@': { close: '' },
+      },
+    }
+    await using server = await ScriptedServer.start(script, {})
+    const report = await deliver({
+      request: {
+        arrivedAt: Date.now() - 400_000,
+        nexthop: `[127.0.0.1]:${server.port}`,
+        recipients: ['a', 'b', 'c'].map((name, id) => ({ id, address: `${name}@d.test` })),
+      },
+      settings: { tls_security_level: 'may' },
+    })
+    expect(outcome(report)).toEqual(['deferred 4.2.0', 'bounced 5.1.1', 'sent'])
+    expect(server.sessions[1]!.commands.filter((line) => line.startsWith('RCPT'))).toEqual([
+      'RCPT TO:<c@d.test>',
+    ])
+  })
+
+  for (const level of ['encrypt', 'verify', 'secure'] as const) {
+    it(`TLS-6 ${level}: whatever goes wrong, no mail goes in plaintext`, async () => {
+      const settings = { tls_security_level: level, ...trusting }
+      const good = await named('m1.d.test', 'd.test')
+      const scripts: Record<string, Script> = {
+        'not offered': {},
+        refused: { tls: good, answers: { STARTTLS: '502 5.5.1 what' } },
+        nonsense: await nonsense(),
+        'hangs up': { tls: { ...good, broken: 'close' } },
+        'fatal alert': { tls: { ...good, broken: '\x15\x03\x03\x00\x02\x02\x28' } },
+        'breaks later': { tls: good, answers: { RCPT: { close: '' } } },
+      }
+      for (const [name, script] of Object.entries(scripts)) {
+        const seen = await run(settings, script, old)
+        expect(seen.outcome, name).toMatch(/^deferred 4\.(7\.[45]|5\.1|4\.2|7\.0)|^bounced 5\.5\.1/)
+        const [first = '', ...others] = seen.commands.split(' / ')
+        expect(others, name).toEqual([])
+        expect(first.replace(/handshake.*/, ''), name).not.toContain('MAIL')
+      }
+    })
+  }
+})
+
+describe('certificates', () => {
+  it('J16 secure: names that will do', async () => {
+    const settings = { tls_security_level: 'secure', ...trusting } as const
+    for (const [name, wanted] of [
+      ['d.test', 'sent'],
+      ['mail.d.test', 'sent'],
+      ['m1.other', 'deferred 4.7.5'],
+    ] as const) {
+      const seen = await run(settings, { tls: await named(name) })
+      expect(seen.outcome, name).toBe(wanted)
+      expect(seen.commands, name).toBe(wanted === 'sent' ? secured : 'EHLO STARTTLS handshake QUIT')
+      expect(seen.tls, name).toBe(wanted === 'sent' ? 'secure' : '!secure')
+    }
+  })
+
+  it('J18 secure: a wildcard does not stand for the domain itself', async () => {
+    const settings = {
+      tls_security_level: 'secure',
+      tls_secure_cert_match: ['nexthop'],
+      ...trusting,
+    } as const
+    expect(await run(settings, { tls: await named('*.d.test') })).toMatchObject({ outcome: 'deferred 4.7.5' })
+  })
+
+  it('TLS-9 verify: the name of the server counts, not the domain', async () => {
+    const settings = { tls_security_level: 'verify', ...trusting } as const
+    expect((await run(settings, { tls: await named('m1.d.test') })).outcome).toBe('sent')
+    expect((await run(settings, { tls: await named('*.d.test') })).outcome).toBe('sent')
+    expect((await run(settings, { tls: await named('d.test') })).outcome).toBe('deferred 4.7.5')
+  })
+
+  it('TLS-9 the common name counts only without names', async () => {
+    const settings = { tls_security_level: 'verify', ...trusting } as const
+    const byName = serverTls(await authority.issue({ commonName: 'm1.d.test' }))
+    expect((await run(settings, { tls: byName })).outcome).toBe('sent')
+    const both = serverTls(await authority.issue({ commonName: 'm1.d.test', names: ['other.test'] }))
+    expect((await run(settings, { tls: both })).outcome).toBe('deferred 4.7.5')
+  })
+
+  it('verify: expired, not yet valid, self-signed, from a stranger', async () => {
+    const settings = { tls_security_level: 'verify', ...trusting } as const
+    const names = ['m1.d.test']
+    const stranger = await Authority.make('Stranger')
+    for (const [what, certificate] of Object.entries({
+      expired: await authority.issue({ names, from: -10, to: -1 }),
+      'not valid yet': await authority.issue({ names, from: 1 }),
+      'self-signed': await selfSigned({ names }),
+      authority: await stranger.issue({ names }),
+    })) {
+      const seen = await run(settings, { tls: serverTls(certificate) }, old)
+      expect(seen.outcome, what).toBe('deferred 4.7.5')
+      expect(seen.reply, what).toContain(what)
+    }
+  })
+
+  it('J19 fingerprint: of the certificate or of its key, whatever else is wrong with it', async () => {
+    const certificate = await selfSigned({ names: ['else.test'], from: -10, to: -5 })
+    const digest = async (bytes: Buffer) =>
+      Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('hex')
+    const script = { tls: serverTls(certificate) }
+    const level = { tls_security_level: 'fingerprint' } as const
+    const ofKey = await digest(publicKeyOf(certificate))
+    const ofCertificate = (await digest(certificate.der)).toUpperCase().replace(/..(?!$)/g, '$&:')
+    for (const fingerprint of [ofKey, ofCertificate]) {
+      const seen = await run({ ...level, tls_fingerprint_cert_match: ['00', fingerprint] }, script)
+      expect(seen).toMatchObject({ outcome: 'sent', tls: 'fingerprint' })
+    }
+    const wrong = await run({ ...level, tls_fingerprint_cert_match: ['00'.repeat(32)] }, script)
+    expect(wrong).toMatchObject({ outcome: 'deferred 4.7.5', tls: '!fingerprint' })
+    const none = await run(level, script)
+    expect(none).toMatchObject({ outcome: 'deferred 4.7.5', sessions: [] })
+  })
+})
+
+describe('policies', () => {
+  it('J20 keys of the table', async () => {
+    const table = { 'd.test': 'encrypt', '.test': 'secure', '[d.test]:25': 'verify' }
+    const client = environmentOf({ settings: { tls_policy_maps: [table] } }, 'smtp').tls
+    const level = async (nexthop: string) => {
+      const [destination] = parseDestinations(nexthop, {
+        protocol: 'smtp',
+        defaultService: 'smtp',
+        knownPorts: {},
+      })
+      const result = await client.policy(destination as Destination)
+      return result.ok ? result.policy.level : result.reason
+    }
+    expect(await level('d.test')).toBe('encrypt')
+    expect(await level('e.d.test')).toBe('secure')
+    expect(await level('[d.test]:25')).toBe('verify')
+    expect(await level('[d.test]')).toBe('none')
+    expect(await level('d.test:26')).toBe('none')
+  })
+
+  it('J20 the policy is the one of the next hop', async () => {
+    const settings = { tls_security_level: 'may', tls_policy_maps: [{ 'd.test': 'encrypt' }] } as const
+    expect(await run(settings, {})).toMatchObject({ outcome: 'deferred 4.7.4', commands: 'EHLO QUIT' })
+    const exempt = { tls_security_level: 'encrypt', tls_policy_maps: [{ 'd.test': 'none' }] } as const
+    expect(await run(exempt, { tls: await named('x') })).toMatchObject({ outcome: 'sent', tls: 'none' })
+  })
+
+  it('J21 an attribute that is not known: the server is not used', async () => {
+    const settings = { tls_policy_maps: [{ 'd.test': 'secure bogus=1' }] }
+    const seen = await run(settings, { tls: await named('d.test') })
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', sessions: [] })
+    expect(seen.reply).toContain('`bogus`')
+  })
+
+  it('TLS-8 a table that fails', async () => {
+    const seen = await run({ tls_policy_maps: ['fail:broken'] }, { tls: await named('d.test') })
+    expect(seen).toMatchObject({ outcome: 'deferred 4.3.0', sessions: [] })
+  })
+
+  it('TLS-2 match, servername and tafile of an entry', async () => {
+    const file = join(dir, 'anchor.pem')
+    const stranger = await Authority.make('Stranger')
+    writeFileSync(file, stranger.cert)
+    const entry = `secure match=mail.test:.other.test servername=sni.test tafile=${file}`
+    const settings = { tls_policy_maps: [{ 'd.test': entry }], ...trusting }
+    const by = async (issuer: Authority, name: string) =>
+      run(settings, { tls: serverTls(await issuer.issue({ names: [name] })) })
+    const sent = await by(stranger, 'a.other.test')
+    expect(sent.outcome).toBe('sent')
+    expect(sent.sessions[0]!.servername).toBe('sni.test')
+    expect((await by(stranger, 'mail.test')).outcome).toBe('sent')
+    expect((await by(stranger, 'd.test')).outcome).toBe('deferred 4.7.5')
+    expect((await by(authority, 'mail.test')).outcome).toBe('deferred 4.7.5')
+  })
+})
+
+describe('trust', () => {
+  const secure = { tls_security_level: 'secure' } as const
+
+  it('TLS-18 an intermediate authority as the anchor, and a public key as one', async () => {
+    const below = await authority.subordinate('Intermediate')
+    const leaf = await below.issue({ names: ['d.test'] })
+    const tls = { context: createSecureContext({ cert: leaf.cert + below.cert, key: leaf.key }) }
+    const anchored = async (name: string, pem: string) => {
+      writeFileSync(join(dir, name), pem)
+      return (await run({ ...secure, tls_trust_anchor_file: [join(dir, name)] }, { tls })).outcome
+    }
+    expect(await anchored('intermediate.pem', below.cert)).toBe('sent')
+    const pem = (one: Certificate) => one.x509.publicKey.export({ type: 'spki', format: 'pem' }).toString()
+    expect(await anchored('key.pem', pem(below))).toBe('sent')
+    expect(await anchored('root-key.pem', pem(authority))).toBe('sent')
+    const stranger = await Authority.make('Stranger')
+    expect(await anchored('wrong.pem', pem(stranger))).toBe('deferred 4.7.5')
+    expect(await anchored('other.pem', stranger.cert)).toBe('deferred 4.7.5')
+  })
+
+  it('TLS-18 the chain is no longer than tls_scert_verifydepth', async () => {
+    const below = await authority.subordinate('Intermediate')
+    const leaf = await below.issue({ names: ['d.test'] })
+    const tls = { context: createSecureContext({ cert: leaf.cert + below.cert, key: leaf.key }) }
+    const depth = async (tls_scert_verifydepth: number) =>
+      (await run({ ...secure, ...trusting, tls_scert_verifydepth }, { tls })).outcome
+    expect(await depth(2)).toBe('sent')
+    expect(await depth(1)).toBe('deferred 4.7.5')
+  })
+
+  it('TLS-18 a folder of authorities', async () => {
+    const folder = mkdtempSync(join(dir, 'ca-'))
+    writeFileSync(join(folder, 'readme'), 'nothing here')
+    writeFileSync(join(folder, 'abc.0'), authority.cert)
+    const seen = await run({ ...secure, tls_ca_path: folder }, { tls: await named('d.test') })
+    expect(seen.outcome).toBe('sent')
+  })
+
+  it('TLS-6 authorities that cannot be read: may goes on in plaintext, others wait', async () => {
+    const settings = { tls_ca_file: join(dir, 'nowhere.pem') }
+    const script = { tls: await named('d.test') }
+    const favour = await run({ tls_security_level: 'may', ...settings }, script)
+    expect(favour).toMatchObject({ outcome: 'sent', commands: `EHLO ${mail}`, tls: 'may:none' })
+    const must = await run({ ...secure, ...settings }, script)
+    expect(must).toMatchObject({ outcome: 'deferred 4.7.5', commands: 'EHLO QUIT' })
+    expect(must.reply).toContain('nowhere.pem')
+  })
+
+  it('TLS-18 our own certificate, where the server asks for one', async () => {
+    const own = await authority.issue({ names: ['client.test'] })
+    writeFileSync(join(dir, 'chain.pem'), own.key + own.cert)
+    const certificate = await authority.issue({ names: ['d.test'] })
+    const { cert, key } = certificate
+    const tls = { context: createSecureContext({ cert, key, ca: authority.cert }), requestCert: true }
+    const chain = { tls_security_level: 'encrypt', tls_chain_files: [join(dir, 'chain.pem')] } as const
+    expect((await run(chain, { tls })).sessions[0]!.client).toBe('client.test')
+    expect((await run({ tls_security_level: 'encrypt' }, { tls })).sessions[0]!.client).toBe('')
+  })
+})
+
+describe('sessions that go on', () => {
+  /** Two deliveries to one server, with a table of sessions. */
+  const twice = async (first: Partial<ClientSettings>, second: Partial<ClientSettings>, tls: TlsScript) => {
+    const table = new SessionTable()
+    const sessions: TlsSessions = {
+      find: async (key) => table.find(key, 0),
+      save: (key, session) => table.save(key, session, 1),
+    }
+    await using server = await ScriptedServer.start({ tls })
+    const nexthop = `[127.0.0.1]:${server.port}`
+    const reports = []
+    const log: LogLine[] = []
+    for (const over of [first, second]) {
+      const settings = settingsOf('smtp', { tls_loglevel: 1, ...over })
+      const environment = { tls: tlsClient(settings, 'smtp', { sessions }) }
+      reports.push(await deliver({ settings, environment, request: { nexthop }, log }))
+      await server.until(() => server.sessions.every(({ closed }) => closed))
+    }
+    return {
+      outcomes: reports.flatMap(outcome),
+      resumed: server.sessions.map(({ resumed }) => resumed),
+      log: log.filter(({ event }) => event === 'delivery.tls').map(({ facts }) => facts),
+      kept: table.size,
+    }
+  }
+
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    it(`J31 ${version}: the second delivery resumes the session of the first`, async () => {
+      const { cert, key } = await authority.issue({ names: ['mail.test'] })
+      const context = createSecureContext({ cert, key, minVersion: version, maxVersion: version })
+      const settings = {
+        tls_security_level: 'secure',
+        tls_secure_cert_match: ['mail.test'],
+        ...trusting,
+      } as const
+      const seen = await twice(settings, settings, { context })
+      expect(seen.outcomes).toEqual(['sent', 'sent'])
+      expect(seen.resumed).toEqual([false, true])
+      expect(seen.log).toMatchObject([
+        { reused: false, class: 'verified', protocol: version },
+        { reused: true, class: 'verified', protocol: version },
+      ])
+      expect(seen.kept).toBe(1)
+    })
+  }
+
+  it('TLS-15 a session is not resumed where more is demanded', async () => {
+    const weak = { tls_security_level: 'encrypt', ...trusting } as const
+    const strong = { ...weak, tls_security_level: 'secure', tls_secure_cert_match: ['other.test'] } as const
+    const seen = await twice(weak, strong, await named('mail.test'))
+    expect(seen.outcomes).toEqual(['sent', 'deferred 4.7.5'])
+    expect(seen.resumed).toEqual([false, false])
+  })
+})
+
+describe('TLS without STARTTLS', () => {
+  it('J33 the handshake comes before the greeting', async () => {
+    const tls = { ...(await named('x')), implicit: true, keywords: ['STARTTLS'] }
+    const seen = await run({ tls_security_level: 'encrypt', tls_wrappermode: true }, { tls })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: `handshake EHLO ${mail}`, tls: 'encrypt' })
+  })
+
+  it('J34 a level of may does not go with it', async () => {
+    const seen = await run({ tls_security_level: 'may', tls_wrappermode: true }, { tls: await named('x') })
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', sessions: [] })
+    expect(seen.log.map(({ event }) => event)).toContain('delivery.tls-policy')
+  })
+})
+
+describe('what is said in the handshake', () => {
+  it('J39 SNI', async () => {
+    const script = { tls: await named('x') }
+    for (const [servername, sent] of [
+      ['hostname', 'm1.d.test'],
+      ['nexthop', 'd.test'],
+      ['mail.else.test', 'mail.else.test'],
+      ['', undefined],
+    ] as const) {
+      const seen = await run({ tls_security_level: 'encrypt', tls_servername: servername }, script)
+      expect(seen.sessions[0]?.servername, servername).toBe(sent)
+    }
+  })
+
+  it('TLS-17 replies that came early are noticed', async () => {
+    const script = { tls: { ...(await named('x')), early: '250 2.1.0 put in' } }
+    const block = { tls_security_level: 'encrypt', tls_block_early_mail_reply: true } as const
+    expect(await run(block, script)).toMatchObject({
+      outcome: 'deferred 4.7.0',
+      commands: 'EHLO STARTTLS handshake EHLO QUIT',
+    })
+  })
+
+  it('TLS-7 replies put in before the handshake do not count', async () => {
+    const injected = '250-evil\n250 PIPELINING\n250 2.0.0 yours\n250 2.0.0 too'
+    const seen = await run({ tls_security_level: 'encrypt' }, { tls: { ...(await named('x')), injected } })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: secured })
+  })
+})
