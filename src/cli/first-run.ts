@@ -1,21 +1,30 @@
 /** The very first start without any configuration: a user to try things with, and mail for it. */
 import { randomInt } from 'node:crypto'
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { userPaths } from '../auth/user-name.ts'
 import type { LoadedConfig } from '../config/loader.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import { deliver } from '../mailbox/deliver.ts'
-import { addUser } from './commands/user.ts'
+import { addUser, removeUser } from './commands/user.ts'
 
 const user = 'demo'
 /** Without the letters and digits that are mistaken for each other: it is read from one screen and typed into another. */
 const letters = 'abcdefghijkmnpqrstuvwxyz23456789'
 const passwordLength = 16
 
-/** Nobody configured anything, and there are no users yet. */
+/**
+ * Nobody configured anything, and there are no users yet; or there is a user `demo` whose password nobody has seen,
+ * because the process was killed before it was shown.
+ */
 export function isFirstRun({ config, file }: LoadedConfig): boolean {
-  return file === undefined && !existsSync(config.auth.passwd_file)
+  return file === undefined && (!existsSync(config.auth.passwd_file) || existsSync(unshownPath(config)))
+}
+
+/** There from before the user is made until the password was shown. Holds the path of the welcome message. */
+function unshownPath(config: Config): string {
+  return join(config.data_dir, 'first-run')
 }
 
 export class FirstRun {
@@ -33,6 +42,15 @@ export class FirstRun {
   /** Makes the user `demo` and puts a welcome message into the mailbox. */
   static async begin(loaded: LoadedConfig, now: Date): Promise<FirstRun> {
     const password = Array.from({ length: passwordLength }, () => letters[randomInt(letters.length)]).join('')
+    const unshown = unshownPath(loaded.config)
+    if (existsSync(unshown)) {
+      const welcome = readFileSync(unshown, 'utf8')
+      if (welcome !== '') rmSync(welcome, { force: true })
+      await removeUser(loaded.config, user)
+    } else {
+      mkdirSync(loaded.config.data_dir, { recursive: true, mode: 0o700 })
+      writeFileSync(unshown, '', { mode: 0o600 })
+    }
     await addUser(loaded.config, user, { scheme: 'ARGON2ID', password: () => password })
     const firstRun = new FirstRun(loaded, password)
     await firstRun.#welcome(now)
@@ -44,6 +62,16 @@ export class FirstRun {
     rmSync(this.#config.auth.passwd_file, { force: true })
     // This file alone: there may be mail of an earlier user of the name.
     if (this.#welcomeFile !== undefined) rmSync(this.#welcomeFile, { force: true })
+    this.#forget()
+  }
+
+  /** The password was shown: there is no first run after this one. */
+  shown(): void {
+    this.#forget()
+  }
+
+  #forget(): void {
+    rmSync(unshownPath(this.#config), { force: true })
   }
 
   async #welcome(now: Date): Promise<void> {
@@ -55,6 +83,7 @@ export class FirstRun {
       { hostname, saveCrlf: mail.save_crlf, fsync: mail.fsync !== 'never' },
     )
     this.#welcomeFile = file
+    writeFileSync(unshownPath(this.#config), file)
   }
 
   /** What is printed once: the password, and three lines to copy. */

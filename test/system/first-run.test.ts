@@ -1,6 +1,15 @@
 /** The first minute of a new user: no configuration, three printed lines that work as printed. */
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, symlinkSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { findProgram } from '../../bench/harness/processes.ts'
@@ -105,5 +114,26 @@ describe.skipIf(reason !== undefined)(`the first run${because(reason)}`, () => {
     expect(again.output()).not.toMatch(/demo:\S+/)
     expect((await again.shell(pop3)).code).toBe(0)
     expect(await again.stop()).toBe(0)
+  })
+
+  test('a password that was made but never shown is made again', { timeout: 60_000 }, async () => {
+    const dir = userDirectory()
+    const data = join(dir, 'mailactors-data')
+    // As a kill leaves it between the writing of the passwd-file and the printing of the password.
+    mkdirSync(join(data, 'mail', 'demo', 'Maildir', 'new'), { recursive: true })
+    const welcome = join(data, 'mail', 'demo', 'Maildir', 'new', '1.welcome.host')
+    writeFileSync(welcome, 'Subject: never seen\n\n')
+    writeFileSync(join(data, 'first-run'), welcome)
+    writeFileSync(join(data, 'users'), 'other:{PLAIN}secret::::::\ndemo:{PLAIN}unknown::::::\n')
+
+    const service = await serve(dir, 'first')
+    const pop3 = /curl pop3:\/\/127\.0\.0\.1:1110\/1 -u demo:\S+/.exec(service.output())?.[0] ?? ''
+    expect(pop3).not.toBe('')
+    const fetched = await service.shell(pop3)
+    expect(fetched.stdout).toContain('Welcome')
+    expect(fetched.stdout).not.toContain('never seen')
+    expect(readFileSync(join(data, 'users'), 'utf8')).toContain('other:{PLAIN}secret')
+    expect(existsSync(join(data, 'first-run'))).toBe(false)
+    expect(await service.stop()).toBe(0)
   })
 })

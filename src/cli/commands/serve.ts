@@ -104,6 +104,7 @@ async function run(terminal: Terminal, loaded: LoadedConfig, readConfig: () => C
       readConfig: async () => readConfig(),
       onListening: (listeners) => {
         if (firstRun !== undefined) writeOut(firstRun.text(listeners))
+        firstRun?.shown()
         firstRun = undefined
       },
     })

@@ -64,9 +64,7 @@ export function addUserCommand(program: Command, terminal: Terminal): void {
   named('remove', 'remove a user; the mail stays').action(async (name: string, options: ConfigOptions) => {
     const { config } = loadOrFail(terminal, options)
     existing(config, name)
-    await underLock(config, () =>
-      replaceEntry(config.auth.passwd_file, existing(config, name).user, undefined),
-    )
+    await removeUser(config, name)
   })
 
   const list = user.command('list').description('all users')
@@ -142,6 +140,14 @@ export async function addUser(config: Config, name: string, { scheme, password }
       extra: '',
     }
     replaceEntry(config.auth.passwd_file, name, entry)
+  })
+}
+
+/** Takes a user out of the passwd-file; one that is not there is no failure. The mail stays. */
+export function removeUser(config: Config, name: string): Promise<void> {
+  return underLock(config, () => {
+    const entry = find(users(config), name)
+    if (entry !== undefined) replaceEntry(config.auth.passwd_file, entry.user, undefined)
   })
 }
 
