@@ -3,6 +3,7 @@
  *
  *     root                     one_for_one, main
  *     ├─ accounting            sessions per user and address
+ *     ├─ anvil                 what each client does
  *     ├─ auth                  the passwd-file
  *     ├─ tls-store             what deliveries know of TLS together
  *     ├─ stores                rest_for_one, storage
@@ -17,6 +18,7 @@
  */
 import { join } from 'node:path'
 import { accountingActor } from './accounting/accounting.ts'
+import { anvilActor } from './accounting/anvil.ts'
 import { type AnyActorDefinition, type ChildSpec, supervisor } from './actors/index.ts'
 import type { Administered } from './admin/contract.ts'
 import { controlActor } from './admin/control.ts'
@@ -163,6 +165,7 @@ export const admin = supervisor<AdminArgs>({
 export function mailTree(service: Administered & AuthArgs): readonly ChildSpec[] {
   return [
     { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
+    { id: 'anvil', actor: anvilActor, args: undefined, registerAs: 'anvil' },
     { id: 'auth', actor: authActor, args: { checkElsewhere: service.checkElsewhere }, registerAs: 'auth' },
     {
       id: 'tls-store',

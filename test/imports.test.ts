@@ -70,6 +70,7 @@ const shared: readonly string[] = [
   'protocols/smtp/xtext.ts',
   'queue/delays.ts',
   'queue/queue-id.ts',
+  'queue/room.ts',
 ]
 
 const isContract = (file: string) => file.endsWith('/contract.ts')

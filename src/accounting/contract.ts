@@ -87,3 +87,24 @@ export type AccountingContract = Contract<{
   /** Ends all sessions that fit; answers with their ids. */
   kick(filter: SessionFilter): readonly string[]
 }>
+
+/** What a client does that may be limited. */
+export type ClientActivity = 'connection' | 'message' | 'recipient' | 'auth' | 'tls'
+
+export interface ClientUse {
+  /** Connections open, this one included. */
+  readonly connections: number
+  /** Connections begun in the current `anvil.rate_time_unit`, this one included. */
+  readonly rate: number
+}
+
+/** Registered as `anvil`. */
+export type AnvilContract = Contract<{
+  /**
+   * Counts a connection of a client to a service. The session is monitored: its end uncounts it. A session that says
+   * it again is now another client's.
+   */
+  connected(owner: AnyRef, session: string, service: string, address: string): ClientUse
+  /** Counts something a client does; how often it did so in the current `anvil.rate_time_unit`. */
+  did(activity: ClientActivity, service: string, address: string): number
+}>

@@ -40,7 +40,7 @@ export class Submission {
       file: join(dataDir, 'queue', 'content', queueId),
       inMemoryLimit,
       maxOctets: 0,
-      front: () => Buffer.from(field),
+      compose: (head) => [Buffer.from(field), head],
       onRoom: () => {},
     })
     try {

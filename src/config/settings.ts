@@ -3,7 +3,7 @@
  * actor reads it as `context.setting<Config>('config')`: plain data with normalised values (milliseconds,
  * octets, absolute paths), the same on each thread.
  */
-import { limitsSettings } from '../accounting/config.ts'
+import { anvilSettings, limitsSettings } from '../accounting/config.ts'
 import { authSettings } from '../auth/config.ts'
 import { cacheSettings } from '../cache/config.ts'
 import { dnsSettings, netSettings } from '../dns/config.ts'
@@ -67,6 +67,7 @@ export const tables = {
   dns: dnsSettings,
   net: netSettings,
   limits: limitsSettings,
+  anvil: anvilSettings,
   log: { ...logSettings, ...sessionLogSettings },
   admin: adminSettings,
 } as const
@@ -110,6 +111,7 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly net: Settings<typeof netSettings>
   readonly pools: { readonly [P in PoolName]: PoolConfig }
   readonly limits: Settings<typeof limitsSettings>
+  readonly anvil: Settings<typeof anvilSettings>
   readonly log: Settings<typeof logSettings> & Settings<typeof sessionLogSettings>
   readonly admin: Settings<typeof adminSettings>
 }

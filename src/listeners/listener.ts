@@ -24,7 +24,7 @@ export class ListenError extends MailactorsError {
 
 export interface ListenerArgs {
   readonly listener: ListenerConfig
-  /** What serves a connection; started with `{ service, listener, session }`. */
+  /** What serves a connection; started with `{ service, listener, session }`, and `isStressed` when they are many. */
   readonly session: AnyActorDefinition
   /** Line that turns a client away when there is no room for it, without its CRLF. */
   readonly busy: string
@@ -102,7 +102,8 @@ class Listener {
   }
 
   #accept(socket: Socket): void {
-    const { max_connections = 20_000 } = this.#context.setting<Config>('config')?.limits ?? {}
+    const { max_connections = 20_000, stress_threshold = 90 } =
+      this.#context.setting<Config>('config')?.limits ?? {}
     if (this.#open.sessions >= max_connections) {
       this.#refuse(socket, 'limits.max_connections is reached')
       return
@@ -125,7 +126,12 @@ class Listener {
     const started = sessions.askWith({ timeoutMs }, 'startChild', {
       id: session,
       actor: this.#args.session,
-      args: { service: listener.service, listener, session },
+      args: {
+        service: listener.service,
+        listener,
+        session,
+        ...(this.#open.sessions * 100 > max_connections * stress_threshold ? { isStressed: true } : {}),
+      },
       placement: listener.address.startsWith('unix:') ? 'here' : { pool: 'connections' },
       restart: 'temporary',
       socket,

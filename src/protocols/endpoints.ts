@@ -18,16 +18,17 @@ export interface Endpoints {
   readonly proxy: ProxyHeader | undefined
 }
 
-const plain = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '')
+/** An IPv4 address that came through an IPv6 socket is an IPv4 address. */
+export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '')
 
 /** The ends as the socket knows them. `local…` costs a system call, so it waits until somebody asks. */
 export function endpointsOf(socket: Socket, listener: ListenerConfig): Endpoints {
   const isUnix = listener.address.startsWith('unix:')
   return {
-    remoteAddress: isUnix ? 'unix' : plain(socket.remoteAddress ?? 'unknown'),
+    remoteAddress: isUnix ? 'unix' : plainAddress(socket.remoteAddress ?? 'unknown'),
     remotePort: socket.remotePort ?? 0,
     get localAddress() {
-      return isUnix ? 'unix' : plain(socket.localAddress ?? '')
+      return isUnix ? 'unix' : plainAddress(socket.localAddress ?? '')
     },
     get localPort() {
       return socket.localPort ?? 0
@@ -66,9 +67,10 @@ export async function receiveProxyHeader(
   if (header.alpn !== undefined && header.alpn !== alpn)
     return refuse(`the client wanted to speak another protocol`)
   return {
-    remoteAddress: header.source === undefined ? real.remoteAddress : plain(header.source.address),
+    remoteAddress: header.source === undefined ? real.remoteAddress : plainAddress(header.source.address),
     remotePort: header.source?.port ?? real.remotePort,
-    localAddress: header.destination === undefined ? real.localAddress : plain(header.destination.address),
+    localAddress:
+      header.destination === undefined ? real.localAddress : plainAddress(header.destination.address),
     localPort: header.destination?.port ?? real.localPort,
     proxy: header,
   }

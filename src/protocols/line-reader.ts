@@ -6,7 +6,8 @@
  * - `crlf` (SMTP, LMTP): only CR LF. A CR or LF alone is an octet of the line like any other, so that what one
  *   server takes for the end of a line is never something else for the next (RFC 5321 section 2.3.8). The
  *   consumer refuses such lines, see {@link hasStrayLineEnd}.
- * - `lf` (POP3 as people speak it): LF, and one CR directly before it is dropped.
+ * - `lf` (POP3 as people speak it, SMTP from tools on this machine): LF, and one CR directly before it is dropped.
+ *   Whether there was one is seen in {@link LineReader.wasBare}.
  *
  * Every octet is looked at a bounded number of times however the stream is cut into chunks, and no more than
  * `maxOctets` of an incomplete line are kept.
@@ -29,6 +30,8 @@ const LF = 10
 export class LineReader {
   /** Longest line in octets; may be changed between two lines. */
   maxOctets: number
+  /** The line read last ended in LF without a CR. */
+  wasBare = false
   readonly #strict: boolean
   /** Chunks not yet cut, `#head` the first of them; `#at` is where the next line, or its rest, starts in it. */
   #chunks: Buffer[] = []
@@ -96,6 +99,7 @@ export class LineReader {
       }
       if (this.#held === '') {
         const end = lf > start && chunk[lf - 1] === CR ? lf - 1 : lf
+        this.wasBare = end === lf
         this.#advance(chunk, lf + 1)
         if (end - start > this.maxOctets) return lineTooLong
         return chunk.toString('latin1', start, end)
@@ -103,7 +107,8 @@ export class LineReader {
       let line = this.#held + chunk.toString('latin1', start, lf)
       this.#held = ''
       this.#advance(chunk, lf + 1)
-      if (line.charCodeAt(line.length - 1) === CR) line = line.slice(0, -1)
+      this.wasBare = line.charCodeAt(line.length - 1) !== CR
+      if (!this.wasBare) line = line.slice(0, -1)
       return line.length > this.maxOctets ? lineTooLong : line
     }
     return undefined

@@ -37,6 +37,9 @@ export interface ClientInfo {
   /** SMTP, ESMTP, ESMTPA, LMTP, …: the word of the Received field. `local`: submitted by `mailactors send`. */
   readonly protocol: string
   readonly user?: string
+  /** As XFORWARD told: the id of the mail at the client, and whether it came to it from elsewhere. */
+  readonly ident?: string
+  readonly source?: 'LOCAL' | 'REMOTE'
 }
 
 /**

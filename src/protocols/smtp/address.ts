@@ -45,15 +45,17 @@ const nonAscii = /[^\u0000-\u007f]/
  * Reads a path at the start of `text`, the text after `FROM:` or `TO:`. `rest` is what follows it: empty or
  * starting with a space. A source route is read and dropped, as RFC 5321 appendix C asks.
  *
- * Lenient as Postfix is by default: angle brackets may be missing, a domain may be missing (its absence is seen
- * in `domain`), a dot may follow the domain, and dots may stand anywhere in the local part.
+ * A domain may be missing (its absence is seen in `domain`), a dot may follow it, and dots may stand anywhere in the
+ * local part. `lenient`, as Postfix is by default: angle brackets may be missing or doubled, and comments, spaces and
+ * unquoted characters are read as in RFC 5322.
  */
-export function parsePath(text: string): ParsedPath {
+export function parsePath(text: string, form: 'lenient' | 'strict' = 'lenient'): ParsedPath {
   const end = pathEnd(text)
   if (end === -1) return { ok: false, reason: 'angle brackets or quotes do not match' }
   const rest = text.slice(end)
   if (rest !== '' && rest.charCodeAt(0) !== 32) return { ok: false, reason: 'no space after the path' }
   const bracketed = text.charCodeAt(0) === 60
+  if (!bracketed && form === 'strict') return { ok: false, reason: 'angle brackets expected' }
   let inner = bracketed ? text.slice(1, end - 1) : text.slice(0, end)
   if (Buffer.byteLength(inner) + 2 > maxPathOctets) return { ok: false, reason: 'path too long' }
   if (inner === '') {
@@ -64,8 +66,60 @@ export function parsePath(text: string): ParsedPath {
     if (route === null) return { ok: false, reason: 'malformed source route' }
     inner = inner.slice(route[0].length)
   }
-  const mailbox = parseMailbox(inner)
+  const mailbox = parseMailbox(inner) ?? (form === 'lenient' ? parseLooseMailbox(inner) : undefined)
   return mailbox === undefined ? { ok: false, reason: 'malformed address' } : { ok: true, mailbox, rest }
+}
+
+const lastAt = /^(.*)@([^@]*)$/s
+/** One word of a local part, or a character that stands alone. */
+const looseWord = /"((?:[^"\\]|\\.)*)"|\\(.)|([^\s"\\(),;<>[\]]+)/gsu
+
+/** Comments, spaces around the parts, stray angle brackets; quoted and unquoted words side by side, more than one `@`. */
+function parseLooseMailbox(text: string): Mailbox | undefined {
+  if (control.test(text)) return undefined
+  const bare = withoutComments(text)
+    ?.trim()
+    .replace(/^<+|>+$/g, '')
+    .trim()
+  if (bare === undefined) return undefined
+  const [, local, domainText] = lastAt.exec(bare) ?? [undefined, bare, undefined]
+  const domain = domainText === undefined ? '' : parseDomain(domainText.trim())
+  if (domain === undefined) return undefined
+  let localPart = ''
+  let seen = 0
+  let wasQuoted = false
+  for (const { 0: whole, 1: quoted, 2: escaped, 3: word, index } of local!.trim().matchAll(looseWord)) {
+    if (index !== seen) return undefined
+    seen += whole.length
+    // Between a quoted word and another one stands a dot.
+    if (quoted !== undefined && localPart !== '' && !localPart.endsWith('.')) return undefined
+    if (wasQuoted && !word?.startsWith('.')) return undefined
+    wasQuoted = quoted !== undefined
+    localPart += quoted?.replace(/\\(.)/gsu, '$1') ?? escaped ?? word
+  }
+  return localPart === '' || seen !== local!.trim().length ? undefined : { localPart, domain }
+}
+
+/** Undefined: a comment or quoted string does not end. */
+function withoutComments(text: string): string | undefined {
+  if (!text.includes('(')) return text
+  let kept = ''
+  let depth = 0
+  let isQuoted = false
+  for (let i = 0; i < text.length; i += 1) {
+    const c = text[i]!
+    const isInside = depth > 0
+    if (c === '\\') {
+      if (!isInside) kept += text.slice(i, i + 2)
+      i += 1
+      continue
+    }
+    if (!isInside && c === '"') isQuoted = !isQuoted
+    else if (!isQuoted && c === '(') depth += 1
+    else if (!isQuoted && c === ')' && --depth < 0) return undefined
+    if (depth === 0) kept += isInside ? ' ' : c
+  }
+  return depth === 0 && !isQuoted ? kept : undefined
 }
 
 /**
@@ -88,9 +142,14 @@ export function parseMailbox(text: string): Mailbox | undefined {
 
 /** The domain without a trailing dot, or an address literal with valid brackets and address; else undefined. */
 export function parseDomain(text: string): string | undefined {
-  if (text.charCodeAt(0) === 91) return parseLiteral(text) === undefined ? undefined : text
+  if (text.charCodeAt(0) === 91) {
+    const isBare = text.includes(':') && !/^\[ipv6:/i.test(text)
+    return isBare || parseLiteral(text) === undefined ? undefined : text
+  }
   const name = text.endsWith('.') ? text.slice(0, -1) : text
   if (name === '' || Buffer.byteLength(name) > maxDomainOctets) return undefined
+  // An address without its brackets: no domain is all digits.
+  if (/^[0-9.]+$/.test(name)) return undefined
   for (const part of name.split('.')) {
     if (part.length > 63 || !label.test(part)) return undefined
   }
@@ -153,21 +212,25 @@ function quotedEnd(text: string): number {
 /** Where the path at the start of `text` ends: after its `>`, or before the first space outside quotes. -1: nowhere. */
 function pathEnd(text: string): number {
   const bracketed = text.charCodeAt(0) === 60
-  // The common case: no quotes, so the first bracket or space ends it.
+  // The common case: no quotes and one pair of brackets, so the first bracket or space ends it.
   const quote = text.indexOf('"')
   const simple = text.indexOf(bracketed ? '>' : ' ')
-  if (quote === -1 || (simple !== -1 && simple < quote)) {
+  if ((quote === -1 || (simple !== -1 && simple < quote)) && text.indexOf('<', 1) === -1) {
     return bracketed ? (simple === -1 ? -1 : simple + 1) : simple === -1 ? text.length : simple
   }
   let quoted = false
-  for (let i = bracketed ? 1 : 0; i < text.length; i += 1) {
+  let depth = 0
+  for (let i = 0; i < text.length; i += 1) {
     const c = text.charCodeAt(i)
     if (quoted) {
       if (c === 92) i += 1
       else if (c === 34) quoted = false
     } else if (c === 34) quoted = true
-    else if (bracketed && c === 62) return i + 1
-    else if (!bracketed && c === 32) return i
+    else if (c === 60) depth += 1
+    else if (c === 62 && depth > 0) {
+      depth -= 1
+      if (bracketed && depth === 0) return i + 1
+    } else if (!bracketed && depth === 0 && c === 32) return i
   }
   return quoted || bracketed ? -1 : text.length
 }

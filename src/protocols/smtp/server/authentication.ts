@@ -9,10 +9,10 @@ import { isCleartext } from '../../../auth/sasl/offer.ts'
 import { decodeSasl, encodeSasl } from '../../server-sasl.ts'
 import { allowsCleartext, authMechanisms, hasAuth } from './greeting.ts'
 import * as replies from './replies.ts'
-import { answer, type Environment, type SessionState, type Transition } from './state.ts'
+import { answer, type Environment, limited, type SessionState, type Transition } from './state.ts'
 
 export function auth(state: SessionState, argument: string, environment: Environment): Transition {
-  if (!hasAuth(environment)) return answer(state, replies.notOffered)
+  if (!hasAuth(environment)) return answer(state, replies.outOfOrder('There is no login here'))
   if (state.greeting !== 'EHLO') return answer(state, replies.outOfOrder('EHLO comes before AUTH'))
   if (state.user !== undefined) return answer(state, replies.outOfOrder('You are logged in already'))
   if (state.mail !== undefined) return answer(state, replies.outOfOrder('No AUTH within a mail'))
@@ -26,7 +26,7 @@ export function auth(state: SessionState, argument: string, environment: Environ
   const data = initial === undefined || initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
   if (data === undefined) return answer(state, replies.badBase64)
   const effect = { kind: 'sasl', mechanism, initial: initial === undefined ? undefined : data } as const
-  return { state, reply: '', effect }
+  return limited(state, environment, 'auth', () => ({ state, reply: '', effect }))
 }
 
 /** A line of the client within an AUTH exchange; `*` gives it up (RFC 4954 section 4). */

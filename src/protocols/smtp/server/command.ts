@@ -19,13 +19,15 @@ export interface Command {
 const highOctet = /[\u0080-\u00ff]/
 
 /**
- * Splits a line of octets (Latin-1) into verb and argument; octets above 127 are read as UTF-8. Undefined when
- * they are no UTF-8.
+ * Splits a line of octets (Latin-1) into verb and argument; octets above 127 are read as UTF-8, tabs and what
+ * leads the line as spaces. Undefined when they are no UTF-8.
  */
 export function parseCommand(line: string): Command | undefined {
   let text = line
+  if (line.includes('\t')) text = line.replaceAll('\t', ' ')
+  if (text.charCodeAt(0) === 32) text = trimSpaces(text)
   if (highOctet.test(line)) {
-    const octets = Buffer.from(line, 'latin1')
+    const octets = Buffer.from(text, 'latin1')
     if (!isUtf8(octets)) return undefined
     text = octets.toString('utf8')
   }
@@ -39,16 +41,25 @@ export type ParsedPathArgument =
   | (Extract<ParsedPath, { ok: true }> & { readonly parameters: Parameters })
   | { readonly ok: false; readonly reason: string; readonly part: 'command' | 'address' | 'parameters' }
 
-/** Keyword in upper case → value; `true`: none given. */
-export type Parameters = ReadonlyMap<string, string | true>
+/** Keyword in upper case → value; `true`: none given; `false`: more than one, where only one can be. */
+export type Parameters = ReadonlyMap<string, string | true | false>
 
 /** Reads `FROM:<path> parameters` or `TO:<path> parameters`. A space after the colon is tolerated: many clients send one. */
-export function parsePathArgument(argument: string, keyword: 'FROM' | 'TO'): ParsedPathArgument {
+export function parsePathArgument(
+  argument: string,
+  keyword: 'FROM' | 'TO',
+  isStrict: boolean,
+): ParsedPathArgument {
   const colon = keyword.length
-  if (argument.charCodeAt(colon) !== 58 || argument.slice(0, colon).toUpperCase() !== keyword) {
+  const text = trimSpaces(argument.slice(colon + 1))
+  if (
+    argument.charCodeAt(colon) !== 58 ||
+    argument.slice(0, colon).toUpperCase() !== keyword ||
+    text === ''
+  ) {
     return { ok: false, part: 'command', reason: `${keyword}: expected` }
   }
-  const path = parsePath(trimSpaces(argument.slice(colon + 1)))
+  const path = parsePath(text, isStrict ? 'strict' : 'lenient')
   if (!path.ok) return { ok: false, part: 'address', reason: path.reason }
   const parameters = path.rest === '' ? noParameters : parseParameters(path.rest)
   if (parameters === undefined) return { ok: false, part: 'parameters', reason: 'malformed parameters' }
@@ -56,20 +67,23 @@ export function parsePathArgument(argument: string, keyword: 'FROM' | 'TO'): Par
 }
 
 const noParameters: Parameters = new Map()
-const parameter = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\u{10ffff}]+))?$/u
+// A value may hold "=": what is meant as xtext often comes unencoded.
+const parameter = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-~\u0080-\u{10ffff}]*))?$/u
 /** More than any client has use for; each costs a look. */
 const maxParameters = 30
+/** Those that may not come twice: which of the two would hold? Of others the last one does. */
+const onceOnly: ReadonlySet<string> = new Set(['RET', 'ENVID', 'NOTIFY', 'ORCPT'])
 
-/** Undefined: malformed, or a keyword was given twice. */
+/** Undefined: no parameter at all, or too many of them. A value that is `false`: given twice, where once is allowed. */
 export function parseParameters(text: string): Parameters | undefined {
-  const parameters = new Map<string, string | true>()
+  const parameters = new Map<string, string | true | false>()
   for (const word of text.split(' ')) {
     if (word === '') continue
     const match = parameter.exec(word)
-    if (match === null) return undefined
+    if (match === null || parameters.size === maxParameters) return undefined
     const keyword = match[1]!.toUpperCase()
-    if (parameters.has(keyword) || parameters.size === maxParameters) return undefined
-    parameters.set(keyword, match[2] ?? true)
+    const isAgain = onceOnly.has(keyword) && parameters.has(keyword)
+    parameters.set(keyword, isAgain ? false : (match[2] ?? true))
   }
   return parameters
 }

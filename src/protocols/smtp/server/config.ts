@@ -15,6 +15,23 @@ import {
   string,
 } from '../../../config/schema.ts'
 
+/** Networks, or `$mynetworks` for those of that setting. */
+const checkNetworks = (networks: readonly string[]): string | undefined => {
+  const wrong = networks.find((network) => network !== '$mynetworks' && parseNetwork(network) === undefined)
+  return wrong === undefined ? undefined : `${wrong}: not a network such as 192.0.2.0/24 or 2001:db8::/32`
+}
+
+const rewriteWords = ['permit_inet_interfaces', 'permit_mynetworks', 'permit_sasl_authenticated']
+
+/** A limit of what one client may do in `anvil.rate_time_unit`. */
+const rateLimit = (what: string, then: string) =>
+  integer({
+    default: 0,
+    min: 0,
+    max: 1_000_000_000,
+    doc: `${what} a client may make in \`anvil.rate_time_unit\`, over all its connections to this service; then ${then}. 0: no limit.`,
+  })
+
 export const smtpdSettings = {
   banner: string({
     default: '$myhostname ESMTP mailactors',
@@ -42,7 +59,29 @@ export const smtpdSettings = {
     default: 10,
     min: 1,
     max: 1_000_000,
-    doc: 'Errors in one session after which each further error reply is delayed by `error_sleep_time`. An accepted mail sets the count back to 0.',
+    doc: 'Errors in one session after which each further reply is delayed by `error_sleep_time`. An accepted mail sets the count back to 0.',
+  }),
+  stress_timeout: duration({
+    default: 10_000,
+    min: 1_000,
+    max: 86_400_000,
+    doc: 'In place of `timeout` for connections that came while the service was under stress, see `limits.stress_threshold`.',
+  }),
+  stress_hard_error_limit: integer({
+    default: 1,
+    min: 1,
+    max: 1_000_000,
+    doc: 'In place of `hard_error_limit` for connections that came while the service was under stress.',
+  }),
+  stress_junk_command_limit: integer({
+    default: 1,
+    min: 1,
+    max: 1_000_000,
+    doc: 'In place of `junk_command_limit` for connections that came while the service was under stress.',
+  }),
+  per_request_deadline: boolean({
+    default: true,
+    doc: 'Whether `timeout` is for a whole command. Without it every octet buys a full `timeout`.',
   }),
   hard_error_limit: integer({
     default: 20,
@@ -54,13 +93,13 @@ export const smtpdSettings = {
     default: 1_000,
     min: 0,
     max: 60_000,
-    doc: 'Delay before an error reply to a client that is over `soft_error_limit`.',
+    doc: 'Delay before each reply to a client that is over `soft_error_limit`.',
   }),
   junk_command_limit: integer({
     default: 100,
     min: 1,
     max: 1_000_000,
-    doc: 'Commands without effect (NOOP, VRFY, RSET, HELP) that a client may send between two mails; further ones count as errors.',
+    doc: 'Commands without effect (HELO, EHLO, NOOP, VRFY, RSET, ETRN) that a client may send between two mails; further ones count as errors.',
   }),
   recipient_limit: integer({
     default: 1_000,
@@ -73,6 +112,60 @@ export const smtpdSettings = {
     min: 0,
     max: 1_000_000,
     doc: 'Recipients above `recipient_limit` that are not counted as errors.',
+  }),
+  strict_rfc821_envelopes: boolean({
+    default: false,
+    doc: 'Whether paths need their angle brackets and the form of RFC 5321. Without it what people and programs write is taken too: comments, spaces around an address, a second pair of brackets.',
+  }),
+  strict_smtputf8: boolean({
+    default: false,
+    doc: 'Whether an address beyond ASCII is refused with 553 when the client did not say SMTPUTF8.',
+  }),
+  discard_ehlo_keywords: list({
+    default: [],
+    doc: 'Extensions not offered after EHLO and LHLO, for clients that cannot live with them: `CHUNKING`, `DSN`, `PIPELINING`, `STARTTLS`, ….',
+    check: (words) => {
+      const wrong = words.find((word) => !/^[A-Za-z0-9-]+$/.test(word))
+      return wrong === undefined ? undefined : `${wrong}: not a keyword such as CHUNKING`
+    },
+  }),
+  noop_commands: list({
+    default: [],
+    doc: 'Further commands that do nothing: answered with 250, and counted in `junk_command_limit`.',
+  }),
+  forbid_unauth_pipelining: boolean({
+    default: false,
+    doc: 'Whether a client is told 554 and disconnected when it sends more before it has the reply to HELO, EHLO, DATA, NOOP or VRFY, or to any command after HELO (RFC 2920).',
+  }),
+  authorized_xclient_hosts: list({
+    default: [],
+    doc: "Networks whose clients may use XCLIENT: to speak for another client, with its address, name and login. Limits and rules are then the other client's.",
+    check: checkNetworks,
+  }),
+  authorized_xforward_hosts: list({
+    default: [],
+    doc: 'Networks whose clients may use XFORWARD: to say where they have a mail from, for the log and for XFORWARD to the next server.',
+    check: checkNetworks,
+  }),
+  client_connection_count_limit: integer({
+    default: 50,
+    min: 0,
+    max: 1_000_000,
+    doc: 'Connections a client may have open to this service at the same time; further ones are told 421. 0: no limit.',
+  }),
+  client_connection_rate_limit: rateLimit('Connections', 'it is told 421'),
+  client_message_rate_limit: rateLimit('MAIL commands', 'MAIL is answered with 450'),
+  client_recipient_rate_limit: rateLimit('RCPT commands', 'RCPT is answered with 450'),
+  client_auth_rate_limit: rateLimit('AUTH commands', 'AUTH is answered with 450'),
+  client_new_tls_session_rate_limit: rateLimit('TLS handshakes', 'STARTTLS is answered with 454'),
+  client_event_limit_exceptions: list({
+    default: ['$mynetworks'],
+    doc: 'Networks whose clients no `client_…_limit` counts for. `$mynetworks` stands for those of that setting.',
+    check: checkNetworks,
+  }),
+  fast_flush_domains: list({
+    default: [],
+    doc: 'Domains whose waiting mail a client may ask for with ETRN (RFC 1985). For others it is told 459.',
   }),
   line_length_limit: size({
     default: 2_048,
@@ -100,30 +193,54 @@ export const smtpdSettings = {
   mynetworks: list({
     default: ['127.0.0.0/8', '::1/128'],
     doc: 'Networks whose clients may send to any destination without AUTH: address or address/prefix length. Unix sockets always may.',
-    check: (networks) => {
-      const wrong = networks.find((network) => parseNetwork(network) === undefined)
-      return wrong === undefined ? undefined : `${wrong}: not a network such as 192.0.2.0/24 or 2001:db8::/32`
-    },
+    check: (networks) =>
+      networks.includes('$mynetworks') ? 'cannot refer to itself' : checkNetworks(networks),
   }),
   forbid_bare_newline: choice(['reject', 'normalize', 'note'], {
     default: 'reject',
-    doc: 'What happens to mail content with a CR or LF that is not part of CRLF. In no case does it end a line of the protocol or the content. reject: 550 5.5.2. normalize: a lone LF is stored as CRLF, a lone CR as a space. note: like normalize, and a log line.',
+    doc: 'What happens to an LF without a CR before it. In no case does it end mail content. reject: 550 5.5.2, and a command with it ends the session. normalize: it ends a command, and is stored as CRLF. note: like normalize, and a log line. A CR alone becomes a space.',
   }),
   forbid_bare_newline_exclusions: list({
-    default: ['127.0.0.0/8', '::1/128'],
-    doc: 'Networks whose mail is normalized where `forbid_bare_newline` says reject: simple tools on this machine send text with Unix line ends. Unix sockets belong to them.',
-    check: (networks) => {
-      const wrong = networks.find((network) => parseNetwork(network) === undefined)
-      return wrong === undefined ? undefined : `${wrong}: not a network such as 192.0.2.0/24 or 2001:db8::/32`
-    },
+    default: ['$mynetworks'],
+    doc: 'Networks whose lines are normalized where `forbid_bare_newline` says reject: simple tools send text with Unix line ends. `$mynetworks` stands for those of that setting. Unix sockets belong to them.',
+    check: checkNetworks,
   }),
   forbidden_commands: list({
     default: ['CONNECT', 'GET', 'POST'],
-    doc: 'Commands of other protocols; the client that sends one is told 421 and disconnected.',
+    doc: 'Commands of other protocols; the client that sends one is told 221 and disconnected, as is one whose command begins with no letter or is a header field.',
   }),
   helo_required: boolean({
     default: false,
     doc: 'Whether MAIL is refused with 503 before HELO or EHLO. LMTP always requires LHLO.',
+  }),
+  tls_security_level: choice(['none', 'may', 'encrypt'], {
+    default: 'may',
+    doc: 'none: STARTTLS is not offered. may: it is where there is a certificate. encrypt: before TLS most commands are answered with 530; not for port 25 of a public server (RFC 2487).',
+  }),
+  tls_received_header: boolean({
+    default: false,
+    doc: 'Whether the `Received` field names protocol and cipher of TLS.',
+  }),
+  sasl_authenticated_header: boolean({
+    default: false,
+    doc: 'Whether the `Received` field names the user who logged in.',
+  }),
+  local_header_rewrite_clients: list({
+    default: ['permit_inet_interfaces'],
+    doc: 'Clients whose mail gets `From`, `Date` and `Message-Id` when it came without: `permit_inet_interfaces` (this machine), `permit_mynetworks`, `permit_sasl_authenticated`, networks. The service `submission` does it for all.',
+    check: (words) => checkNetworks(words.filter((word) => !rewriteWords.includes(word))),
+  }),
+  always_add_missing_headers: boolean({
+    default: false,
+    doc: 'Whether mail of all clients gets these fields.',
+  }),
+  message_drop_headers: list({
+    default: ['bcc', 'content-length', 'resent-bcc', 'return-path'],
+    doc: 'Fields taken out of the header of every mail.',
+    check: (names) => {
+      const wrong = names.find((name) => !/^[!-9;-~]+$/.test(name))
+      return wrong === undefined ? undefined : `${wrong}: not the name of a field`
+    },
   }),
   sasl_auth_enable: boolean({
     default: true,
@@ -131,7 +248,7 @@ export const smtpdSettings = {
   }),
   disable_vrfy_command: boolean({
     default: false,
-    doc: 'Whether VRFY is refused with 502 instead of the noncommittal 252.',
+    doc: 'Whether VRFY is refused with 502. Else it is answered as RCPT would be: it says no more than that.',
   }),
   in_memory_limit: size({
     default: 131_072,

@@ -64,11 +64,12 @@ export class Connection {
     return this.#accepted.bytesWritten
   }
 
-  /** Version of TLS; undefined without. */
-  get tls(): string | undefined {
-    return this.#socket === this.#accepted
-      ? undefined
-      : ((this.#socket as TLSSocket).getProtocol() ?? undefined)
+  /** Version of TLS and its cipher; undefined without. */
+  get tls(): { readonly version: string; readonly cipher: string } | undefined {
+    if (this.#socket === this.#accepted) return undefined
+    const secured = this.#socket as TLSSocket
+    const version = secured.getProtocol()
+    return version === null ? undefined : { version, cipher: secured.getCipher().standardName }
   }
 
   /** What a SASL exchange has to know. */

@@ -1,10 +1,12 @@
 /**
- * Mail content after DATA: takes the dots of RFC 5321 section 4.5.2 away and finds the end.
+ * Mail content after DATA: takes the dots of RFC 5321 section 4.5.2 away and finds the end. After BDAT (RFC 3030)
+ * there are no dots and no end to find; what is said about line ends holds there as well.
  *
  * Only CR LF "." CR LF ends the content, and only a dot after CR LF is taken away. What other servers have taken
  * for an end (LF "." LF, LF "." CR LF, CR "." CR and so on: "SMTP smuggling") is content here. And because a
- * server further on may be one of those, a CR or LF alone never leaves this reader: LF becomes CR LF, CR becomes
- * a space. That it happened is remembered, for servers that refuse such mail.
+ * server further on may be one of those, a CR or LF alone never leaves this reader: LF becomes CR LF, CRs in front
+ * of a line end go, any other CR becomes a space, as in Postfix. That an LF stood alone is remembered, for servers
+ * that refuse such mail.
  */
 
 const CR = 13
@@ -18,10 +20,20 @@ const space = Buffer.from(' ')
 type Position = 'line' | 'cr' | 'line-start' | 'dot' | 'dot-cr'
 
 export class DataReader {
-  /** A CR or an LF that was not part of CR LF has been seen. */
-  hasBareLineEnd = false
-  /** DATA itself ended in CR LF: a dot may come first. */
+  /** An LF that was not part of CR LF has been seen. */
+  hasBareNewline = false
+  /** The command itself ended in CR LF: a dot may come first. */
   #position: Position = 'line-start'
+  /** CRs that the chunk before ended in. */
+  #crs = 0
+  /** In `line`: something of the line has come. Not after an LF alone, behind which a dot is no line start either. */
+  #isOpen = true
+  readonly #hasDots: boolean
+
+  /** `data`: until the dot. `chunks`: as the client counts them. */
+  constructor(form: 'data' | 'chunks' = 'data') {
+    this.#hasDots = form === 'data'
+  }
 
   /**
    * Reads `chunk` from `from` on and hands what is content to `sink`, as views of the chunk. Returns the index
@@ -34,7 +46,7 @@ export class DataReader {
       const octet = chunk[at]
       switch (this.#position) {
         case 'line-start':
-          if (octet === DOT) {
+          if (octet === DOT && this.#hasDots) {
             this.#position = 'dot'
             at += 1
           } else this.#position = 'line'
@@ -50,21 +62,30 @@ export class DataReader {
             sink(crlf)
             this.#position = 'line-start'
             at += 1
-          } else this.#bareCr(sink)
+          } else if (octet === CR) {
+            this.#crs += 1
+            at += 1
+          } else this.#bareCrs(sink)
           break
         case 'dot-cr':
           if (octet === LF) return at + 1
-          this.#bareCr(sink)
+          this.#crs = 1
+          this.#position = 'cr'
           break
       }
     }
     return at === length ? -1 : this.#lines(chunk, at, sink)
   }
 
-  #bareCr(sink: (slice: Buffer) => void): void {
-    this.hasBareLineEnd = true
+  /** After the last chunk: content ends in a line end. */
+  finish(sink: (slice: Buffer) => void): void {
+    if (this.#position === 'cr' || (this.#position === 'line' && this.#isOpen)) sink(crlf)
+    this.#position = 'line-start'
+  }
+
+  #bareCrs(sink: (slice: Buffer) => void): void {
     this.#position = 'line'
-    sink(space)
+    for (; this.#crs > 0; this.#crs -= 1) sink(space)
   }
 
   /** From within a line to the end of the chunk. `start`: where content begins that was not handed on yet. */
@@ -81,34 +102,40 @@ export class DataReader {
       if (cr === length && lf === length) {
         emit(chunk, start, length, sink)
         this.#position = 'line'
+        this.#isOpen = start < length
         return -1
       }
       if (lf < cr) {
-        this.hasBareLineEnd = true
+        this.hasBareNewline = true
         emit(chunk, start, lf, sink)
         sink(crlf)
         at = start = lf + 1
         continue
       }
-      if (cr === length - 1) {
+      if (lf === cr + 1 && lf < length) at = lf + 1
+      else {
+        let end = cr + 1
+        while (end < length && chunk[end] === CR) end += 1
         emit(chunk, start, cr, sink)
-        this.#position = 'cr'
-        return -1
+        if (end === length) {
+          this.#crs = end - cr
+          this.#position = 'cr'
+          return -1
+        }
+        if (chunk[end] !== LF) {
+          for (let count = end - cr; count > 0; count -= 1) sink(space)
+          at = start = end
+          continue
+        }
+        sink(crlf)
+        at = start = end + 1
       }
-      if (lf !== cr + 1) {
-        this.hasBareLineEnd = true
-        emit(chunk, start, cr, sink)
-        sink(space)
-        at = start = cr + 1
-        continue
-      }
-      at = lf + 1
       if (at === length) {
         emit(chunk, start, length, sink)
         this.#position = 'line-start'
         return -1
       }
-      if (chunk[at] !== DOT) continue
+      if (chunk[at] !== DOT || !this.#hasDots) continue
       emit(chunk, start, at, sink)
       at = start = at + 1
       if (at === length) {

@@ -1,7 +1,8 @@
 /** HELO, EHLO and LHLO: RFC 5321 section 4.1.1.1, RFC 2033 section 4.1. */
 import { offeredMechanisms } from '../../../auth/sasl/offer.ts'
+import { clientAttributes, forwardAttributes } from './client-facts.ts'
 import * as replies from './replies.ts'
-import { answer, type Environment, type SessionState, type Transition } from './state.ts'
+import { answer, type Environment, type SessionState, type Transition, withoutMail } from './state.ts'
 
 /** Longest name kept; it goes into Received fields and logs. */
 const maxHeloOctets = 255
@@ -14,25 +15,25 @@ function greet(
   reply: string,
 ): Transition {
   const helo = argument.length > maxHeloOctets ? argument.slice(0, maxHeloOctets) : argument
-  return { state: { ...state, greeting: verb, helo, mail: undefined }, reply }
+  return { state: { ...withoutMail(state), greeting: verb, helo }, reply }
 }
 
 export function helo(state: SessionState, argument: string, environment: Environment): Transition {
   if (environment.peer.service === 'lmtp') return answer(state, replies.lmtpGreeting)
   // Any name is taken: many clients do not know their own, and RFC 5321 section 4.1.4 forbids refusing for it.
-  if (argument === '') return answer(state, replies.syntax('HELO hostname'))
+  if (argument === '') return answer(state, replies.greetingSyntax('HELO'))
   return greet(state, 'HELO', argument, `250 ${environment.policy.hostname}\r\n`)
 }
 
 export function ehlo(state: SessionState, argument: string, environment: Environment): Transition {
   if (environment.peer.service === 'lmtp') return answer(state, replies.lmtpGreeting)
-  if (argument === '') return answer(state, replies.syntax('EHLO hostname'))
+  if (argument === '') return answer(state, replies.greetingSyntax('EHLO'))
   return greet(state, 'EHLO', argument, extensions(state, environment))
 }
 
 export function lhlo(state: SessionState, argument: string, environment: Environment): Transition {
   if (environment.peer.service !== 'lmtp') return answer(state, replies.unknownCommand)
-  if (argument === '') return answer(state, replies.syntax('LHLO hostname'))
+  if (argument === '') return answer(state, replies.greetingSyntax('LHLO'))
   return greet(state, 'LHLO', argument, extensions(state, environment))
 }
 
@@ -54,12 +55,33 @@ export function hasAuth(environment: Environment): boolean {
   return environment.peer.service !== 'lmtp' && environment.policy.smtpd.sasl_auth_enable
 }
 
+/** In the order of Postfix, which scripts may know. */
 function extensions(state: SessionState, environment: Environment): string {
-  const { policy } = environment
-  const limit = policy.smtpd.message_size_limit
-  let reply = `250-${policy.hostname}\r\n250-PIPELINING\r\n250-SIZE${limit === 0 ? '' : ` ${limit}`}\r\n`
-  if (environment.offersTls && !state.isSecured) reply += '250-STARTTLS\r\n'
+  const { policy, peer, offersTls } = environment
+  const { message_size_limit: limit, disable_vrfy_command: hasNoVrfy } = policy.smtpd
+  const isSmtp = peer.service !== 'lmtp'
   const mechanisms = authMechanisms(state, environment)
-  if (mechanisms.length > 0) reply += `250-AUTH ${mechanisms.join(' ')}\r\n`
-  return `${reply}250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n`
+  const offered: readonly (readonly [keyword: string, isOffered?: boolean, value?: string])[] = [
+    ['PIPELINING'],
+    ['SIZE', true, limit === 0 ? '' : ` ${limit}`],
+    ['VRFY', isSmtp && !hasNoVrfy],
+    ['ETRN', isSmtp],
+    ['STARTTLS', offersTls && !state.isSecured],
+    ['AUTH', mechanisms.length > 0, ` ${mechanisms.join(' ')}`],
+    ['XCLIENT', isSmtp && policy.mayXclient(peer.address), ` ${clientAttributes}`],
+    ['XFORWARD', isSmtp && policy.mayXforward(peer.address), ` ${forwardAttributes}`],
+    ['ENHANCEDSTATUSCODES'],
+    ['8BITMIME'],
+    ['DSN'],
+    ['SMTPUTF8'],
+    ['CHUNKING'],
+  ]
+  let lines = policy.hostname
+  let reply = ''
+  for (const [keyword, isOffered = true, value = ''] of offered) {
+    if (!isOffered || !policy.offers(keyword)) continue
+    reply += `250-${lines}\r\n`
+    lines = keyword + value
+  }
+  return `${reply}250 ${lines}\r\n`
 }

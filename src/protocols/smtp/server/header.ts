@@ -1,42 +1,112 @@
 /** What the server looks for in the header of a mail, RFC 5322 section 2.2, and what it puts in front of it. */
 import type { ClientInfo } from '../../../queue/contract.ts'
 
-export interface HeaderFacts {
+/** What is done to a header as it comes in. */
+export interface HeadOptions {
+  /** Fields that go in front of it, each with its CRLF. */
+  readonly front: string
+  /** Names of fields that are taken out, in lower case. */
+  readonly drops: ReadonlySet<string>
+  /** Fields that are added at its end where they are missing; undefined: none. */
+  readonly completion: ((name: Completed) => string) | undefined
+}
+
+/** Fields that mail of a user must have (RFC 6409 section 8), in the order in which they are added. */
+export const completed = ['Message-Id', 'Date', 'From'] as const
+export type Completed = (typeof completed)[number]
+
+export interface ComposedHead {
+  /** What takes the place of the head. */
+  readonly slices: readonly Buffer[]
   /** Received fields: one per server the mail came through. */
   readonly hops: number
-  readonly hasDate: boolean
-  readonly hasMessageId: boolean
-  readonly hasFrom: boolean
-  /** The content begins with its body: an empty line has to go between it and fields put in front. */
-  readonly isMissing: boolean
 }
 
-const field = /^[!-9;-~]+[ \t]*:/
-const received = /(?:^|\n)received[ \t]*:/gi
-const emptyLine = Buffer.from('\r\n\r\n')
+const fieldName = /([!-9;-~]+)[ \t]*:/y
+const mboxLine = />*From /y
 
-/** Looks at the header within `head`, the first octets of the content: all of them, or more than any sane header has. */
-export function readHeader(head: Buffer): HeaderFacts {
-  if (head.length >= 2 && head[0] === 13 && head[1] === 10) return noHeader(false)
-  const end = head.indexOf(emptyLine)
-  const text = head.toString('latin1', 0, end === -1 ? head.length : end)
-  if (!field.test(text)) return noHeader(head.length > 0)
-  return {
-    hops: text.match(received)?.length ?? 0,
-    hasDate: /(?:^|\n)date[ \t]*:/i.test(text),
-    hasMessageId: /(?:^|\n)message-id[ \t]*:/i.test(text),
-    hasFrom: /(?:^|\n)from[ \t]*:/i.test(text),
-    isMissing: false,
+/**
+ * The header within `head`, the first octets of the content, as it is kept. `isAll`: there is no more content; without
+ * it a header that does not end in `head` is larger than any sane one, and nothing is added to it.
+ *
+ * The header ends at the first line that is neither a field nor the continuation of one. When that is no empty line,
+ * one is put in front of it, so that for every reader the same lines are the header.
+ */
+export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions): ComposedHead {
+  const text = head.toString('latin1')
+  const slices: Buffer[] = []
+  const names = new Set<string>()
+  let hops = 0
+  let at = 0
+  /** Where begins what is kept and not in `slices` yet. */
+  let kept = 0
+  let front = options.front
+  const keep = (to: number) => {
+    if (to > kept) slices.push(head.subarray(kept, to))
   }
+  mboxLine.lastIndex = 0
+  if (mboxLine.test(text)) front += 'X-Mailbox-Line: '
+  // Its name has no blank before the colon that was put in front of it: it is a field now.
+  let isMbox = front !== options.front
+  slices.push(Buffer.from(front))
+  let ending: 'blank' | 'body' | 'none' = 'none'
+  let isDropping = false
+  while (at < text.length) {
+    const lineEnd = text.indexOf('\r\n', at)
+    const next = lineEnd === -1 ? text.length : lineEnd + 2
+    const first = text.charCodeAt(at)
+    if (lineEnd === at) {
+      ending = 'blank'
+      break
+    }
+    if (!isMbox && (first === 32 || first === 9)) {
+      if (at === 0) {
+        ending = 'body'
+        break
+      }
+    } else {
+      fieldName.lastIndex = at
+      const name = isMbox ? 'x-mailbox-line' : fieldName.exec(text)?.[1]?.toLowerCase()
+      isMbox = false
+      if (name === undefined) {
+        // A line cut short by the end of the head says nothing.
+        if (lineEnd !== -1 || isAll) ending = 'body'
+        break
+      }
+      names.add(name)
+      if (name === 'received') hops += 1
+      const isDropped = options.drops.has(name)
+      if (isDropped && !isDropping) keep(at)
+      if (!isDropped && isDropping) kept = at
+      isDropping = isDropped
+    }
+    at = next
+  }
+  if (isDropping) kept = at
+  if (ending === 'none' && !isAll) {
+    keep(head.length)
+    return { slices, hops }
+  }
+  keep(at)
+  const end = missingFields(names, options.completion) + (ending === 'body' ? '\r\n' : '')
+  if (end !== '') slices.push(Buffer.from(end))
+  if (at < head.length) slices.push(head.subarray(at))
+  return { slices, hops }
 }
 
-const noHeader = (isMissing: boolean): HeaderFacts => ({
-  hops: 0,
-  hasDate: false,
-  hasMessageId: false,
-  hasFrom: false,
-  isMissing,
-})
+/** With one Resent field there, it is the Resent variants that have to be complete: RFC 5322 section 3.6.6. */
+function missingFields(names: ReadonlySet<string>, completion: HeadOptions['completion']): string {
+  if (completion === undefined) return ''
+  let isResent = false
+  for (const name of names) isResent ||= name.startsWith('resent-')
+  const prefix = isResent ? 'Resent-' : ''
+  let fields = ''
+  for (const name of completed) {
+    const full = prefix + name
+    if (!names.has(full.toLowerCase())) fields += `${full}: ${completion(name)}\r\n`
+  }
+  return fields
+}
 
 export interface TraceFacts {
   readonly queueId: string
@@ -48,35 +118,38 @@ export interface TraceFacts {
   readonly recipient: string | undefined
 }
 
-/** The Received field of RFC 5321 section 4.4, with its CRLF. */
-export function receivedField(trace: TraceFacts): string {
+/** The Received field of RFC 5321 section 4.4, with its CRLF. `comments` stand each on a line of their own. */
+export function receivedField(trace: TraceFacts, comments: readonly string[] = []): string {
   const { client, queueId, hostname, recipient, arrivedAt } = trace
-  const receiver = recipient === undefined ? '' : `\r\n\tfor <${recipient}>`
-  const date = headerDate(arrivedAt)
+  const end = `${recipient === undefined ? ';\r\n\t' : `\r\n\tfor <${recipient}>; `}${headerDate(arrivedAt)}\r\n`
   if (client.protocol === 'local') {
     const user = client.user === undefined ? '' : `, from user ${headerWord(client.user)}`
-    return `Received: by ${hostname} (mailactors${user})\r\n\tid ${queueId}${receiver};\r\n\t${date}\r\n`
+    return `Received: by ${hostname} (mailactors${user})\r\n\tid ${queueId}${end}`
   }
-  const from = headerWord(client.helo ?? '') || 'unknown'
-  const origin =
-    client.address === 'unix'
-      ? 'unix socket'
-      : `${client.name ?? 'unknown'} ${addressLiteral(client.address)}`
+  const name = client.name ?? 'unknown'
+  const from = headerWord(client.helo ?? '') || name
+  const origin = client.address === 'unix' ? 'unix socket' : `${name} ${addressLiteral(client.address)}`
+  const more = comments.map((comment) => `\r\n\t(${comment})`).join('')
   return (
-    `Received: from ${from} (${origin})\r\n` +
-    `\tby ${hostname} (mailactors) with ${client.protocol} id ${queueId}${receiver};\r\n` +
-    `\t${date}\r\n`
+    `Received: from ${from} (${origin})${more}\r\n` +
+    `\tby ${hostname} (mailactors) with ${client.protocol} id ${queueId}${end}`
   )
 }
 
-/** Fields that mail of a user must have (RFC 6409 section 8) and that it came without. */
-export function submissionFields(header: HeaderFacts, trace: TraceFacts, sender: string): string {
-  let fields = ''
-  if (!header.hasFrom) fields += `From: <${sender === '' ? `MAILER-DAEMON@${trace.hostname}` : sender}>\r\n`
-  if (!header.hasDate) fields += `Date: ${headerDate(trace.arrivedAt)}\r\n`
-  if (!header.hasMessageId) fields += `Message-ID: <${trace.queueId}@${trace.hostname}>\r\n`
-  return fields
+/** The value of a field that mail came without. */
+export function completeField(name: Completed, trace: TraceFacts, sender: string): string {
+  switch (name) {
+    case 'Message-Id':
+      return `<${new Date(trace.arrivedAt).toISOString().replace(/[-:T]|\..*/g, '')}.${trace.queueId}@${trace.hostname}>`
+    case 'Date':
+      return headerDate(trace.arrivedAt)
+    case 'From':
+      return sender === '' ? 'MAILER-DAEMON' : sender
+  }
 }
+
+/** What a comment may hold: neither its end nor another one. */
+export const commentText = (text: string): string => text.replace(/[()\\]|[^ -~\u0080-\u{10ffff}]/gu, '?')
 
 /** `[192.0.2.1]`, `[IPv6:2001:db8::1]`: RFC 5321 section 4.1.3. */
 export function addressLiteral(address: string): string {

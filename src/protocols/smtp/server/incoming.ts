@@ -7,8 +7,9 @@ import { deliver } from '../../../mailbox/deliver.ts'
 import type { ClientInfo, EnvelopeRecipient, NewMail, QueueContract } from '../../../queue/contract.ts'
 import { deliveryDelays } from '../../../queue/delays.ts'
 import { newQueueId } from '../../../queue/queue-id.ts'
+import type { ClientFacts } from './client-facts.ts'
 import { DataReader } from './data-reader.ts'
-import { type HeaderFacts, protocolWord, readHeader, receivedField, submissionFields } from './header.ts'
+import { commentText, completeField, composeHead, protocolWord, receivedField } from './header.ts'
 import * as replies from './replies.ts'
 import { Spool } from './spool.ts'
 import type { Environment, MailTransaction, SessionState } from './state.ts'
@@ -24,6 +25,10 @@ export interface IncomingOptions {
   readonly environment: Environment
   /** As it was when the client said DATA. */
   readonly state: SessionState
+  /** How the content comes: after DATA, or in chunks. */
+  readonly form: 'data' | 'chunks'
+  /** Protocol and cipher of TLS; undefined without. */
+  readonly tls: { readonly version: string; readonly cipher: string } | undefined
   /** Content was written to the disk: there is room again. */
   readonly onRoom: () => void
 }
@@ -40,10 +45,10 @@ export class IncomingMail {
   readonly #options: IncomingOptions
   readonly #arrivedAt: number
   readonly #client: ClientInfo
-  readonly #reader = new DataReader()
+  readonly #reader: DataReader
   readonly #spool: Spool
   readonly #sink: (slice: Buffer) => void
-  #header: HeaderFacts | undefined
+  #hops = 0
 
   constructor(options: IncomingOptions) {
     const { context, environment, state } = options
@@ -53,14 +58,20 @@ export class IncomingMail {
     this.queueId = newQueueId(context)
     this.#arrivedAt = context.clock.now()
     this.#client = clientOf(environment, state)
+    this.#reader = new DataReader(options.form)
     this.#spool = new Spool({
       file: join(policy.config.data_dir, 'queue', 'content', this.queueId),
       inMemoryLimit: policy.smtpd.in_memory_limit,
       maxOctets: policy.smtpd.message_size_limit,
-      front: (head) => this.#front(head),
+      compose: (head, isAll) => this.#compose(head, isAll),
       onRoom: options.onRoom,
     })
     this.#sink = (slice) => this.#spool.append(slice)
+  }
+
+  /** Content after BDAT is complete. */
+  endChunks(): void {
+    this.#reader.finish(this.#sink)
   }
 
   /** Takes octets of the connection. Returns the index after the end of the content, or -1: more is to come. */
@@ -77,13 +88,13 @@ export class IncomingMail {
   refusal(): string | undefined {
     const { context, session, environment } = this.#options
     if (this.#spool.isTooLarge) return replies.tooLarge
-    if (!this.#reader.hasBareLineEnd) return undefined
+    if (!this.#reader.hasBareNewline) return undefined
     const rule = environment.policy.bareNewlines(environment.peer.address)
-    if (rule === 'reject') return replies.bareLineEnd
+    if (rule === 'reject') return replies.bareNewline
     if (rule === 'note') {
       context.log.info(
         { event: 'smtpd.bare-newline', session, queueId: this.queueId },
-        'CR or LF alone was normalized',
+        'an LF alone was normalized',
       )
     }
     return undefined
@@ -98,7 +109,8 @@ export class IncomingMail {
     let stored: Stored
     try {
       const content = await this.#spool.finish()
-      if (this.#header!.hops > this.#options.environment.policy.smtpd.hopcount_limit) {
+      // Ours is one of them.
+      if (this.#hops + 1 >= this.#options.environment.policy.smtpd.hopcount_limit) {
         stored = { replies: recipients.map(() => replies.tooManyHops), wasAccepted: false }
       } else {
         const result = await storeMail(
@@ -106,7 +118,7 @@ export class IncomingMail {
             queueId: this.queueId,
             transaction: this.transaction,
             content,
-            client: this.#client,
+            client: forwardedClient(this.#client, this.#options.state.forwarded),
             arrivedAt: this.#arrivedAt,
           },
           this.#options.environment.peer.service === 'lmtp',
@@ -129,22 +141,40 @@ export class IncomingMail {
     void this.#spool.discard()
   }
 
-  /** The fields that go in front of the content, once its header is known. */
-  #front(head: Buffer): Buffer {
-    const { environment } = this.#options
+  #compose(head: Buffer, isAll: boolean): readonly Buffer[] {
+    const { environment, state } = this.#options
+    const { policy, peer } = environment
     const { recipients, sender } = this.transaction
-    const header = readHeader(head)
-    this.#header = header
     const trace = {
       queueId: this.queueId,
-      hostname: environment.policy.hostname,
+      hostname: policy.hostname,
       client: this.#client,
       arrivedAt: this.#arrivedAt,
       recipient: recipients.length === 1 ? recipients[0]!.envelope.address : undefined,
     }
-    let fields = receivedField(trace)
-    if (environment.peer.service === 'submission') fields += submissionFields(header, trace, sender)
-    return Buffer.from(header.isMissing ? `${fields}\r\n` : fields)
+    const { slices, hops } = composeHead(head, isAll, {
+      front: receivedField(trace, this.#comments()),
+      drops: policy.droppedFields,
+      completion: policy.completesMailOf(peer, state.user !== undefined)
+        ? (name) => completeField(name, trace, sender)
+        : undefined,
+    })
+    this.#hops = hops
+    return slices
+  }
+
+  /** What `Received` says of the session beside the protocol. */
+  #comments(): readonly string[] {
+    const { environment, state, tls } = this.#options
+    const { tls_received_header, sasl_authenticated_header } = environment.policy.smtpd
+    const comments: string[] = []
+    if (tls_received_header && tls !== undefined) {
+      comments.push(`using ${tls.version} with cipher ${tls.cipher}`, 'No client certificate requested')
+    }
+    if (sasl_authenticated_header && state.user !== undefined) {
+      comments.push(`Authenticated sender: ${commentText(state.user)}`)
+    }
+    return comments
   }
 
   /** The system said no: the reply for it. Anything else is a mistake of ours, and thrown. */
@@ -227,11 +257,29 @@ export class IncomingMail {
   }
 }
 
+/** The client's own client, as far as it told: for XFORWARD to the next server. What it left out is as it was. */
+function forwardedClient(client: ClientInfo, facts: ClientFacts | undefined): ClientInfo {
+  if (facts === undefined) return client
+  const { name: ownName, helo: ownHelo, ...own } = client
+  const name = facts.name === undefined ? ownName : facts.name
+  const helo = facts.helo === undefined ? ownHelo : facts.helo
+  return {
+    ...own,
+    ...(name == null ? {} : { name }),
+    ...(helo == null ? {} : { helo }),
+    ...(facts.address === undefined ? {} : { address: facts.address ?? 'unknown' }),
+    ...(facts.port === undefined ? {} : { port: facts.port ?? 0 }),
+    ...(facts.protocol == null ? {} : { protocol: facts.protocol }),
+    ...(facts.ident == null ? {} : { ident: facts.ident }),
+    ...(facts.source === undefined ? {} : { source: facts.source }),
+  }
+}
+
 function clientOf({ peer }: Environment, state: SessionState): ClientInfo {
   return {
     address: peer.address,
     port: peer.port,
-    ...(peer.isLoopback && peer.address !== 'unix' ? { name: 'localhost' } : {}),
+    ...(peer.name === undefined ? {} : { name: peer.name }),
     ...(state.helo === '' ? {} : { helo: state.helo }),
     protocol: protocolWord({
       service: peer.service,

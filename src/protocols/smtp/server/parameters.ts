@@ -28,44 +28,50 @@ const noMailParameters: MailParameters = {
 const noRecipientParameters: RecipientParameters = { notify: undefined, orcpt: undefined }
 
 /** A string is the reply that refuses them. */
-export function readMailParameters(parameters: Parameters): MailParameters | string {
+export function readMailParameters(parameters: Parameters, offersDsn: boolean): MailParameters | string {
   if (parameters.size === 0) return noMailParameters
   let { size, body, smtputf8, ret, envid } = noMailParameters
   for (const [keyword, value] of parameters) {
+    if (value === false) return replies.badParameter(keyword)
+    // A keyword without the value it needs is another keyword.
+    if (value === true) {
+      if (keyword !== 'SMTPUTF8') return replies.unknownParameter
+      smtputf8 = true
+      continue
+    }
     switch (keyword) {
       case 'SIZE':
-        // RFC 1870 section 4: up to 20 digits.
-        if (value === true || !/^[0-9]{1,20}$/.test(value)) return replies.badParameter('SIZE')
+        if (!/^[0-9]+$/.test(value)) return replies.badParameter('SIZE')
+        // RFC 1870 section 4: up to 20 digits. With more it is certainly too large.
         size = Number(value)
         break
       case 'BODY': {
-        const word = value === true ? '' : value.toUpperCase()
-        if (word !== '7BIT' && word !== '8BITMIME') return replies.badParameter('BODY')
+        const word = value.toUpperCase()
+        // BINARYMIME is not offered: mail is kept and sent as lines.
+        if (word !== '7BIT' && word !== '8BITMIME') return replies.unknownParameter
         body = word
         break
       }
-      case 'SMTPUTF8':
-        if (value !== true) return replies.badParameter('SMTPUTF8')
-        smtputf8 = true
-        break
       case 'RET': {
-        const word = value === true ? '' : value.toUpperCase()
+        const word = value.toUpperCase()
+        if (!offersDsn) return replies.noDsn
         if (word !== 'FULL' && word !== 'HDRS') return replies.badParameter('RET')
         ret = word
         break
       }
       case 'ENVID': {
+        if (!offersDsn) return replies.noDsn
         // RFC 3461 section 4.4: at most 100 characters; what it encodes must be printable.
-        const decoded = value === true || value.length > 100 ? undefined : decodeXtext(value)
-        if (decoded === undefined || !isPrintable(decoded)) return replies.badParameter('ENVID')
+        const decoded = value.length > 100 ? undefined : decodeXtext(value)
+        if (decoded === undefined || decoded === '' || !isPrintable(decoded)) {
+          return replies.badParameter('ENVID')
+        }
         envid = decoded
         break
       }
       case 'AUTH':
         // Who the mail came from according to the client, RFC 4954 section 5. Nobody here asks for it.
-        if (value === true || (value !== '<>' && decodeXtext(value) === undefined)) {
-          return replies.badParameter('AUTH')
-        }
+        if (value !== '<>' && decodeXtext(value) === undefined) return replies.badParameter('AUTH')
         break
       default:
         return replies.unknownParameter
@@ -77,50 +83,49 @@ export function readMailParameters(parameters: Parameters): MailParameters | str
 /** A string is the reply that refuses them. */
 export function readRecipientParameters(
   parameters: Parameters,
-  smtputf8: boolean,
+  offersDsn: boolean,
 ): RecipientParameters | string {
   if (parameters.size === 0) return noRecipientParameters
   let { notify, orcpt } = noRecipientParameters
   for (const [keyword, value] of parameters) {
-    switch (keyword) {
-      case 'NOTIFY':
-        notify = value === true ? undefined : readNotify(value)
-        if (notify === undefined) return replies.badParameter('NOTIFY')
-        break
-      case 'ORCPT':
-        if (value === true || !isOrcpt(value, smtputf8)) return replies.badParameter('ORCPT')
-        orcpt = value
-        break
-      default:
-        return replies.unknownParameter
+    if (value === false) return replies.badParameter(keyword)
+    if (value === true || (keyword !== 'NOTIFY' && keyword !== 'ORCPT')) return replies.unknownParameter
+    if (!offersDsn) return replies.noDsn
+    if (keyword === 'NOTIFY') {
+      notify = readNotify(value)
+      if (notify === undefined) return replies.badParameter('NOTIFY')
+    } else {
+      if (!isOrcpt(value)) return replies.badParameter('ORCPT')
+      orcpt = value
     }
   }
   return { notify, orcpt }
 }
 
-/** `NEVER`, or a list of the others, each once: RFC 3461 section 4.1. */
+/** `NEVER`, or a list of the others: RFC 3461 section 4.1. A word twice, or none between two commas, does no harm. */
 function readNotify(value: string): readonly Notify[] | undefined {
-  const words = value.toUpperCase().split(',')
-  if (words.length === 1 && words[0] === 'NEVER') return ['NEVER']
+  const words = value
+    .toUpperCase()
+    .split(',')
+    .filter((word) => word !== '')
+  if (words.length === 0) return undefined
+  if (words.every((word) => word === 'NEVER')) return ['NEVER']
   const known = new Set<Notify>()
   for (const word of words) {
     if (word !== 'SUCCESS' && word !== 'FAILURE' && word !== 'DELAY') return undefined
-    if (known.has(word)) return undefined
     known.add(word)
   }
   return [...known]
 }
 
 /** `addr-type ";" xtext`, RFC 3461 section 4.2; RFC 6533 has a type utf-8 with escapes and plain UTF-8. */
-function isOrcpt(value: string, smtputf8: boolean): boolean {
+function isOrcpt(value: string): boolean {
   if (value.length > 500) return false
-  const match = /^([A-Za-z0-9-]+);(.+)$/u.exec(value)
+  const match = /^([A-Za-z0-9-]+);(.*)$/u.exec(value)
   if (match === null) return false
-  const address = match[2]!
-  if (match[1]!.toLowerCase() === 'utf-8') {
-    return /^[!-~\u0080-\u{10ffff}]+$/u.test(address) && (smtputf8 || !/[^!-~]/.test(address))
-  }
-  const decoded = decodeXtext(address)
+  if (match[1]!.toLowerCase() === 'utf-8') return true
+  // A raw octet above 127 is let through: it is passed on as it came.
+  const decoded = decodeXtext(match[2]!.replace(/[^!-~]/gu, ''))
   return decoded !== undefined && isPrintable(decoded)
 }
 

@@ -4,7 +4,7 @@ import { domainToASCII } from 'node:url'
 import type { Config } from '../../../config/settings.ts'
 import { parseLiteral } from '../address.ts'
 import { parseNetwork, type SmtpdSettings } from './config.ts'
-import type { Peer, Service } from './state.ts'
+import type { ClientEvent, Peer, Service } from './state.ts'
 
 /** The parts of the configuration that mail coming in depends on. */
 export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
@@ -13,6 +13,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Config['tls']
   readonly transport: Config['transport']
+  readonly queue: Pick<Config['queue'], 'minfree'>
 }
 
 /** Made once per thread and configuration; immutable. */
@@ -20,11 +21,20 @@ export class ServerPolicy {
   readonly config: ServerConfig
   readonly smtpd: SmtpdSettings
   readonly hostname: string
+  /** Names of fields that are taken out of every header, in lower case. */
+  readonly droppedFields: ReadonlySet<string>
   readonly #localDomains: ReadonlySet<string>
   readonly #routedDomains: ReadonlySet<string>
   readonly #trusted: Networks
   readonly #bareNewlineExclusions: Networks
+  readonly #xclient: Networks
+  readonly #xforward: Networks
+  readonly #unlimited: Networks
+  readonly #rewritten: Networks
   readonly #forbidden: ReadonlySet<string>
+  readonly #pointless: ReadonlySet<string>
+  readonly #discarded: ReadonlySet<string>
+  readonly #flushed: ReadonlySet<string>
 
   constructor(config: ServerConfig) {
     this.config = config
@@ -32,9 +42,21 @@ export class ServerPolicy {
     this.hostname = config.hostname
     this.#localDomains = new Set([config.hostname, ...config.mail.local_domains].map(normalDomain))
     this.#routedDomains = new Set(Object.keys(config.transport).map(normalDomain))
-    this.#trusted = new Networks(config.smtpd.mynetworks)
-    this.#bareNewlineExclusions = new Networks(config.smtpd.forbid_bare_newline_exclusions)
-    this.#forbidden = new Set(config.smtpd.forbidden_commands.map((word) => word.toUpperCase()))
+    const { smtpd } = config
+    const networks = (list: readonly string[]) =>
+      new Networks(list.flatMap((word) => (word === '$mynetworks' ? smtpd.mynetworks : [word])))
+    const words = (list: readonly string[]) => new Set(list.map((word) => word.toUpperCase()))
+    this.#trusted = networks(smtpd.mynetworks).with('unix')
+    this.#bareNewlineExclusions = networks(smtpd.forbid_bare_newline_exclusions).with('unix')
+    this.#xclient = networks(smtpd.authorized_xclient_hosts)
+    this.#xforward = networks(smtpd.authorized_xforward_hosts)
+    this.#unlimited = networks(smtpd.client_event_limit_exceptions).with('unix')
+    this.#rewritten = networks(smtpd.local_header_rewrite_clients)
+    this.#forbidden = words(smtpd.forbidden_commands)
+    this.#pointless = words(smtpd.noop_commands)
+    this.#discarded = words(smtpd.discard_ehlo_keywords)
+    this.droppedFields = new Set(smtpd.message_drop_headers.map((name) => name.toLowerCase()))
+    this.#flushed = new Set(smtpd.fast_flush_domains.map(normalDomain))
   }
 
   /** The greeting with its CRLF. */
@@ -71,7 +93,78 @@ export class ServerPolicy {
   isForbiddenCommand(verb: string): boolean {
     return this.#forbidden.has(verb)
   }
+
+  /** `smtpd.noop_commands`. */
+  isNoopCommand(verb: string): boolean {
+    return this.#pointless.size > 0 && this.#pointless.has(verb)
+  }
+
+  /** Whether an extension is not discarded. */
+  offers(keyword: string): boolean {
+    return this.#discarded.size === 0 || !this.#discarded.has(keyword)
+  }
+
+  mayXclient(address: string): boolean {
+    return this.#xclient.has(address)
+  }
+
+  mayXforward(address: string): boolean {
+    return this.#xforward.has(address)
+  }
+
+  /** Whether what a client does is counted against its limits. */
+  isLimited(address: string): boolean {
+    return !this.#unlimited.has(address) && !this.#xclient.has(address)
+  }
+
+  /** How often a client may do something in `anvil.rate_time_unit`; 0: no limit. */
+  rateLimit(event: ClientEvent | 'connection'): number {
+    return this.smtpd[rateLimits[event]]
+  }
+
+  /** Whether fields are added to mail of this client that it came without. */
+  completesMailOf(peer: Peer, isLoggedIn: boolean): boolean {
+    const { always_add_missing_headers: always, local_header_rewrite_clients: clients } = this.smtpd
+    if (always || peer.service === 'submission') return true
+    return clients.some((word) => {
+      switch (word) {
+        case 'permit_inet_interfaces':
+          return peer.isLoopback || peer.address === peer.localAddress
+        case 'permit_mynetworks':
+          return peer.isTrusted
+        case 'permit_sasl_authenticated':
+          return isLoggedIn
+        default:
+          return this.#rewritten.has(peer.address)
+      }
+    })
+  }
+
+  /** `smtpd.fast_flush_domains`. */
+  flushes(domain: string): boolean {
+    return this.#flushed.has(normalDomain(domain))
+  }
+
+  timeout({ isStressed }: Pick<Peer, 'isStressed'>): number {
+    return isStressed ? Math.min(this.smtpd.timeout, this.smtpd.stress_timeout) : this.smtpd.timeout
+  }
+
+  hardErrorLimit({ isStressed }: Pick<Peer, 'isStressed'>): number {
+    return isStressed ? this.smtpd.stress_hard_error_limit : this.smtpd.hard_error_limit
+  }
+
+  junkLimit({ isStressed }: Pick<Peer, 'isStressed'>): number {
+    return isStressed ? this.smtpd.stress_junk_command_limit : this.smtpd.junk_command_limit
+  }
 }
+
+const rateLimits = {
+  connection: 'client_connection_rate_limit',
+  message: 'client_message_rate_limit',
+  recipient: 'client_recipient_rate_limit',
+  auth: 'client_auth_rate_limit',
+  tls: 'client_new_tls_session_rate_limit',
+} as const
 
 /** 127.0.0.0/8, ::1, or a unix socket. */
 export function isLoopbackAddress(address: string): boolean {
@@ -89,13 +182,18 @@ const maxRemembered = 1_000
 class Networks {
   readonly #list = new BlockList()
   /** Clients come back: the list is asked once for each. */
-  readonly #known = new Map<string, boolean>([['unix', true]])
+  readonly #known = new Map<string, boolean>()
 
   constructor(networks: readonly string[]) {
     for (const text of networks) {
       const network = parseNetwork(text)
       if (network !== undefined) this.#list.addSubnet(network.address, network.prefix, network.family)
     }
+  }
+
+  with(address: string): this {
+    this.#known.set(address, true)
+    return this
   }
 
   has(address: string): boolean {

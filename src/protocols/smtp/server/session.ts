@@ -9,36 +9,54 @@
  * - One timer per session, set seldom: activity moves a deadline, and the timer looks at it when it rings. Only
  *   whole commands and content that arrives fast enough move it, so octets trickled in do not keep a session.
  */
+
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
+import type { AnvilContract, ClientUse } from '../../../accounting/contract.ts'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
-import type { Account, AuthContract, SaslReply } from '../../../auth/contract.ts'
+import type { Account, AuthContract } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
-import type { EnvelopeRecipient } from '../../../queue/contract.ts'
+import type { QueueContract } from '../../../queue/contract.ts'
+import { Room } from '../../../queue/room.ts'
 import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
 import { ServerSasl } from '../../server-sasl.ts'
 import { type ServerTls, serverTls } from '../../server-tls.ts'
 import { saslAnswered } from './authentication.ts'
+import { chunkReceived } from './chunks.ts'
+import { asClient, type ClientFacts } from './client-facts.ts'
 import { Connection } from './connection.ts'
-import { IncomingMail, type Stored } from './incoming.ts'
+import { type Completed, ContentIntake } from './content-intake.ts'
+import type { IncomingMail, Stored } from './incoming.ts'
 import { count, execute, executeTooLong } from './machine.ts'
 import { mailFinished, recipientLookedUp } from './mail.ts'
-import { tlsStarted } from './other-commands.ts'
-import { isLoopbackAddress, ServerPolicy } from './policy.ts'
+import { flushed, tlsStarted, verified } from './other-commands.ts'
+import { otherPeer, peerOf } from './peer.ts'
+import { ServerPolicy } from './policy.ts'
 import * as replies from './replies.ts'
-import { type Environment, initialState, type Peer, type SessionState, type Transition } from './state.ts'
+import { SessionLog } from './session-log.ts'
+import {
+  type ClientEvent,
+  type Effect,
+  type Environment,
+  initialState,
+  type SessionState,
+  type Transition,
+} from './state.ts'
 
 export interface SmtpSessionArgs {
   readonly service: 'smtp' | 'submission' | 'lmtp'
   readonly listener: ListenerConfig
   /** Id of the session in the log. */
   readonly session: string
+  /** The service had more connections than it likes when this one came. */
+  readonly isStressed?: boolean
 }
 
 export type SmtpSessionContract = Contract<{
   /** The session's one timer rang. */
   tick(): void
-  /** The delay of an error reply is over. */
+  /** The delay of a reply is over. */
   wake(): void
 }>
 
@@ -55,12 +73,12 @@ class SmtpSession {
   readonly #context: ActorContext<SmtpSessionContract>
   readonly #args: SmtpSessionArgs
   readonly #connection: Connection
-  readonly #environment: Environment
+  readonly #log: SessionLog
   readonly #tls: ServerTls | undefined
+  readonly #intake: ContentIntake
+  #environment: Environment
   #reader: LineReader
   #state: SessionState = initialState
-  /** The mail whose content is coming in. */
-  #incoming: IncomingMail | undefined
   /** The AUTH exchange under way. */
   #sasl: ServerSasl<SmtpSessionContract> | undefined
   /** An effect runs: nothing is executed until it is done. */
@@ -76,9 +94,6 @@ class SmtpSession {
   #delayed: Transition | undefined
   /** A mail is being stored; the end of the session waits for it. */
   #storing: Promise<void> | undefined
-  #commands = 0
-  #mails = 0
-  readonly #startedAt: number
 
   constructor(
     context: ActorContext<SmtpSessionContract>,
@@ -88,16 +103,34 @@ class SmtpSession {
   ) {
     this.#context = context
     this.#args = args
+    this.#log = new SessionLog(context, args.session)
     const policy = policyOf(context)
     const { tls } = args.listener
     this.#tls = tls === 'off' ? undefined : serverTls(context, policy.config.tls)
+    const peer = peerOf(ends, args, policy)
     this.#environment = {
-      peer: peerOf(ends, args.service, policy),
+      peer,
       policy,
-      offersTls: tls === 'starttls' && this.#tls !== undefined,
+      offersTls:
+        tls === 'starttls' &&
+        this.#tls !== undefined &&
+        policy.smtpd.tls_security_level !== 'none' &&
+        policy.offers('STARTTLS'),
+      isLimited: policy.isLimited(peer.address),
+      hasRoom: (octets) => hasRoom(context, policy, octets),
     }
-    this.#reader = new LineReader({ maxOctets: policy.smtpd.line_length_limit })
-    this.#startedAt = context.clock.monotonic()
+    this.#reader = newReader(policy.smtpd.line_length_limit)
+    this.#intake = new ContentIntake((form) => ({
+      context,
+      session: args.session,
+      environment: this.#environment,
+      state: this.#state,
+      form,
+      tls: this.#connection.tls,
+      onRoom: context.bind(() => {
+        if (!this.#isClosing) this.#regulate()
+      }),
+    }))
     this.#connection = new Connection(context, socket, {
       received: (chunk) => this.#received(chunk),
       ended: () => this.#ended(),
@@ -105,7 +138,7 @@ class SmtpSession {
       closed: () => this.#closed(),
     })
     this.#touch()
-    context.sendAfter(policy.smtpd.timeout, 'tick')
+    context.sendAfter(this.#timeout, 'tick')
     if (tls !== 'implicit') this.#connection.start()
     else if (this.#tls !== undefined) {
       this.#connection.secure(this.#tls)
@@ -116,17 +149,53 @@ class SmtpSession {
       this.#connection.destroy()
       return
     }
-    this.#connection.say(policy.greeting(args.service))
-    this.#connection.flush()
+    this.#begin()
+  }
+
+  /** The greeting, unless the client has too many connections. */
+  #begin(): void {
+    const { peer, policy, isLimited } = this.#environment
+    const anvil = isLimited ? this.#context.whereis<AnvilContract>('anvil') : undefined
+    if (anvil === undefined) {
+      this.#connection.say(policy.greeting(peer.service))
+      this.#connection.flush()
+      return
+    }
+    this.#isBusy = true
+    const begin = (use: ClientUse) => {
+      if (this.#isClosing) return
+      this.#isBusy = false
+      const { client_connection_count_limit: limit, client_connection_rate_limit: rateLimit } = policy.smtpd
+      const isOver = limit > 0 && use.connections > limit
+      if (isOver || (rateLimit > 0 && use.rate > rateLimit)) {
+        this.#log.limit(peer, isOver ? 'connections' : 'connection rate', isOver ? use.connections : use.rate)
+        this.#connection.say(replies.tooManyConnections(policy.hostname))
+        this.#close('too many connections')
+      } else if (policy.smtpd.forbid_unauth_pipelining && this.#reader.unread > 0 && !this.#state.isSecured) {
+        this.#connection.say(replies.outOfStep)
+        this.#close('spoke before the greeting')
+      } else {
+        this.#connection.say(policy.greeting(peer.service))
+        this.#run()
+      }
+    }
+    anvil.ask('connected', this.#context.self, this.#args.session, peer.service, peer.address).then(
+      this.#context.bind(begin),
+      this.#context.bind((error: Error) => {
+        // Who cannot be counted is let in: mail matters more.
+        this.#log.failed('anvil', error.message)
+        begin({ connections: 0, rate: 0 })
+      }),
+    )
   }
 
   // --- Messages
 
   tick(): void {
-    const { hostname, smtpd } = this.#environment.policy
+    const { hostname } = this.#environment.policy
     if (this.#isBusy && !this.#isClosing) {
       // The client waits for us, not we for it.
-      this.#context.sendAfter(smtpd.timeout, 'tick')
+      this.#context.sendAfter(this.#timeout, 'tick')
       return
     }
     const left = this.#deadline - this.#context.clock.monotonic()
@@ -151,7 +220,7 @@ class SmtpSession {
   /** The service stops, or something in this session broke. Mail that is being stored is answered first. */
   async terminate(reason: ExitReason): Promise<void> {
     if (reason.kind === 'shutdown') await this.#storing
-    this.#dropIncoming()
+    this.#intake.drop()
     if (this.#connection.isDestroyed) return
     if (!this.#isClosing) {
       const { hostname } = this.#environment.policy
@@ -167,9 +236,9 @@ class SmtpSession {
 
   #received(chunk: Buffer): void {
     if (this.#isClosing) return
-    if (this.#incoming !== undefined && !this.#isWaiting && this.#reader.unread === 0) {
-      this.#receiveContent(chunk)
-    } else this.#reader.push(chunk)
+    if (!this.#environment.policy.smtpd.per_request_deadline) this.#touch()
+    if (this.#intake.isReceiving && !this.#isWaiting && this.#reader.unread === 0) this.#receiveContent(chunk)
+    else this.#reader.push(chunk)
     this.#run()
   }
 
@@ -180,7 +249,7 @@ class SmtpSession {
   /** Executes what there is to execute, then writes the replies. */
   #run(): void {
     while (!this.#isWaiting && !this.#isClosing) {
-      if (this.#incoming !== undefined) {
+      if (this.#intake.isReceiving) {
         const rest = this.#reader.takeRest()
         if (rest === undefined) break
         this.#receiveContent(rest)
@@ -193,13 +262,14 @@ class SmtpSession {
         this.#close('line flood')
         return
       }
-      this.#commands += 1
+      this.#log.commands += 1
       this.#touch()
-      this.#apply(
-        line === lineTooLong
-          ? executeTooLong(this.#state, this.#environment)
-          : execute(this.#state, line, this.#environment),
-      )
+      if (line === lineTooLong) this.#apply(executeTooLong(this.#state, this.#environment))
+      else {
+        const isFollowed = this.#reader.unread > 0 || this.#reader.held > 0
+        const facts = { isBare: this.#reader.wasBare, isFollowed }
+        this.#apply(execute(this.#state, line, this.#environment, facts))
+      }
     }
     if (this.#isClosing) return
     if (!this.#isLookingUp) this.#connection.flush()
@@ -210,7 +280,7 @@ class SmtpSession {
   /** Reads on, or not, after how much is waiting already. */
   #regulate(): void {
     const isFull = this.#isWaiting && this.#reader.unread > maxUnread
-    this.#connection.pause(isFull || (this.#incoming?.backlog ?? 0) > maxBacklog)
+    this.#connection.pause(isFull || this.#intake.backlog > maxBacklog)
   }
 
   #ended(): void {
@@ -226,7 +296,7 @@ class SmtpSession {
   }
 
   #closed(): void {
-    this.#dropIncoming()
+    this.#intake.drop()
     this.#dropSasl()
     if (!this.#isClosing) {
       this.#isClosing = true
@@ -250,14 +320,35 @@ class SmtpSession {
     if (transition.state.inExchange !== this.#state.inExchange) this.#limitLines(transition.state)
     this.#state = transition.state
     this.#connection.say(transition.reply)
-    // 4xx and 5xx.
-    if (transition.reply.charCodeAt(0) >= 52) this.#logRefusal(transition.reply)
     const { effect } = transition
+    // 4xx and 5xx.
+    if (transition.reply.charCodeAt(0) >= 52) this.#log.refused(this.#environment.peer, transition.reply)
     if (effect?.kind !== 'sasl-response' && !transition.state.inExchange) this.#dropSasl()
-    if (effect === undefined) return
+    // RSET, EHLO: chunks that have come are of a mail that is none any more.
+    if (transition.state.mail === undefined && this.#storing === undefined) this.#intake.drop()
+    if (effect !== undefined) this.#carryOut(effect)
+  }
+
+  #carryOut(effect: Effect): void {
     switch (effect.kind) {
-      case 'account':
-        this.#lookUp(effect.key, effect.recipient)
+      case 'account': {
+        const { key, recipient } = effect
+        this.#lookUp(key, (account) => recipientLookedUp(this.#state, recipient, account))
+        return
+      }
+      case 'verify': {
+        const { key, address } = effect
+        this.#lookUp(key, (account) => verified(this.#state, address, account))
+        return
+      }
+      case 'count':
+        this.#countEvent(effect.event, effect.next)
+        return
+      case 'client':
+        this.#becomeClient(effect.facts)
+        return
+      case 'flush':
+        this.#flushQueue(effect.domain)
         return
       case 'sasl':
         this.#connection.flush()
@@ -269,8 +360,13 @@ class SmtpSession {
         this.#sasl!.respond(effect.data)
         return
       case 'content':
-        this.#beginContent()
+        this.#intake.beginData()
         return
+      case 'chunk': {
+        const completed = this.#intake.beginChunk(effect)
+        if (completed !== undefined) this.#contentCompleted(completed)
+        return
+      }
       case 'starttls':
         this.#startTls()
         return
@@ -291,14 +387,13 @@ class SmtpSession {
     this.#run()
   }
 
-  #lookUp(key: string, recipient: EnvelopeRecipient): void {
+  #lookUp(key: string, then: (account: Account | null | 'unavailable') => Transition): void {
     this.#isBusy = true
     this.#isLookingUp = true
-    const done = (account: Account | null | 'unavailable') =>
-      this.#continue(recipientLookedUp(this.#state, recipient, account))
+    const done = (account: Account | null | 'unavailable') => this.#continue(then(account))
     const auth = this.#context.whereis<AuthContract>('auth')
     if (auth === undefined) {
-      this.#logLookUpFailed('auth is not running')
+      this.#log.failed('auth', 'auth is not running')
       // Not from within `#apply`: the caller is not done with this transition yet.
       queueMicrotask(this.#context.bind(() => done('unavailable')))
       return
@@ -306,10 +401,65 @@ class SmtpSession {
     auth.ask('account', key).then(
       this.#context.bind(done),
       this.#context.bind((error: Error) => {
-        this.#logLookUpFailed(error.message)
+        this.#log.failed('auth', error.message)
         done('unavailable')
       }),
     )
+  }
+
+  /** Goes on with `next`, unless the client does this too often. Who cannot be counted does not. */
+  #countEvent(event: ClientEvent, next: () => Transition): void {
+    this.#isBusy = true
+    this.#isLookingUp = true
+    const { peer, policy } = this.#environment
+    const done = this.#context.bind((rate: number) => {
+      if (rate <= policy.rateLimit(event)) {
+        this.#continue(next())
+        return
+      }
+      this.#log.limit(peer, `${event} rate`, rate)
+      this.#continue({
+        state: this.#state,
+        reply: event === 'tls' ? replies.tlsOverLimit : replies.overLimit,
+      })
+    })
+    const anvil = this.#context.whereis<AnvilContract>('anvil')
+    if (anvil === undefined) queueMicrotask(() => done(0))
+    else {
+      anvil.ask('did', event, peer.service, peer.address).then(
+        done,
+        this.#context.bind((error: Error) => {
+          this.#log.failed('anvil', error.message)
+          done(0)
+        }),
+      )
+    }
+  }
+
+  /** XCLIENT: everything from the greeting on is as for the client it names. */
+  #becomeClient(facts: ClientFacts): void {
+    const { policy, peer } = this.#environment
+    const other = otherPeer(peer, facts, policy)
+    this.#log.client(peer, other)
+    this.#environment = { ...this.#environment, peer: other, isLimited: policy.isLimited(other.address) }
+    this.#state = asClient(this.#state, facts)
+    this.#begin()
+  }
+
+  #flushQueue(domain: string): void {
+    this.#isBusy = true
+    const done = this.#context.bind((isStarted: boolean) => this.#continue(flushed(this.#state, isStarted)))
+    const queue = this.#context.whereis<QueueContract>('queue')
+    if (queue === undefined) queueMicrotask(() => done(false))
+    else {
+      queue.ask('flush', domain.toLowerCase()).then(
+        () => done(true),
+        (error: Error) => {
+          this.#log.failed('queue', error.message)
+          done(false)
+        },
+      )
+    }
   }
 
   #startSasl(mechanism: string, initial: Buffer | undefined): void {
@@ -318,7 +468,7 @@ class SmtpSession {
     this.#sasl = new ServerSasl({
       context: this.#context,
       done: (reply) => {
-        if (reply.kind !== 'challenge') this.#logAuth(mechanism, reply)
+        if (reply.kind !== 'challenge') this.#log.login(this.#environment.peer, mechanism, reply)
         this.#continue(saslAnswered(this.#state, reply))
       },
     })
@@ -339,40 +489,37 @@ class SmtpSession {
   #startTls(): void {
     this.#connection.flush()
     // Whatever came behind STARTTLS in clear is forgotten.
-    this.#reader = new LineReader({ maxOctets: this.#reader.maxOctets })
+    this.#reader = newReader(this.#reader.maxOctets)
     this.#connection.secure(this.#tls!)
     this.#state = tlsStarted(this.#state)
   }
 
   // --- Content
 
-  #beginContent(): void {
-    this.#incoming = new IncomingMail({
-      context: this.#context,
-      session: this.#args.session,
-      environment: this.#environment,
-      state: this.#state,
-      onRoom: this.#context.bind(() => {
-        if (!this.#isClosing) this.#regulate()
-      }),
-    })
-  }
-
-  #receiveContent(chunk: Buffer): void {
-    const incoming = this.#incoming!
-    const end = incoming.push(chunk)
-    if (end === -1) {
-      this.#earn(chunk.length)
+  #receiveContent(octets: Buffer): void {
+    const { used, completed } = this.#intake.receive(octets)
+    if (completed === undefined) {
+      this.#earn(used)
       return
     }
-    if (end < chunk.length) this.#reader.push(chunk.subarray(end))
-    this.#incoming = undefined
+    if (used < octets.length) this.#reader.push(octets.subarray(used))
     this.#touch()
-    const refusal = incoming.refusal()
-    if (refusal === undefined) this.#store(incoming)
+    this.#contentCompleted(completed)
+  }
+
+  #contentCompleted(completed: Completed): void {
+    if (completed.kind === 'chunk') {
+      const { octets, isLast, refusal } = completed
+      const received = chunkReceived(this.#state, octets, isLast, refusal, this.#environment)
+      this.#apply(count(received, this.#environment))
+      return
+    }
+    const { mail } = completed
+    const refusal = mail.refusal()
+    if (refusal === undefined) this.#store(mail)
     else {
-      incoming.discard()
-      const refused = { replies: incoming.transaction.recipients.map(() => refusal), wasAccepted: false }
+      mail.discard()
+      const refused = { replies: mail.transaction.recipients.map(() => refusal), wasAccepted: false }
       this.#apply(count(this.#finished(refused), this.#environment))
     }
   }
@@ -382,7 +529,7 @@ class SmtpSession {
     this.#storing = incoming.store().then(
       this.#context.bind((stored: Stored) => {
         this.#storing = undefined
-        if (stored.wasAccepted) this.#mails += 1
+        if (stored.wasAccepted) this.#log.mails += 1
         this.#continue(this.#finished(stored))
       }),
       this.#context.bind((error: unknown) => {
@@ -397,23 +544,21 @@ class SmtpSession {
     return mailFinished(this.#state, reply, stored.wasAccepted)
   }
 
-  /** The client is gone, or thrown out, before its mail was complete: nothing of it stays. */
-  #dropIncoming(): void {
-    this.#incoming?.discard()
-    this.#incoming = undefined
-  }
-
   // --- Time
+
+  get #timeout(): number {
+    return this.#environment.policy.timeout(this.#environment.peer)
+  }
 
   /** A whole command, or our own delay, buys a full timeout. */
   #touch(): void {
-    this.#deadline = this.#context.clock.monotonic() + this.#environment.policy.smtpd.timeout
+    this.#deadline = this.#context.clock.monotonic() + this.#timeout
   }
 
   /** Content buys time by its amount: a second for every `min_data_rate` octets, no more than a full timeout. */
   #earn(octets: number): void {
-    const { min_data_rate, timeout } = this.#environment.policy.smtpd
-    const latest = this.#context.clock.monotonic() + timeout
+    const { min_data_rate } = this.#environment.policy.smtpd
+    const latest = this.#context.clock.monotonic() + this.#timeout
     if (min_data_rate === 0) this.#deadline = latest
     else this.#deadline = Math.min(latest, this.#deadline + (octets * 1000) / min_data_rate)
   }
@@ -423,7 +568,7 @@ class SmtpSession {
   #close(reason: string): void {
     if (this.#isClosing) return
     this.#isClosing = true
-    this.#dropIncoming()
+    this.#intake.drop()
     this.#dropSasl()
     this.#logEnd(reason)
     this.#deadline = this.#context.clock.monotonic() + lingerMs
@@ -436,54 +581,22 @@ class SmtpSession {
     this.#context.sendAfter(lingerMs, 'tick')
   }
 
-  // --- Log
-
-  #logRefusal(reply: string): void {
-    const { address } = this.#environment.peer
-    this.#context.log.info(
-      { event: 'smtpd.refused', session: this.#args.session, client: address, reply: reply.trimEnd() },
-      'refused',
-    )
-  }
-
-  #logAuth(mechanism: string, reply: Exclude<SaslReply, { kind: 'challenge' }>): void {
-    const ok = reply.kind === 'success'
-    const user = ok ? reply.account.user : reply.user
-    const { address } = this.#environment.peer
-    this.#context.log.info(
-      { event: 'smtpd.auth', session: this.#args.session, client: address, mechanism, user, ok },
-      ok ? 'logged in' : 'login refused',
-    )
-  }
-
-  #logLookUpFailed(error: string): void {
-    this.#context.log.warn(
-      { event: 'smtpd.lookup-failed', session: this.#args.session, error },
-      'a recipient could not be looked up',
-    )
-  }
-
   #logEnd(reason: string): void {
-    const { peer } = this.#environment
-    const { tls, octetsIn, octetsOut } = this.#connection
-    this.#context.log.info(
-      {
-        event: 'smtpd.disconnect',
-        session: this.#args.session,
-        service: peer.service,
-        client: peer.address,
-        ...(tls === undefined ? {} : { tls }),
-        reason,
-        mails: this.#mails,
-        commands: this.#commands,
-        errors: this.#state.errors,
-        input: octetsIn,
-        output: octetsOut,
-        durationMs: Math.round(this.#context.clock.monotonic() - this.#startedAt),
-      },
-      'connection ended',
-    )
+    this.#log.ended(this.#environment.peer, reason, this.#state, this.#connection)
   }
+}
+
+/** Tools on this machine end lines in LF; whether that is taken, `machine.ts` decides. */
+const newReader = (maxOctets: number) => new LineReader({ maxOctets, ending: 'lf' })
+
+/** Whether there is space on the disk for a mail of so many octets, and for what the queue keeps free. */
+function hasRoom(context: ActorContext<SmtpSessionContract>, policy: ServerPolicy, octets: number): boolean {
+  const { queue, data_dir } = policy.config
+  const room = context.local('smtpd.room', () => new Room(join(data_dir, 'queue')))
+  return (
+    room.refusal(0, { max_messages: 0, minfree: queue.minfree + octets }, context.clock.monotonic()) ===
+    undefined
+  )
 }
 
 /** Made once per thread and configuration: the sessions of a thread share it, and a reload brings a new one. */
@@ -497,21 +610,6 @@ function policyOf(context: ActorContext<SmtpSessionContract>): ServerPolicy {
     known.set(config, policy)
   }
   return policy
-}
-
-function peerOf(ends: Endpoints, service: SmtpSessionArgs['service'], policy: ServerPolicy): Peer {
-  const address = ends.remoteAddress
-  return {
-    service,
-    address,
-    port: ends.remotePort,
-    // Asked for only where a recipient is an address literal: it costs a system call.
-    get localAddress() {
-      return ends.localAddress
-    },
-    isLoopback: isLoopbackAddress(address),
-    isTrusted: policy.isTrusted(address),
-  }
 }
 
 /** Serves the services smtp, submission and lmtp; started by a listener with the accepted socket. */

@@ -23,10 +23,10 @@ export interface SpoolOptions {
   /** Octets of content taken at most; 0: no limit. Beyond it everything is dropped. */
   readonly maxOctets: number
   /**
-   * Called once, with the start of the content: all of it, or as much as `inMemoryLimit`. Returns what goes in
-   * front.
+   * Called once, with the start of the content: all of it, or more than `inMemoryLimit`. Returns what takes its
+   * place.
    */
-  readonly front: (head: Buffer) => Buffer
+  readonly compose: (head: Buffer, isAll: boolean) => readonly Buffer[]
   /** A write was done: there is room again. */
   readonly onRoom: () => void
 }
@@ -72,9 +72,8 @@ export class Spool {
     if (this.#mode === 'file') this.#write()
     else if (this.#held > inMemoryLimit) {
       this.#mode = 'file'
-      const front = this.#options.front(Buffer.concat(this.#slices, this.#held))
-      this.#slices.unshift(front)
-      this.#held += front.length
+      this.#slices = [...this.#options.compose(Buffer.concat(this.#slices, this.#held), false)]
+      this.#held = this.#slices.reduce((sum, { length }) => sum + length, 0)
       this.#write()
     }
   }
@@ -82,10 +81,10 @@ export class Spool {
   /** All content is there. Rejects with the system's error when something could not be written. */
   finish(): Content | Promise<Content> {
     if (this.#mode !== 'memory') return this.#finishFile()
-    const head = Buffer.concat(this.#slices, this.#held)
-    const front = this.#options.front(head)
+    const [only, ...more] = this.#slices
+    const head = only !== undefined && more.length === 0 ? only : Buffer.concat(this.#slices, this.#held)
     this.#slices = []
-    return { bytes: front.length === 0 ? head : Buffer.concat([front, head], front.length + head.length) }
+    return { bytes: Buffer.concat(this.#options.compose(head, true)) }
   }
 
   /** Flushes a finished file, its folder included; nothing to do for content in memory. */

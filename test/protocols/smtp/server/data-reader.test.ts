@@ -15,7 +15,7 @@ function read(...chunks: string[]): { content: string; rest: string | undefined;
     const end = reader.push(chunk, 0, (slice) => slices.push(slice))
     if (end !== -1) rest = chunk.toString('latin1', end)
   }
-  return { content: Buffer.concat(slices).toString('latin1'), rest, bare: reader.hasBareLineEnd }
+  return { content: Buffer.concat(slices).toString('latin1'), rest, bare: reader.hasBareNewline }
 }
 
 describe('transparency (RFC 5321 section 4.5.2)', () => {
@@ -47,15 +47,16 @@ describe('a CR or LF alone ends nothing and does not stay', () => {
     { input: 'a\r.\r\nb', content: 'a .\r\nb' },
     { input: 'a\r\n.\nb', content: 'a\r\n\r\nb' },
     { input: 'a\r\n.\rb', content: 'a\r\n b' },
-    { input: 'a\r\n.\r\r\nb', content: 'a\r\n \r\nb' },
-    { input: 'a\r\r\nb', content: 'a \r\nb' },
+    { input: 'a\r\n.\r\r\nb', content: 'a\r\n\r\nb' },
+    { input: 'a\r\r\nb', content: 'a\r\nb' },
+    { input: 'a\r\r\r\n.\r\n', content: 'a\r\n', rest: '' },
     { input: 'a\n\rb', content: 'a\r\n b' },
     { input: '\n\n\n', content: '\r\n\r\n\r\n' },
     { input: '\r\r\rb', content: '   b' },
     { input: '.\rb', content: ' b' },
     { input: '.\n', content: '\r\n' },
-  ])('%j', ({ input, content }) => {
-    const expected = { content, rest: undefined, bare: true }
+  ])('%j', ({ input, content, rest }) => {
+    const expected = { content, rest, bare: /(?<!\r)\n/.test(input) }
     expect(read(input)).toEqual(expected)
     expect(read(...input)).toEqual(expected)
     for (let at = 1; at < input.length; at += 1) {
@@ -88,4 +89,28 @@ test('random octets from the characters that matter read the same however they a
     }
     expect(read(...cuts), `seed ${seed}: ${JSON.stringify(cuts)}`).toEqual(whole)
   }
+})
+
+describe('chunks (RFC 3030)', () => {
+  const readChunks = (...chunks: string[]) => {
+    const reader = new DataReader('chunks')
+    const slices: Buffer[] = []
+    for (const chunk of chunks) {
+      expect(reader.push(Buffer.from(chunk), 0, (slice) => slices.push(slice))).toBe(-1)
+    }
+    reader.finish((slice) => slices.push(slice))
+    return Buffer.concat(slices).toString()
+  }
+
+  test.each([
+    { name: 'dots mean nothing', input: 'a\r\n.\r\n..b\r\n', content: 'a\r\n.\r\n..b\r\n' },
+    { name: 'a dot first', input: '.\r\n', content: '.\r\n' },
+    { name: 'no line end at the end', input: 'a', content: 'a\r\n' },
+    { name: 'half a line end at the end', input: 'a\r', content: 'a\r\n' },
+    { name: 'nothing', input: '', content: '' },
+    { name: 'LF alone', input: 'a\nb\n', content: 'a\r\nb\r\n' },
+  ])('$name, cut anywhere', ({ input, content }) => {
+    expect(readChunks(input)).toBe(content)
+    expect(readChunks(...input)).toBe(content)
+  })
 })

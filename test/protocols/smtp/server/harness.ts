@@ -2,12 +2,13 @@
  * The real session actor on a real system, between real `auth` and `queue` actors that are simpler than those of
  * the service: users are given, and the queue remembers what it got and refuses when told to.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
 import { onTestFinished } from 'vitest'
+import { anvilActor } from '../../../../src/accounting/anvil.ts'
 import { actor, type Contract, Deferred, type Logger } from '../../../../src/actors/index.ts'
 import { authSettings } from '../../../../src/auth/config.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
@@ -105,6 +106,9 @@ export interface ServerOptions {
   /** Serve a unix socket instead of TCP. */
   readonly unix?: boolean
   readonly withoutQueue?: boolean
+  /** `queue.minfree`. */
+  readonly minfree?: number
+  readonly isStressed?: boolean
 }
 
 /** Settings as the configuration has them, defaults but for what is given. */
@@ -112,11 +116,13 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
   return {
     hostname: 'mx.test',
     data_dir: dataDir,
-    smtpd: { ...defaults(smtpdSettings), ...options.smtpd },
+    // Mail is kept as it came, unless a test is about that.
+    smtpd: { ...defaults(smtpdSettings), local_header_rewrite_clients: [], ...options.smtpd },
     mail: { ...defaults(mailSettings), ...options.mail },
     auth: { ...defaults(authSettings), ...options.auth },
     tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},
+    queue: { minfree: options.minfree ?? 0 },
   }
 }
 
@@ -158,6 +164,7 @@ export class TestServer {
 
   static async start(options: ServerOptions = {}): Promise<TestServer> {
     const dir = mkdtempSync(join(tmpdir(), 'ma-smtpd-'))
+    mkdirSync(join(dir, 'queue'))
     const queue: FakeQueue = { mails: [], answer: () => ({ status: 'queued' }) }
     const log: LogLine[] = []
     const users = options.users ?? ['ann', 'bob']
@@ -166,6 +173,7 @@ export class TestServer {
       log: recorder(log),
       intensity: 100,
       children: [
+        { id: 'anvil', actor: anvilActor, args: undefined, registerAs: 'anvil' },
         { id: 'auth', actor: fakeAuth, args: { home: join(dir, 'mail'), users }, registerAs: 'auth' },
         ...(options.withoutQueue === true
           ? []
@@ -181,6 +189,7 @@ export class TestServer {
     const args: SmtpSessionArgs = {
       service: options.service ?? 'smtp',
       session: 's',
+      isStressed: options.isStressed ?? false,
       listener: {
         service: options.service ?? 'smtp',
         address: options.unix === true ? `unix:${path}` : '127.0.0.1:0',

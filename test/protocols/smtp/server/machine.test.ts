@@ -5,7 +5,7 @@ import { parseCommand, parseParameters } from '../../../../src/protocols/smtp/se
 import { smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import { count, execute, executeTooLong } from '../../../../src/protocols/smtp/server/machine.ts'
 import { mailFinished, recipientLookedUp } from '../../../../src/protocols/smtp/server/mail.ts'
-import { tlsStarted } from '../../../../src/protocols/smtp/server/other-commands.ts'
+import { tlsStarted, verified } from '../../../../src/protocols/smtp/server/other-commands.ts'
 import { ServerPolicy } from '../../../../src/protocols/smtp/server/policy.ts'
 import {
   type Environment,
@@ -28,6 +28,8 @@ function environment(world: World = {}): Environment {
   return {
     policy,
     offersTls: world.offersTls ?? false,
+    isLimited: false,
+    hasRoom: (octets) => octets < 1e12,
     peer: {
       service: world.service ?? 'smtp',
       address,
@@ -35,6 +37,7 @@ function environment(world: World = {}): Environment {
       localAddress: '192.0.2.25',
       isLoopback: address === '127.0.0.1',
       isTrusted: world.isTrusted ?? policy.isTrusted(address),
+      isStressed: false,
     },
   }
 }
@@ -60,6 +63,9 @@ function play(
     if (last.effect?.kind === 'account') {
       const known = last.effect.key.toLowerCase().startsWith('ann') ? ann : null
       last = count(recipientLookedUp(state, last.effect.recipient, known), env)
+    } else if (last.effect?.kind === 'verify') {
+      const known = last.effect.key.toLowerCase().startsWith('ann') ? ann : null
+      last = count(verified(state, last.effect.address, known), env)
     } else if (last.effect?.kind === 'sasl') {
       reply = sasl.saslStart(last.effect.mechanism, last.effect.initial ?? null)
       last = count(saslAnswered(state, reply), env)
@@ -78,8 +84,8 @@ const ready = ['EHLO c', 'MAIL FROM:<a@b.test>', 'RCPT TO:<ann@mx.test>']
 describe('one command after another', () => {
   test.each<{ name: string; world?: World; lines: string[]; reply: RegExp }>([
     { name: 'HELO', lines: ['HELO c'], reply: /^250 mx\.test\r\n$/ },
-    { name: 'HELO without a name', lines: ['HELO'], reply: /^501 5\.5\.4 / },
-    { name: 'EHLO without a name', lines: ['EHLO  '], reply: /^501 5\.5\.4 / },
+    { name: 'HELO without a name', lines: ['HELO'], reply: /^501 [^\d]/ },
+    { name: 'EHLO without a name', lines: ['EHLO  '], reply: /^501 [^\d]/ },
     { name: 'LHLO in SMTP', lines: ['LHLO c'], reply: /^500 / },
     { name: 'EHLO in LMTP', world: { service: 'lmtp' }, lines: ['EHLO c'], reply: /^500 5\.5\.1 / },
     { name: 'lower case', lines: ['ehlo c', 'mail from:<a@b.test>'], reply: /^250 2\.1\.0 / },
@@ -98,22 +104,40 @@ describe('one command after another', () => {
     { name: 'MAIL after another EHLO', lines: [...ready, 'EHLO d', 'MAIL FROM:<>'], reply: /^250 / },
     { name: 'MAIL without FROM', lines: ['EHLO c', 'MAIL TO:<a@b.test>'], reply: /^501 5\.5\.4 / },
     { name: 'MAIL without anything', lines: ['EHLO c', 'MAIL'], reply: /^501 5\.5\.4 / },
-    { name: 'a malformed sender', lines: ['EHLO c', 'MAIL FROM:<a@@b>'], reply: /^501 5\.1\.7 / },
+    { name: 'a malformed sender', lines: ['EHLO c', 'MAIL FROM:<a@b@>'], reply: /^501 5\.1\.7 / },
     { name: 'SIZE over the limit', lines: ['EHLO c', 'MAIL FROM:<> SIZE=10240001'], reply: /^552 5\.3\.4 / },
     { name: 'SIZE at the limit', lines: ['EHLO c', 'MAIL FROM:<> SIZE=10240000'], reply: /^250 / },
     { name: 'SIZE that is none', lines: ['EHLO c', 'MAIL FROM:<> SIZE=x'], reply: /^501 5\.5\.4 / },
-    { name: 'SIZE without a value', lines: ['EHLO c', 'MAIL FROM:<> SIZE'], reply: /^501 5\.5\.4 / },
+    { name: 'SIZE without a value', lines: ['EHLO c', 'MAIL FROM:<> SIZE'], reply: /^555 5\.5\.4 / },
     { name: 'BODY', lines: ['EHLO c', 'MAIL FROM:<> BODY=8bitmime'], reply: /^250 / },
-    { name: 'a BODY we do not take', lines: ['EHLO c', 'MAIL FROM:<> BODY=BINARYMIME'], reply: /^501 / },
-    { name: 'SMTPUTF8 with a value', lines: ['EHLO c', 'MAIL FROM:<> SMTPUTF8=1'], reply: /^501 / },
+    { name: 'a BODY we do not take', lines: ['EHLO c', 'MAIL FROM:<> BODY=BINARYMIME'], reply: /^555 / },
+    { name: 'SMTPUTF8 with a value', lines: ['EHLO c', 'MAIL FROM:<> SMTPUTF8=1'], reply: /^555 / },
     { name: 'AUTH=', lines: ['EHLO c', 'MAIL FROM:<> AUTH=<>'], reply: /^250 / },
     { name: 'RET', lines: ['EHLO c', 'MAIL FROM:<> RET=BODY'], reply: /^501 5\.5\.4 / },
     { name: 'ENVID with a control', lines: ['EHLO c', 'MAIL FROM:<> ENVID=a+0Ab'], reply: /^501 5\.5\.4 / },
     { name: 'an unknown parameter', lines: ['EHLO c', 'MAIL FROM:<> FOO=1'], reply: /^555 5\.5\.4 / },
-    { name: 'a parameter twice', lines: ['EHLO c', 'MAIL FROM:<> SIZE=1 SIZE=1'], reply: /^501 5\.5\.4 / },
-    { name: 'a malformed parameter', lines: ['EHLO c', 'MAIL FROM:<> =1'], reply: /^501 5\.5\.4 / },
+    { name: 'SIZE twice', lines: ['EHLO c', 'MAIL FROM:<> SIZE=1 SIZE=1'], reply: /^250 / },
+    { name: 'RET twice', lines: ['EHLO c', 'MAIL FROM:<> RET=HDRS RET=FULL'], reply: /^501 5\.5\.4 / },
     {
-      name: 'UTF-8 without SMTPUTF8',
+      name: 'a SIZE that no disk has',
+      lines: ['EHLO c', `MAIL FROM:<> SIZE=${'9'.repeat(30)}`],
+      reply: /^552 /,
+    },
+    { name: 'ENVID with an unencoded =', lines: ['EHLO c', 'MAIL FROM:<> ENVID=a=b'], reply: /^250 / },
+    { name: 'a malformed parameter', lines: ['EHLO c', 'MAIL FROM:<> =1'], reply: /^555 5\.5\.4 / },
+    {
+      name: 'a UTF-8 local part without SMTPUTF8',
+      lines: ['EHLO c', 'MAIL FROM:<\xc3\xbc@b.test>'],
+      reply: /^250 /,
+    },
+    {
+      name: 'a UTF-8 domain without SMTPUTF8',
+      lines: ['EHLO c', 'MAIL FROM:<a@\xc3\xbc.test>'],
+      reply: /^501 5\.1\.7 /,
+    },
+    {
+      name: 'UTF-8 without SMTPUTF8 where that is forbidden',
+      world: { smtpd: { strict_smtputf8: true } },
       lines: ['EHLO c', 'MAIL FROM:<\xc3\xbc@b.test>'],
       reply: /^553 5\.6\.7 /,
     },
@@ -137,7 +161,13 @@ describe('one command after another', () => {
       lines: [...ready, 'RCPT TO:<ann> NOTIFY=NEVER,DELAY'],
       reply: /^501 /,
     },
-    { name: 'NOTIFY twice the same', lines: [...ready, 'RCPT TO:<ann> NOTIFY=DELAY,DELAY'], reply: /^501 / },
+    {
+      name: 'NOTIFY with a word twice',
+      lines: [...ready, 'RCPT TO:<ann> NOTIFY=DELAY,DELAY'],
+      reply: /^250 /,
+    },
+    { name: 'NOTIFY twice', lines: [...ready, 'RCPT TO:<ann> NOTIFY=DELAY NOTIFY=NEVER'], reply: /^501 / },
+    { name: 'NOTIFY with nothing', lines: [...ready, 'RCPT TO:<ann> NOTIFY='], reply: /^501 / },
     { name: 'ORCPT without a type', lines: [...ready, 'RCPT TO:<ann> ORCPT=ann@mx.test'], reply: /^501 / },
     { name: 'ORCPT that is no xtext', lines: [...ready, 'RCPT TO:<ann> ORCPT=rfc822;a+zz'], reply: /^501 / },
     { name: 'an unknown RCPT parameter', lines: [...ready, 'RCPT TO:<ann> RRVS=1'], reply: /^555 / },
@@ -153,7 +183,15 @@ describe('one command after another', () => {
     { name: 'DATA', lines: [...ready, 'DATA'], reply: /^354 / },
     { name: 'RSET with an argument', lines: ['RSET x'], reply: /^501 / },
     { name: 'NOOP with one', lines: ['NOOP x'], reply: /^250 2\.0\.0 / },
-    { name: 'VRFY', lines: ['VRFY ann'], reply: /^252 2\.5\.0 / },
+    { name: 'VRFY', lines: ['VRFY ann'], reply: /^252 2\.0\.0 / },
+    { name: 'VRFY of nobody', lines: ['VRFY <bob@mx.test>'], reply: /^550 5\.1\.1 / },
+    { name: 'VRFY of someone elsewhere', lines: ['VRFY x@d.test'], reply: /^252 / },
+    {
+      name: 'VRFY of someone elsewhere for a stranger',
+      world: { address: '192.0.2.9' },
+      lines: ['VRFY x@d.test'],
+      reply: /^554 5\.7\.1 /,
+    },
     { name: 'VRFY without one', lines: ['VRFY'], reply: /^501 / },
     {
       name: 'VRFY turned off',
@@ -161,17 +199,24 @@ describe('one command after another', () => {
       lines: ['VRFY a'],
       reply: /^502 /,
     },
+    { name: 'ETRN', lines: ['EHLO c', 'ETRN d.test'], reply: /^459 / },
+    { name: 'ETRN of nothing', lines: ['EHLO c', 'ETRN'], reply: /^500 [^\d]/ },
+    { name: 'ETRN of no domain', lines: ['EHLO c', 'ETRN -.-'], reply: /^501 / },
+    { name: 'ETRN in LMTP', world: { service: 'lmtp' }, lines: ['LHLO c', 'ETRN d.test'], reply: /^502 / },
     { name: 'EXPN', lines: ['EXPN all'], reply: /^502 5\.5\.1 / },
     { name: 'HELP', lines: ['HELP'], reply: /^214 2\.0\.0 / },
     { name: 'QUIT', lines: ['QUIT'], reply: /^221 2\.0\.0 / },
-    { name: 'QUIT with an argument', lines: ['QUIT now'], reply: /^501 / },
+    { name: 'QUIT with an argument', lines: ['QUIT now'], reply: /^221 / },
     { name: 'an unknown command', lines: ['TURN'], reply: /^500 5\.5\.2 / },
     { name: 'an empty line', lines: [''], reply: /^500 5\.5\.2 / },
-    { name: 'a space first', lines: [' NOOP'], reply: /^500 5\.5\.2 / },
+    { name: 'a space first', lines: [' NOOP'], reply: /^250 / },
+    { name: 'tabs', lines: ['EHLO\tc', 'MAIL\tFROM:<a@b.test>\tSIZE=1'], reply: /^250 2\.1\.0 / },
+    { name: 'a header field', lines: ['Subject: x'], reply: /^221 2\.7\.0 / },
+    { name: 'a command that begins with no letter', lines: ['{"id":1}'], reply: /^221 2\.7\.0 / },
     { name: 'a CR within', lines: ['NOOP\rMAIL FROM:<>'], reply: /^500 5\.5\.2 / },
     { name: 'an LF within', lines: ['NOOP\nMAIL FROM:<>'], reply: /^500 5\.5\.2 / },
     { name: 'a NUL within', lines: ['NOOP\0'], reply: /^500 5\.5\.2 / },
-    { name: 'GET', lines: ['GET / HTTP/1.1'], reply: /^421 4\.7\.0 / },
+    { name: 'GET', lines: ['GET / HTTP/1.1'], reply: /^221 2\.7\.0 / },
     { name: 'STARTTLS that is not offered', lines: ['EHLO c', 'STARTTLS'], reply: /^502 / },
     { name: 'STARTTLS', world: { offersTls: true }, lines: ['EHLO c', 'STARTTLS'], reply: /^220 2\.0\.0 / },
     { name: 'STARTTLS x', world: { offersTls: true }, lines: ['STARTTLS x'], reply: /^501 / },
@@ -195,7 +240,7 @@ describe('one command after another', () => {
     { name: 'PLAIN for someone else', lines: ['EHLO c', 'AUTH PLAIN Ym9iAGFubgByaWdodA=='], reply: /^535 / },
     { name: 'PLAIN', lines: ['EHLO c', 'AUTH PLAIN AGFubgByaWdodA=='], reply: /^235 2\.7\.0 / },
     { name: 'a wrong password', lines: ['EHLO c', 'AUTH PLAIN AGFubgB3cm9uZw=='], reply: /^535 5\.7\.8 / },
-    { name: 'AUTH in LMTP', world: { service: 'lmtp' }, lines: ['LHLO c', 'AUTH PLAIN'], reply: /^502 / },
+    { name: 'AUTH in LMTP', world: { service: 'lmtp' }, lines: ['LHLO c', 'AUTH PLAIN'], reply: /^503 / },
     {
       name: 'MAIL at submission',
       world: { service: 'submission' },
@@ -273,13 +318,22 @@ test('what EHLO offers depends on the session', () => {
     '250-mx.test',
     '250-PIPELINING',
     '250-SIZE 10240000',
+    '250-VRFY',
+    '250-ETRN',
     '250-AUTH PLAIN LOGIN',
     '250-ENHANCEDSTATUSCODES',
     '250-8BITMIME',
     '250-DSN',
-    '250 SMTPUTF8',
+    '250-SMTPUTF8',
+    '250 CHUNKING',
     '',
   ])
+  const few = offers({
+    smtpd: { discard_ehlo_keywords: ['dsn', 'CHUNKING', 'Smtputf8', 'VRFY', 'etrn', 'auth'] },
+  })
+  expect(few.slice(2)).toEqual(['250-SIZE 10240000', '250-ENHANCEDSTATUSCODES', '250 8BITMIME', ''])
+  const trusted = offers({ smtpd: { authorized_xclient_hosts: ['127.0.0.0/8'] } })
+  expect(trusted).toContain('250-XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT')
   const stranger = offers({ address: '192.0.2.9', offersTls: true })
   expect(stranger).toContain('250-STARTTLS')
   expect(stranger).not.toContain('250-AUTH PLAIN LOGIN')
@@ -321,6 +375,28 @@ describe('limits', () => {
     ])
   })
 
+  test('once over the soft limit every reply is late, good ones too', () => {
+    const env = environment({ smtpd: { soft_error_limit: 1, error_sleep_time: 500 } })
+    const { state } = execute(initialState, 'BOGUS', env)
+    expect(execute(state, 'NOOP', env)).toMatchObject({ reply: '250 2.0.0 Ok\r\n', delayMs: 500 })
+  })
+
+  test('under stress one error is enough', () => {
+    const env = environment()
+    const stressed = { ...env, peer: { ...env.peer, isStressed: true } }
+    expect(execute(initialState, 'BOGUS', stressed)).toMatchObject({ effect: { kind: 'close' } })
+    expect(stressed.policy.timeout(stressed.peer)).toBe(10_000)
+  })
+
+  test('no room on the disk is told at MAIL, with what the client says of its size', () => {
+    const { replies } = play(
+      { smtpd: { message_size_limit: 0 } },
+      'EHLO c',
+      'MAIL FROM:<> SIZE=2000000000000',
+    )
+    expect(replies.at(-1)).toMatch(/^452 4\.3\.1 /)
+  })
+
   test('an accepted mail forgives, our own trouble does not count, a refused mail does', () => {
     const { state } = play({}, 'BOGUS', ...ready)
     const env = environment()
@@ -335,7 +411,7 @@ describe('limits', () => {
 
   test('commands without effect become errors in numbers', () => {
     const world = { smtpd: { junk_command_limit: 3, hard_error_limit: 2 } }
-    const { replies } = play(world, ...Array<string>(5).fill('NOOP'))
+    const { replies } = play(world, ...Array<string>(6).fill('NOOP'))
     expect(replies.at(-2)).toBe('250 2.0.0 Ok\r\n')
     expect(replies.at(-1)).toMatch(/^250 2\.0\.0 Ok\r\n421 4\.7\.0 /)
   })
@@ -358,10 +434,10 @@ test('no reply line is longer than 512 octets, whatever it repeats', () => {
   }
 })
 
-test('commands and parameters are split at spaces alone', () => {
+test('commands and parameters are split at spaces and tabs', () => {
   expect(parseCommand('noop')).toEqual({ verb: 'NOOP', argument: '' })
   expect(parseCommand('EHLO  c ')).toEqual({ verb: 'EHLO', argument: 'c' })
-  expect(parseCommand('EHLO\tc')).toEqual({ verb: 'EHLO\tC', argument: '' })
+  expect(parseCommand('\tEHLO\tc')).toEqual({ verb: 'EHLO', argument: 'c' })
   expect(parseCommand('EHLO \xc3\xbc')).toEqual({ verb: 'EHLO', argument: 'ü' })
   expect(parseCommand('EHLO \xfc')).toBeUndefined()
   expect(parseParameters(' A=b  c ')).toEqual(
@@ -370,7 +446,8 @@ test('commands and parameters are split at spaces alone', () => {
       ['C', true],
     ]),
   )
-  expect(parseParameters(' A==')).toBeUndefined()
+  expect(parseParameters(' A==')).toEqual(new Map([['A', '=']]))
+  expect(parseParameters(' (a)')).toBeUndefined()
   expect(parseParameters(Array.from({ length: 31 }, (_, i) => ` K${i}`).join(''))).toBeUndefined()
 })
 
