@@ -28,8 +28,8 @@ export type RecordType = keyof RecordData
 
 /**
  * - `not-found`: no such name, or no such records.
- * - `soft`: no answer for now (timeout, SERVFAIL, unreadable).
- * - `refused`: the name server will not answer this question.
+ * - `soft`: no answer for now (timeout, SERVFAIL, REFUSED, unreadable).
+ * - `refused`: the name server will never answer this question.
  * - `malformed`: an answer whose data are no use.
  * - `filtered`: the reply filter left nothing.
  */

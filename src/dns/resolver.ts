@@ -156,8 +156,8 @@ class NetworkResolver implements DnsResolver {
         try {
           const response = await askServer(server, question, timeout)
           if (response.rcode === 0 || response.rcode === 3) return { response }
-          // A server that failed may be better later; one that refuses will refuse.
-          if (refusal === undefined || response.rcode === 2) refusal = response
+          // Of several, the one that leaves hope counts.
+          if (refusal === undefined || failure(response.rcode).kind === 'soft') refusal = response
         } catch (error) {
           reason = (error as Error).message
           silent.push(server)
@@ -247,18 +247,19 @@ function usable<T extends RecordType>(
   }
 }
 
+/** What a response code means. Which of them may pass is as the C library has it, and so Postfix. */
 function failure(rcode: number): { readonly kind: LookupFailure; readonly detail: string } {
   switch (rcode) {
     case 3:
       return { kind: 'not-found', detail: 'no such name' }
     case 2:
       return { kind: 'soft', detail: 'the name server failed (SERVFAIL)' }
+    case 4:
+      return { kind: 'soft', detail: 'the name server cannot answer such questions (NOTIMP)' }
+    case 5:
+      return { kind: 'soft', detail: 'the name server refuses to answer (REFUSED)' }
     case 1:
       return { kind: 'refused', detail: 'the name server does not understand the question (FORMERR)' }
-    case 4:
-      return { kind: 'refused', detail: 'the name server cannot answer such questions (NOTIMP)' }
-    case 5:
-      return { kind: 'refused', detail: 'the name server refuses to answer (REFUSED)' }
     default:
       return { kind: 'refused', detail: `the name server answers with code ${rcode}` }
   }

@@ -185,8 +185,8 @@ describe('failures', () => {
     ['SERVFAIL', { rcode: 2 }, 'soft'],
     ['silence', { silent: true }, 'soft'],
     ['an unreadable answer', { garbage: Buffer.from('ffffffff', 'hex') }, 'soft'],
-    ['REFUSED', { rcode: 5 }, 'refused'],
-    ['NOTIMP', { rcode: 4 }, 'refused'],
+    ['REFUSED', { rcode: 5 }, 'soft'],
+    ['NOTIMP', { rcode: 4 }, 'soft'],
     ['FORMERR', { rcode: 1 }, 'refused'],
     ['another code', { rcode: 9 }, 'refused'],
   ])('%s', async (_, answer, kind) => {

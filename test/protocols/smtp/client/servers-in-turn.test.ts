@@ -3,72 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { deliver, type LogLine, outcome, recipients, type Setup, type Zone } from './harness.ts'
+import { Farm, zoneOf } from './farm.ts'
+import { deliver, type LogLine, outcome, recipients, type Setup } from './harness.ts'
 import { type Script, ScriptedServer } from './scripted-server.ts'
-
-/** Servers at 127.0.0.1, 127.0.0.2 … on one port; null: nothing listens there. */
-class Farm {
-  readonly servers: (ScriptedServer | undefined)[] = []
-  port = 0
-
-  static async start(scripts: readonly (Script | null)[]): Promise<Farm> {
-    const farm = new Farm()
-    for (let attempt = 0; attempt < 20; attempt++) {
-      try {
-        await farm.#listen(scripts)
-        return farm
-      } catch (error) {
-        // The port is free at one address and taken at another: again with another port.
-        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-        await farm[Symbol.asyncDispose]()
-      }
-    }
-    throw new Error('no port is free on all addresses')
-  }
-
-  async #listen(scripts: readonly (Script | null)[]): Promise<void> {
-    this.servers.length = 0
-    // The port is reserved by a server of its own, so that it is known even when the first is to be missing.
-    const anchor = new ScriptedServer([{}])
-    await anchor.listen({ host: '127.0.0.99', port: 0 })
-    this.port = anchor.port
-    this.servers.push(anchor)
-    for (const [index, script] of scripts.entries()) {
-      if (script === null) {
-        this.servers.push(undefined)
-        continue
-      }
-      const server = new ScriptedServer([script])
-      await server.listen({ host: `127.0.0.${index + 1}`, port: this.port })
-      this.servers.push(server)
-    }
-  }
-
-  /** The n-th server, from 1. */
-  at(n: number): ScriptedServer {
-    return this.servers[n]!
-  }
-
-  /** Sessions per server. */
-  get visits(): number[] {
-    return this.servers.slice(1).map((server) => server?.sessions.length ?? 0)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.servers.map((server) => server?.[Symbol.asyncDispose]()))
-  }
-}
-
-/** `d.test` with exchangers m1, m2 … at preferences 10, 20 … */
-function zoneOf(count: number, equal = false): Zone {
-  const zone: Record<string, Zone[string]> = {}
-  const mx: [number, string][] = []
-  for (let n = 1; n <= count; n++) {
-    mx.push([equal ? 10 : n * 10, `m${n}.test`])
-    zone[`m${n}.test`] = { a: [`127.0.0.${n}`] }
-  }
-  return { ...zone, 'd.test': { mx } }
-}
 
 interface Case {
   readonly name: string
@@ -89,52 +26,6 @@ describe('next servers', () => {
       scripts: [{}, {}],
       outcome: ['sent'],
       visits: [1, 0],
-    },
-    {
-      name: 'C03 two sessions at most',
-      scripts: [1, 2, 3, 4].map((n) => ({ answers: { RCPT: `450 4.2.${n} later` } })),
-      outcome: ['deferred 4.2.2'],
-      visits: [1, 1, 0, 0],
-    },
-    {
-      name: 'C04 servers that turn us away do not count as sessions',
-      scripts: [{ greeting: '421 no' }, { greeting: '421 no' }, { greeting: '421 no' }, {}],
-      outcome: ['sent'],
-      visits: [1, 1, 1, 1],
-    },
-    {
-      name: 'C05 the address limit counts everything',
-      scripts: [null, { answers: { RCPT: '450 4.2.1 later' } }, {}],
-      setup: { settings: { mx_address_limit: 2 } },
-      outcome: ['deferred 4.2.1'],
-      visits: [0, 1, 0],
-    },
-    {
-      name: 'C08 a recipient that must wait is offered to the next server alone',
-      scripts: [{ answers: { 'RCPT TO:<b': '451 4.2.0 later' } }, {}],
-      setup: two,
-      outcome: ['sent', 'sent'],
-      visits: [1, 1],
-    },
-    {
-      name: 'C09 a single server is the last one',
-      scripts: [{ answers: { RCPT: '451 4.2.0 later' } }],
-      outcome: ['deferred 4.2.0'],
-      visits: [1],
-    },
-    {
-      name: 'C18 soft_bounce: a hard refusal is tried elsewhere',
-      scripts: [{ answers: { RCPT: '550 5.1.1 no' } }, {}],
-      setup: { environment: { softBounce: true } },
-      outcome: ['sent'],
-      visits: [1, 1],
-    },
-    {
-      name: 'C19 soft_bounce: a hard refusal of the last server defers',
-      scripts: [{ answers: { RCPT: '550 5.1.1 no' } }],
-      setup: { environment: { softBounce: true } },
-      outcome: ['deferred 4.1.1'],
-      visits: [1],
     },
     {
       name: 'a hard refusal is final: no hopping on 5xx',
@@ -235,95 +126,6 @@ describe('next servers', () => {
     expect(farm.visits).toEqual(visits)
     expect(report.hopStatus?.dsn).toBe(hop)
     expect(report.results).toHaveLength(setup.request?.recipients?.length ?? 1)
-  })
-
-  test('C01 five addresses at most', async () => {
-    await using farm = await Farm.start([null, null, null, null, null, {}, {}])
-    const log: LogLine[] = []
-    const report = await deliver({ log, zone: zoneOf(7, true), request: { nexthop: `d.test:${farm.port}` } })
-    expect(outcome(report)).toEqual(['deferred 4.4.1'])
-    expect(log.filter(({ event }) => event === 'delivery.connect-failed')).toHaveLength(5)
-    expect(report.hopStatus?.dsn).toBe('4.4.1')
-    expect(report.results[0]!.relay).toBe('none')
-  })
-
-  test('C06 the limits start again with each next hop', async () => {
-    const later = { answers: { RCPT: '450 4.2.1 later' } }
-    await using farm = await Farm.start([later, later, {}])
-    const zone: Zone = {
-      ...zoneOf(3),
-      'x.test': {
-        mx: [
-          [10, 'm1.test'],
-          [20, 'm2.test'],
-        ],
-      },
-      'd.test': { mx: [[10, 'm3.test']] },
-    }
-    const report = await deliver({ zone, request: { nexthop: `x.test:${farm.port}, d.test:${farm.port}` } })
-    expect(outcome(report)).toEqual(['sent'])
-    expect(farm.visits).toEqual([1, 1, 1])
-  })
-
-  test('A10 A11 the next member of a list follows a refused server and a name that does not exist', async () => {
-    await using farm = await Farm.start([null, {}])
-    const zone: Zone = {
-      ...zoneOf(2),
-      'x.test': { mx: [[10, 'm1.test']] },
-      'd.test': { mx: [[10, 'm2.test']] },
-    }
-    const { port } = farm
-    const report = await deliver({
-      zone,
-      request: { nexthop: `x.test:${port} gone.test:${port} d.test:${port}` },
-    })
-    expect(outcome(report)).toEqual(['sent'])
-  })
-
-  test('C10 a fallback relay takes over after a failed lookup', async () => {
-    await using farm = await Farm.start([{}])
-    const report = await deliver({
-      settings: { fallback_relay: [`[127.0.0.1]:${farm.port}`] },
-      request: { nexthop: 'gone.test' },
-    })
-    expect(outcome(report)).toEqual(['sent'])
-  })
-
-  test('C11 a fallback relay gets those who must wait, not those who were refused', async () => {
-    await using farm = await Farm.start([
-      { answers: { 'RCPT TO:<a': '550 5.1.1 no', 'RCPT TO:<b': '450 4.2.1 later' } },
-      {},
-    ])
-    const report = await deliver({
-      zone: zoneOf(1),
-      settings: { fallback_relay: [`[127.0.0.2]:${farm.port}`] },
-      request: { ...two.request, nexthop: `d.test:${farm.port}` },
-    })
-    expect(outcome(report)).toEqual(['bounced 5.1.1', 'sent'])
-    expect(farm.at(2).commands).toContain('RCPT TO:<b@d.test>')
-    expect(farm.at(2).commands).not.toContain('RCPT TO:<a@d.test>')
-  })
-
-  test('C13 a relayhost that does not exist is our mistake', async () => {
-    const report = await deliver({ settings: { relayhost: '[r.test]' }, request: { nexthop: '[r.test]' } })
-    expect(outcome(report)).toEqual(['deferred 4.3.5'])
-  })
-
-  test('C14 another next hop that does not exist is not', async () => {
-    const report = await deliver({ request: { nexthop: '[r.test]' } })
-    expect(outcome(report)).toEqual(['bounced 5.4.4'])
-  })
-
-  test('C16 a bind address that is not ours', async () => {
-    await using farm = await Farm.start([{}])
-    const request = { nexthop: `[127.0.0.1]:${farm.port}` }
-    const lenient = await deliver({ settings: { bind_address: '198.51.100.77' }, request })
-    expect(outcome(lenient)).toEqual(['sent'])
-    const strict = await deliver({
-      settings: { bind_address: '198.51.100.77', bind_address_enforce: true },
-      request,
-    })
-    expect(outcome(strict)).toEqual(['deferred 4.4.0'])
   })
 
   test('K06 a skip is logged with the queue id, then the mail is sent', async () => {
