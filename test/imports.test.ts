@@ -62,6 +62,7 @@ const shared: readonly string[] = [
   'dns/resolver.ts',
   'mailbox/deliver.ts',
   'mailbox/dotlock.ts',
+  'mailbox/quota.ts',
   'protocols/endpoints.ts',
   'protocols/line-reader.ts',
   'protocols/server-sasl.ts',

@@ -11,6 +11,8 @@ export interface Account {
   readonly maildir: string
   readonly uid?: number
   readonly gid?: number
+  /** Limits of its own, in octets and mails; 0: none. Where one is not given, `quota.*` says it. */
+  readonly quota?: { readonly octets?: number; readonly mails?: number }
 }
 
 export type VerifyResult =

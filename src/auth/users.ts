@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import type { Account } from './contract.ts'
 import type { PasswdEntry } from './passwd-entry.ts'
 import { type parsePasswd, readPasswd } from './passwd-file.ts'
+import { quotaFields } from './quota-fields.ts'
 import { readPassword, type StoredPassword } from './schemes.ts'
 import { userPaths } from './user-name.ts'
 
@@ -146,10 +147,12 @@ export class Users {
           ?.replace(/^maildir:/, '')
           .split(':')[0] ?? mailPath,
     })
+    const quota = quotaFields(extra)
     return {
       user: entry.user,
       home,
       maildir,
+      ...(quota === undefined ? {} : { quota }),
       ...(entry.uid === undefined ? {} : { uid: entry.uid }),
       ...(entry.gid === undefined ? {} : { gid: entry.gid }),
     }

@@ -4,6 +4,7 @@ import type { Account, AuthContract } from '../auth/contract.ts'
 import type { Config } from '../config/settings.ts'
 import type { MailboxesContract } from '../mailbox/contract.ts'
 import { deliver } from '../mailbox/deliver.ts'
+import { deliveryQuota } from '../mailbox/quota.ts'
 import type { DeliveryRecipient, DeliveryRequest, QueueContract, RecipientResult } from './contract.ts'
 
 type Answer = Pick<RecipientResult, 'status' | 'dsn' | 'reply'>
@@ -65,6 +66,7 @@ async function deliverTo(
       prefix,
       saveCrlf: config?.mail.save_crlf === true,
       fsync: config?.mail.fsync !== 'never',
+      ...(config !== undefined && { quota: deliveryQuota(config, account.quota) }),
     })
     context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', account.maildir)
     return { status: 'sent', dsn: '2.0.0', reply: 'delivered to the mailbox' }
@@ -80,6 +82,12 @@ async function deliverTo(
       },
       'mailbox cannot be written',
     )
+    if (code === 'MA_MAILBOX_QUOTA') {
+      const reply = config?.quota.message ?? 'the mailbox is full'
+      return config?.quota.full_tempfail === true
+        ? { status: 'deferred', dsn: '4.2.2', reply }
+        : { status: 'bounced', dsn: '5.2.2', reply }
+    }
     return code === 'MA_MAILBOX_FULL'
       ? { status: 'deferred', dsn: '4.2.2', reply: 'the mailbox is full' }
       : { status: 'deferred', dsn: '4.3.0', reply: 'the mailbox cannot be written now' }

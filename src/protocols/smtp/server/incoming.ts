@@ -4,6 +4,7 @@ import { type ActorContext, AskError } from '../../../actors/index.ts'
 import type { Account } from '../../../auth/contract.ts'
 import type { MailboxesContract } from '../../../mailbox/contract.ts'
 import { deliver } from '../../../mailbox/deliver.ts'
+import { deliveryQuota } from '../../../mailbox/quota.ts'
 import type { ClientInfo, EnvelopeRecipient, NewMail, QueueContract } from '../../../queue/contract.ts'
 import { deliveryDelays } from '../../../queue/delays.ts'
 import { newQueueId } from '../../../queue/queue-id.ts'
@@ -199,6 +200,8 @@ export class IncomingMail {
       saveCrlf: config.mail.save_crlf,
       fsync: config.mail.fsync !== 'never',
       deliver,
+      quota: (account) => deliveryQuota(config, account.quota),
+      overQuota: replies.overQuota(config.quota),
       enqueue: async (mail: NewMail) => {
         const queue = context.whereis<QueueContract>('queue')
         if (queue === undefined) throw new AskError('no_actor', 'the queue is not running')

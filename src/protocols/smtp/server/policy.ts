@@ -10,6 +10,8 @@ import type { ClientEvent, Peer, Service } from './state.ts'
 export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly smtpd: SmtpdSettings
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
+  readonly maildir: Pick<Config['maildir'], 'broken_filename_sizes'>
+  readonly quota: Config['quota']
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Config['tls']
   readonly transport: Config['transport']

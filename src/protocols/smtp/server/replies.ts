@@ -25,6 +25,8 @@ export const internal = (hostname: string) =>
 export const overLimit = '450 4.7.1 Too much from you, try again later\r\n'
 export const lookupFailed = '451 4.3.0 The recipient cannot be looked up now\r\n'
 export const notStored = '451 4.3.0 The mail could not be stored now\r\n'
+export const overQuota = (quota: { readonly message: string; readonly full_tempfail: boolean }): string =>
+  `${quota.full_tempfail ? '452 4.2.2' : '552 5.2.2'} ${quota.message}\r\n`
 export const noRoom = '452 4.3.1 No room for the mail now\r\n'
 export const tooManyRecipients = '452 4.5.3 Too many recipients for one mail\r\n'
 export const tlsUnavailable = '454 4.7.0 TLS is not available now\r\n'

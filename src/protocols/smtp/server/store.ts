@@ -11,6 +11,7 @@
  */
 import type { Account } from '../../../auth/contract.ts'
 import type { deliver } from '../../../mailbox/deliver.ts'
+import type { DeliveryQuota } from '../../../mailbox/quota.ts'
 import type {
   ClientInfo,
   Content,
@@ -36,6 +37,9 @@ export interface StoreServices {
   readonly saveCrlf: boolean
   readonly fsync: boolean
   readonly deliver: typeof deliver
+  readonly quota: (account: Account) => DeliveryQuota
+  /** The reply when a mailbox is full. */
+  readonly overQuota: string
   /** Flushes a content file, then asks the queue. Rejects with an AskError, or with the system's error of the flush. */
   enqueue(mail: NewMail): Promise<EnqueueResult>
   /** Told once per mailbox, after the mail is in it. */
@@ -47,7 +51,8 @@ export interface StoreServices {
 export type LocalOutcome =
   | { readonly status: 'sent' }
   | {
-      readonly status: 'deferred'
+      /** `bounced`: there is no use in trying again soon. Where others have the mail the queue tells the sender. */
+      readonly status: 'deferred' | 'bounced'
       readonly dsn: string
       /** Reply to the client. */
       readonly reply: string
@@ -157,12 +162,23 @@ async function deliverOne(
       prefix,
       saveCrlf: services.saveCrlf,
       fsync: services.fsync,
+      quota: services.quota(account),
     })
   } catch (error) {
     const { code, message } = error as { code?: unknown; message?: string }
     if (typeof code !== 'string' || !code.startsWith('MA_MAILBOX_')) throw error
-    const reply = code === 'MA_MAILBOX_FULL' ? replies.noRoom : replies.notStored
-    return { status: 'deferred', dsn: reply.slice(4, 9), reply, reason: message ?? code }
+    const reply =
+      code === 'MA_MAILBOX_QUOTA'
+        ? services.overQuota
+        : code === 'MA_MAILBOX_FULL'
+          ? replies.noRoom
+          : replies.notStored
+    return {
+      status: reply.startsWith('5') ? 'bounced' : 'deferred',
+      dsn: reply.slice(4, 9),
+      reply,
+      reason: message ?? code,
+    }
   }
   services.arrived(account)
   return { status: 'sent' }
@@ -175,7 +191,7 @@ function forQueue(
 ): readonly EnvelopeRecipient[] {
   const unique = new Map<string, EnvelopeRecipient>()
   for (const { account, envelope } of recipients) {
-    if (account !== undefined && outcomes.get(account.user)?.status !== 'deferred') continue
+    if (account !== undefined && outcomes.get(account.user)?.status === 'sent') continue
     const key =
       account === undefined
         ? `${envelope.address} ${envelope.orcpt ?? ''} ${envelope.notify?.join() ?? ''}`

@@ -14,7 +14,7 @@ import { authSettings } from '../../../../src/auth/config.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
 import { defaults } from '../../../../src/config/schema.ts'
 import { clientCertSettings, tlsSettings } from '../../../../src/config/tables.ts'
-import { mailSettings } from '../../../../src/mailbox/config.ts'
+import { maildirSettings, mailSettings, quotaSettings } from '../../../../src/mailbox/config.ts'
 import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import type { ServerConfig } from '../../../../src/protocols/smtp/server/policy.ts'
 import { type SmtpSessionArgs, smtpSession } from '../../../../src/protocols/smtp/server/session.ts'
@@ -99,6 +99,7 @@ export interface ServerOptions {
   readonly smtpd?: Partial<SmtpdSettings>
   readonly auth?: Partial<ServerConfig['auth']>
   readonly mail?: Partial<ServerConfig['mail']>
+  readonly quota?: Partial<ServerConfig['quota']>
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly listenerTls?: 'off' | 'starttls' | 'implicit'
   readonly transport?: Readonly<Record<string, string>>
@@ -119,6 +120,8 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     // Mail is kept as it came, unless a test is about that.
     smtpd: { ...defaults(smtpdSettings), local_header_rewrite_clients: [], ...options.smtpd },
     mail: { ...defaults(mailSettings), ...options.mail },
+    maildir: defaults(maildirSettings),
+    quota: { ...defaults(quotaSettings), ...options.quota },
     auth: { ...defaults(authSettings), ...options.auth },
     tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},

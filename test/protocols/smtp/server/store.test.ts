@@ -31,6 +31,8 @@ function world(failures: { deliver?: Record<string, Error>; enqueue?: Error } = 
       steps.push(`deliver ${maildir}`)
       return { file: `${maildir}/new/x`, size: 1 }
     },
+    quota: () => ({ limits: undefined, grace: 0, ignoreNames: false }),
+    overQuota: '552 5.2.2 Full\r\n',
     async enqueue(mail) {
       if (failures.enqueue !== undefined) throw failures.enqueue
       steps.push(`enqueue ${mail.envelope.recipients.map((recipient) => recipient.address).join()}`)
@@ -124,4 +126,22 @@ test('a mail to many users is stored for each of them once', async () => {
   expect(result.wasAccepted).toBe(true)
   expect(steps.filter((step) => step.startsWith('deliver '))).toHaveLength(50)
   expect(steps.filter((step) => step.startsWith('sent '))).toHaveLength(100)
+})
+
+test('a mailbox over its quota: a permanent refusal when nobody else has the mail, else the sender is told', async () => {
+  const over = new MailboxError('MA_MAILBOX_QUOTA', 'full')
+  const alone = world({ deliver: { ann: over } })
+  const refused = await storeMail(mailTo(local('ann')), false, alone.services)
+  expect(refused).toMatchObject({ replies: ['552 5.2.2 Full\r\n'], wasAccepted: false })
+  expect(alone.steps).toEqual(['bounced ann@mx.test'])
+  const both = world({ deliver: { ann: over } })
+  const result = await storeMail(mailTo(local('ann'), local('bob')), false, both.services)
+  expect(result.wasAccepted).toBe(true)
+  expect(both.steps.at(-1)).toBe('enqueue ann@mx.test')
+  const each = await storeMail(
+    mailTo(local('ann'), local('bob')),
+    true,
+    world({ deliver: { ann: over } }).services,
+  )
+  expect(each.replies).toEqual(['552 5.2.2 Full\r\n', queued])
 })
