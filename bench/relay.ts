@@ -5,55 +5,35 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { freePorts } from '../test/support/ports.ts'
-import { Service } from '../test/support/service.ts'
 import { CountingSink } from './harness/counting-sink.ts'
 import { CpuWindow } from './harness/cpu-window.ts'
-import { pidFrom } from './harness/proc-tree.ts'
-import { atEnd, run, whyMissing } from './harness/processes.ts'
+import { whyMissing } from './harness/processes.ts'
+import { OCTETS, type Relay, source, startOurs, startPostfix } from './harness/relays.ts'
 import type { Contestant, Measurement, Scenario, ScenarioOptions } from './harness/scenario.ts'
 
-const OCTETS = 4096
 const SESSIONS = 20
 
-interface Relay {
-  readonly port: number
-  readonly pid: number
-  stop(): Promise<void>
-}
-
 interface Load {
+  /** The source has one connection for many mails. */
+  readonly reuse: boolean
   readonly mails: number
   readonly warmup: number
 }
 
-const source = (port: number, mails: number): Promise<{ seconds: number }> =>
-  run(
-    'smtp-source',
-    // -C: tries again when a connect is refused; without -d one connection per mail
-    ['-s', `${SESSIONS}`, '-m', `${mails}`, '-l', `${OCTETS}`, '-C', '10', '-f', 'sender@peers.test'].concat([
-      '-t',
-      'user@dest.test',
-      `127.0.0.1:${port}`,
-    ]),
-    { timeoutMs: 120_000 },
-  )
-
 /** One run: start, warm up, measure until the last mail is at the sink, stop. */
 async function measure(
   dir: string,
-  load: Load,
+  { reuse, ...load }: Load,
   start: (sinkPort: number) => Promise<Relay>,
 ): Promise<Measurement> {
   const sink = await CountingSink.start({ dir })
   const relay = await start(sink.port)
   try {
-    await source(relay.port, load.warmup)
+    await source(relay.port, load.warmup, { sessions: SESSIONS, reuse })
     await sink.waitFor(load.warmup, 60_000)
     await sleep(300)
     const cpu = new CpuWindow(relay.pid)
-    const { seconds: accepting } = await source(relay.port, load.mails)
+    const { seconds: accepting } = await source(relay.port, load.mails, { sessions: SESSIONS, reuse })
     const delivered = (await sink.waitFor(load.warmup + load.mails, 120_000)) - cpu.startedAt
     // What follows the last delivery, removing it from the queue, is part of the work.
     await sleep(300)
@@ -71,84 +51,69 @@ async function measure(
   }
 }
 
-async function startOurs(dir: string, sinkPort: number): Promise<Relay> {
-  const service = await Service.prepare({
-    dir,
-    listeners: ['smtp'],
-    tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sinkPort}"\n`,
-  })
-  const stop = atEnd(async () => {
-    if (service.isRunning) await service.stop()
-  })
-  await service.run()
-  return { port: service.ports.smtp, pid: service.pid, stop }
-}
-
-const postfixScript = fileURLToPath(new URL('peers/postfix-relay.sh', import.meta.url))
-
-async function startPostfix(dir: string, sinkPort: number, settings: string): Promise<Relay> {
-  const [port = 0] = await freePorts(1)
-  const stop = atEnd(async () => {
-    await run(postfixScript, ['stop', dir], { timeoutMs: 30_000 })
-  })
-  await run(postfixScript, ['start', dir, `${port}`, `127.0.0.1:${sinkPort}`], {
-    timeoutMs: 30_000,
-    env: { SETTINGS: settings },
-  })
-  return { port, pid: pidFrom(join(dir, 'queue', 'pid', 'master.pid')), stop }
-}
-
-function contestants({ dir, quick }: ScenarioOptions): Contestant[] {
-  const load = quick ? { mails: 300, warmup: 100 } : { mails: 3000, warmup: 500 }
-  let turn = 0
-  const fresh = (name: string): string => {
-    const path = join(dir, `${name}${turn++}`)
-    mkdirSync(path, { recursive: true })
-    return path
+const contestants =
+  (reuse: boolean) =>
+  ({ dir, quick }: ScenarioOptions): Contestant[] => {
+    const load = quick ? { mails: 300, warmup: 100, reuse } : { mails: 3000, warmup: 500, reuse }
+    let turn = 0
+    const fresh = (name: string): string => {
+      const path = join(dir, `${name}${turn++}`)
+      mkdirSync(path, { recursive: true })
+      return path
+    }
+    const generators = whyMissing(['smtp-source', 'smtp-sink'])
+    const postfix = generators ?? whyMissing(['postfix'], { root: true })
+    return [
+      {
+        name: 'mailactors',
+        unavailable: generators,
+        run: () => {
+          const path = fresh('ours')
+          return measure(path, load, (sinkPort) => startOurs(path, sinkPort))
+        },
+      },
+      {
+        name: 'Postfix',
+        unavailable: postfix,
+        run: () => {
+          const path = fresh('postfix')
+          return measure(path, load, (sinkPort) => startPostfix(path, sinkPort))
+        },
+      },
+      {
+        // On loopback its connection cache costs more than it saves: this is its best here.
+        name: 'Postfix, no cache',
+        unavailable: postfix,
+        run: () => {
+          const path = fresh('postfix')
+          return measure(path, load, (sinkPort) =>
+            startPostfix(path, sinkPort, { SETTINGS: 'smtp_connection_cache_on_demand=no' }),
+          )
+        },
+      },
+    ]
   }
-  const generators = whyMissing(['smtp-source', 'smtp-sink'])
-  const postfix = generators ?? whyMissing(['postfix'], { root: true })
-  return [
-    {
-      name: 'mailactors',
-      unavailable: generators,
-      run: () => {
-        const path = fresh('ours')
-        return measure(path, load, (sinkPort) => startOurs(path, sinkPort))
-      },
-    },
-    {
-      name: 'Postfix',
-      unavailable: postfix,
-      run: () => {
-        const path = fresh('postfix')
-        return measure(path, load, (sinkPort) => startPostfix(path, sinkPort, ''))
-      },
-    },
-    {
-      // On loopback its connection cache costs more than it saves: this is its best here.
-      name: 'Postfix, no cache',
-      unavailable: postfix,
-      run: () => {
-        const path = fresh('postfix')
-        return measure(path, load, (sinkPort) =>
-          startPostfix(path, sinkPort, 'smtp_connection_cache_on_demand=no'),
-        )
-      },
-    },
-  ]
-}
+
+const columns = [
+  { key: 'acceptedPerSecond', title: 'accepted/s', better: 'more' },
+  { key: 'deliveredPerSecond', title: 'delivered/s', better: 'more' },
+  { key: 'perCpuSecond', title: 'delivered per CPU s', better: 'more' },
+  { key: 'cpuMs', title: 'CPU ms each', better: 'less', digits: 2 },
+  { key: 'busyCores', title: 'busy cores', digits: 2 },
+] as const
 
 export const relay: Scenario = {
   name: 'relay',
   summary: `smtp-source -> relay -> smtp-sink, ${OCTETS} octets, one recipient, ${SESSIONS} sessions, one mail per connection`,
   rounds: 3,
-  columns: [
-    { key: 'acceptedPerSecond', title: 'accepted/s', better: 'more' },
-    { key: 'deliveredPerSecond', title: 'delivered/s', better: 'more' },
-    { key: 'perCpuSecond', title: 'delivered per CPU s', better: 'more' },
-    { key: 'cpuMs', title: 'CPU ms each', better: 'less', digits: 2 },
-    { key: 'busyCores', title: 'busy cores', digits: 2 },
-  ],
-  contestants,
+  columns,
+  contestants: contestants(false),
+}
+
+export const relayReuse: Scenario = {
+  name: 'relay-reuse',
+  summary: 'the same with many mails on each connection of the source',
+  rounds: 3,
+  columns,
+  contestants: contestants(true),
 }
