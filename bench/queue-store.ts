@@ -8,10 +8,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AnyContract, actor, type Logger } from '../src/actors/index.ts'
+import { authSettings } from '../src/auth/config.ts'
 import { defaults } from '../src/config/schema.ts'
 import { mailSettings } from '../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../src/protocols/smtp/client/config.ts'
-import { dsnSettings, notifySettings, queueSettings } from '../src/queue/config.ts'
+import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../src/queue/config.ts'
 import type { DeliveryRequest, NewMail, QueueContract } from '../src/queue/contract.ts'
 import { deliveries } from '../src/queue/deliveries.ts'
 import { queueManager } from '../src/queue/manager.ts'
@@ -104,12 +105,15 @@ async function wholeQueue(): Promise<number> {
         hostname: 'bench.test',
         data_dir: directory,
         mail: defaults(mailSettings),
+        auth: defaults(authSettings),
+        service: defaults(serviceSettings),
         queue: defaults(queueSettings),
         dsn: defaults(dsnSettings),
         notify: defaults(notifySettings),
         smtp: defaults(smtpSettings),
         lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
         transport: {},
+        transports: {},
       },
     },
     children: [

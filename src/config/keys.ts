@@ -1,6 +1,14 @@
 /** The names of all settings. */
 import type { Entry, Table } from './schema.ts'
-import { generalSettings, listenerSettings, poolsSettings, tables, transportSetting } from './settings.ts'
+import {
+  generalSettings,
+  listenerSettings,
+  poolsSettings,
+  tables,
+  transportClientSettings,
+  transportSetting,
+  transportSettings,
+} from './settings.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
 type AnyEntry = Entry<any>
@@ -37,7 +45,25 @@ export const tableKeys: ReadonlySet<string> = new Set([
 
 /** The entry of a key with fixed name. */
 export function entryOf(path: readonly string[]): AnyEntry | undefined {
+  const [table, name = '', ...rest] = path
+  if (table === 'transports') return transportEntry(name, rest)
   return entries.get(path.join('.'))
+}
+
+/** What the name of a transport looks like. */
+export const transportName = /^[a-z][a-z0-9_-]*$/
+
+/** The table of `[transports.NAME]` (`client` empty), of `[transports.NAME.smtp]` or `[transports.NAME.lmtp]`. */
+export function transportTable(client: string): Table | undefined {
+  if (client === '') return transportSettings
+  return client === 'smtp' || client === 'lmtp' ? transportClientSettings[client] : undefined
+}
+
+function transportEntry(name: string, rest: readonly string[]): AnyEntry | undefined {
+  const key = rest.at(-1)
+  const table = rest.length > 2 ? undefined : transportTable(rest.length === 2 ? (rest[0] ?? '') : '')
+  if (!transportName.test(name) || key === undefined || table === undefined) return undefined
+  return Object.hasOwn(table, key) ? table[key] : undefined
 }
 
 /** The entry whose documentation a user asks for: also those of `listener` and `transport`. */
@@ -46,7 +72,7 @@ export function documented(key: string): AnyEntry | undefined {
   const listenerKey = /^listener\.(.+)$/.exec(key)?.[1]
   if (listenerKey !== undefined)
     return Object.hasOwn(listenerSettings, listenerKey) ? (listenerSettings as Table)[listenerKey] : undefined
-  return entries.get(key)
+  return entryOf(key.split('.'))
 }
 
 /** Keys that `documented` knows. */

@@ -8,7 +8,7 @@ import { parse } from 'smol-toml'
 import { inheritLmtp, type SmtpSettings } from '../protocols/smtp/client/config.ts'
 import { tableSources } from '../tables/config.ts'
 import { ConfigError, type ConfigProblem } from './errors.ts'
-import { allKeys, entryOf, tableKeys } from './keys.ts'
+import { allKeys, entryOf, tableKeys, transportName, transportTable } from './keys.ts'
 import { parseListenerAddress } from './listener-address.ts'
 import { nearest, nearestSetting } from './nearest.ts'
 import type { CertificateFiles, Entry, Table } from './schema.ts'
@@ -31,6 +31,7 @@ import {
   readConfigFile,
   setOverrides,
 } from './sources.ts'
+import { composeTransports, unknownTransports } from './transports.ts'
 import { parseText, parseValue } from './values.ts'
 
 export interface LoadOptions {
@@ -81,6 +82,8 @@ class Loader {
   readonly #problems: ConfigProblem[] = []
   /** Checked values by dotted key. */
   readonly #written = new Map<string, Written>()
+  /** Transports with a table of their own. */
+  readonly #transports = new Set<string>()
 
   constructor({ file, set = [], env = {}, cwd = resolve('.') }: LoadOptions) {
     this.#cwd = cwd
@@ -113,6 +116,8 @@ class Loader {
         this.#readTransport(file, value)
       } else if (key === 'pools') {
         this.#readPools(file, value, base)
+      } else if (key === 'transports') {
+        this.#readTransports(file, value, base)
       } else if (Object.hasOwn(tables, key)) {
         this.#readTable(file, [key], tables[key as keyof typeof tables], value, base)
       } else {
@@ -146,6 +151,34 @@ class Loader {
         this.#readTable(file, ['pools', pool], poolsSettings[pool as PoolName], settings, base)
       } else {
         this.#unknown(placeOf(file, ['pools', pool]), ['pools', pool], isTable(settings))
+      }
+    }
+  }
+
+  /** `[transports.NAME]`, and `[transports.NAME.smtp]` or `[transports.NAME.lmtp]` in it. */
+  #readTransports(file: ConfigFile, value: unknown, base: string): void {
+    if (!isTable(value)) {
+      this.#problem(placeOf(file, ['transports']), 'transports is not a table (write [transports.NAME])')
+      return
+    }
+    for (const [name, settings] of Object.entries(value)) {
+      const path = ['transports', name]
+      if (!transportName.test(name)) {
+        this.#problem(
+          placeOf(file, path),
+          `transports.${name}: the name of a transport has small letters, digits, - and _`,
+        )
+        continue
+      }
+      this.#transports.add(name)
+      if (!isTable(settings)) this.#readTable(file, path, transportTable('')!, settings, base)
+      else {
+        const { smtp, lmtp, ...own } = settings
+        this.#readTable(file, path, transportTable('')!, own, base)
+        for (const [client, differing] of Object.entries({ smtp, lmtp })) {
+          if (differing === undefined) continue
+          this.#readTable(file, [...path, client], transportTable(client)!, differing, base)
+        }
       }
     }
   }
@@ -197,6 +230,7 @@ class Loader {
       this.#unknown(where, path, tableKeys.has(key))
       return
     }
+    if (path[0] === 'transports') this.#transports.add(path[1]!)
     const isToml = tomlStart[entry.type]?.test(text) === true
     const parsed = isToml ? parseValue(entry, tomlText(text)) : parseText(entry, text)
     if ('problem' in parsed) this.#problem(where, `${key}: ${parsed.problem}`)
@@ -289,6 +323,11 @@ class Loader {
       values.smtp as unknown as SmtpSettings,
       Object.fromEntries(writtenLmtp.map(([key, { value }]) => [key.slice('lmtp.'.length), value])),
     ) as unknown as Record<string, unknown>
+    const transports = composeTransports(this.#transports, values, this.#written)
+    const routes = (this.#written.get('transport')?.value ?? {}) as Readonly<Record<string, string>>
+    for (const { domain, problem } of unknownTransports(routes, transports)) {
+      this.#problem(this.#whereWritten(['transport', domain]), problem)
+    }
     const pools = Object.fromEntries(
       Object.entries(poolsSettings).map(([name, table]) => [name, this.#pool(name, table)]),
     )
@@ -304,7 +343,8 @@ class Loader {
       hostname: general.hostname === '' ? systemName() : general.hostname,
       data_dir,
       ...values,
-      transport: this.#written.get('transport')?.value ?? {},
+      transport: routes,
+      transports,
       pools,
       listener: this.#listeners(data_dir, tls),
     } as unknown as Config

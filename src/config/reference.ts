@@ -2,7 +2,13 @@
 import { documented, type NamedTable, namedTables } from './keys.ts'
 import type { LoadedConfig, Origin } from './loader.ts'
 import type { Entry, Table } from './schema.ts'
-import { type Config, listenerSettings, transportSetting } from './settings.ts'
+import {
+  type Config,
+  listenerSettings,
+  transportClientSettings,
+  transportSetting,
+  transportSettings,
+} from './settings.ts'
 import { formatValue, rangeText, tomlKey, tomlLiteral, tomlValue, typeText } from './values.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: entries of all value types
@@ -35,6 +41,10 @@ export function configToml(
     )
     sections.push(['[transport]', ...routes].join('\n'))
   }
+  for (const table of transportTables(config)) {
+    const lines = tableLines(config, table, isWanted)
+    if (lines.length > 0 || isWanted(table.name)) sections.push([`[${table.name}]`, ...lines].join('\n'))
+  }
   if (isWanted('listener')) {
     for (const listener of config.listener) {
       const lines = Object.entries(listener).map(([key, value]) => `${key} = ${tomlLiteral(value)}`)
@@ -42,6 +52,21 @@ export function configToml(
     }
   }
   return sections.length === 0 ? '' : `${sections.join('\n\n')}\n`
+}
+
+/** `[transports.NAME]` as they were written: each with the keys that are set there. */
+function transportTables({ transports }: Config): readonly NamedTable[] {
+  const only = (table: Table, values: object): Table =>
+    Object.fromEntries(Object.entries(table).filter(([key]) => key in values))
+  return Object.entries(transports).flatMap(([name, { smtp, lmtp, ...own }]) => [
+    { name: `transports.${name}`, table: only(transportSettings, own) },
+    ...(smtp === undefined
+      ? []
+      : [{ name: `transports.${name}.smtp`, table: only(transportClientSettings.smtp, smtp) }]),
+    ...(lmtp === undefined
+      ? []
+      : [{ name: `transports.${name}.lmtp`, table: only(transportClientSettings.lmtp, lmtp) }]),
+  ])
 }
 
 function tableLines(config: Config, { name, table }: NamedTable, isWanted: Selection): string[] {
@@ -57,7 +82,7 @@ export function configData(
   isWanted: Selection = () => true,
 ): object {
   const data: Record<string, unknown> = {}
-  for (const { name, table } of namedTables) {
+  for (const { name, table } of [...namedTables, ...transportTables(config)]) {
     for (const [key, entry] of Object.entries(table)) {
       const full = name === '' ? key : `${name}.${key}`
       if (!isWanted(full)) continue
@@ -151,7 +176,27 @@ ${transportSetting.doc}
 [transport]
 "example.com"  = "smtp:[10.0.0.9]:25"
 ".example.net" = "lmtp:unix:/run/lmtp.sock"
-\`\`\``
+\`\`\`
+
+## [transports.NAME]
+
+Transports beside \`smtp\`, \`relay\` (the same), \`lmtp\`, \`local\`, \`error\`, \`retry\` and \`discard\`, which are
+always there; one of these names changes that transport. A transport has the limits of the queue for itself, and may
+differ from \`[smtp]\` in any key:
+
+\`\`\`toml
+[transport]
+"slow.example" = "slow:"
+"gone.example" = "error:5.1.2 this domain is no more"
+
+[transports.slow]
+destination_rate_delay = "2s"
+
+[transports.slow.smtp]
+helo_name = "slow.example.org"
+\`\`\`
+
+${settingsTable(transportSettings)}`
   return `${[general.trimEnd(), sections[0], listener, ...sections.slice(1), transport].join('\n\n')}\n`
 }
 

@@ -17,7 +17,16 @@ import {
   smtpSettings,
 } from '../protocols/smtp/client/config.ts'
 import { smtpdSettings } from '../protocols/smtp/server/config.ts'
-import { dsnSettings, notifySettings, queueSettings } from '../queue/config.ts'
+import {
+  dsnSettings,
+  notifySettings,
+  queueSettings,
+  serviceSettings,
+  type TransportProtocol,
+  type TransportTuning,
+  transportSettings,
+  transportTuning,
+} from '../queue/config.ts'
 import { map, type Settings } from './schema.ts'
 import {
   adminSettings,
@@ -61,8 +70,9 @@ export const tables = {
   queue: queueSettings,
   dsn: dsnSettings,
   notify: notifySettings,
-  smtp: smtpSettings,
-  lmtp: lmtpSettings,
+  service: serviceSettings,
+  smtp: { ...smtpSettings, ...transportTuning },
+  lmtp: { ...lmtpSettings, ...transportTuning },
   cache: cacheSettings,
   dns: dnsSettings,
   net: netSettings,
@@ -71,6 +81,18 @@ export const tables = {
   log: { ...logSettings, ...sessionLogSettings },
   admin: adminSettings,
 } as const
+
+/** One `[transports.NAME]`: what was written there, and what it speaks. */
+export interface TransportConfig extends Partial<TransportTuning> {
+  readonly protocol: TransportProtocol
+  /** Where it differs from `[smtp]`. */
+  readonly smtp?: Partial<SmtpSettings>
+  /** Where it differs from `[lmtp]`. */
+  readonly lmtp?: Partial<LmtpSettings>
+}
+
+/** The tables below `[transports.NAME]`. */
+export const transportClientSettings = { smtp: smtpSettings, lmtp: lmtpSettings } as const
 
 /** One `[[listener]]`. `address` is `host:port`, `[v6]:port`, `:port` or `unix:/absolute/path`. */
 export interface ListenerConfig {
@@ -102,9 +124,12 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly queue: Settings<typeof queueSettings>
   readonly dsn: Settings<typeof dsnSettings>
   readonly notify: Settings<typeof notifySettings>
-  readonly smtp: SmtpSettings
-  /** What `[lmtp]` does not set is as in `[smtp]`, see `inheritLmtp`. */
-  readonly lmtp: LmtpSettings
+  readonly service: Settings<typeof serviceSettings>
+  readonly smtp: SmtpSettings & TransportTuning
+  /** What `[lmtp]` does not set is as in `[smtp]`, see `inheritLmtp`; limits of the queue as in `[queue]`. */
+  readonly lmtp: LmtpSettings & TransportTuning
+  /** Transports by name, beside those that need no table. */
+  readonly transports: Readonly<Record<string, TransportConfig>>
   readonly transport: Readonly<Record<string, string>>
   readonly cache: Settings<typeof cacheSettings>
   readonly dns: Settings<typeof dnsSettings>
@@ -116,4 +141,4 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly admin: Settings<typeof adminSettings>
 }
 
-export { generalSettings, listenerSettings, poolsSettings }
+export { generalSettings, listenerSettings, poolsSettings, transportSettings }

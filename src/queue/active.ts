@@ -1,6 +1,7 @@
 /** The mails in memory: those that are being delivered or wait for their turn. Everything else is on disk alone. */
 import type { ContentFolder } from './content.ts'
 import type { Content, DeliveryRecipient } from './contract.ts'
+import type { Job } from './job.ts'
 import type { Outcome, QueueStore, StoredMail } from './store.ts'
 
 /** A recipient in memory. */
@@ -21,6 +22,13 @@ export interface ActiveMail {
   readonly activeAt: number
   /** Recipients in memory without a committed result. */
   outstanding: number
+  /** Recipients that were never tried and are on disk alone, at most; they begin at the id `cursor`. */
+  unread: number
+  cursor: number
+  /** When recipients of it were read last, milliseconds of the clock that never jumps. */
+  readAt: number
+  /** What it has to do, by transport. */
+  readonly jobs: Job[]
   /** Content in memory; undefined: read it from the store. */
   bytes: Uint8Array | undefined
   /** Removed or put on hold: nothing more of it is started. */
@@ -32,6 +40,8 @@ export interface ActiveMail {
 export interface ActiveLimits {
   readonly mails: number
   readonly recipients: number
+  /** Recipients that each mail may have in memory whatever the others have. */
+  readonly minimum: number
   /** Octets of content. */
   readonly content: number
 }
@@ -64,12 +74,26 @@ export class ActiveSet {
     return this.#deferred
   }
 
-  /** How many recipients more may come in, if each were a mail of its own. */
-  get room(): number {
-    return Math.max(
-      0,
-      Math.min(this.#limits.mails - this.#mails.size, this.#limits.recipients - this.#recipients.size),
-    )
+  /** How many mails more may come in. */
+  get roomForMails(): number {
+    return Math.max(0, this.#limits.mails - this.#mails.size)
+  }
+
+  /** How many recipients more may come in. */
+  get roomForRecipients(): number {
+    return Math.max(0, this.#limits.recipients - this.#recipients.size)
+  }
+
+  get minimum(): number {
+    return this.#limits.minimum
+  }
+
+  get recipients(): number {
+    return this.#recipients.size
+  }
+
+  get limits(): ActiveLimits {
+    return this.#limits
   }
 
   mail(id: number): ActiveMail | undefined {
@@ -85,6 +109,10 @@ export class ActiveSet {
       stored,
       activeAt,
       outstanding: 0,
+      unread: 0,
+      cursor: 0,
+      readAt: 0,
+      jobs: [],
       bytes: undefined,
       withdrawn: false,
       delayed: [],
@@ -133,13 +161,13 @@ export class ActiveSet {
       const accepted = this.#folder.accept(stored.file, stored.size)
       return accepted === undefined ? undefined : { file: this.#folder.path(accepted), size: stored.size }
     }
-    const bytes = mail.bytes ?? this.#store.content(stored.id)
+    const bytes = mail.bytes ?? this.#store.content(stored)
     return bytes === undefined ? undefined : { bytes }
   }
 
   /** The first `limit` octets of the content, undefined when it is missing. */
   beginning(stored: StoredMail, limit: number): Uint8Array | undefined {
     if (stored.file !== undefined) return this.#folder.read(stored.file, Math.min(limit, stored.size))
-    return (this.#mails.get(stored.id)?.bytes ?? this.#store.content(stored.id))?.subarray(0, limit)
+    return (this.#mails.get(stored.id)?.bytes ?? this.#store.content(stored))?.subarray(0, limit)
   }
 }

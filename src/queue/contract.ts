@@ -11,6 +11,8 @@ export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'
 export interface EnvelopeRecipient {
   /** Address as it will be sent in RCPT TO, without angle brackets. */
   readonly address: string
+  /** Address before rewriting, when it differs. */
+  readonly origTo?: string
   /** RFC 3461 ORCPT as received, `rfc822;user@example.org`. */
   readonly orcpt?: string
   /** RFC 3461 NOTIFY; absent: not given. */

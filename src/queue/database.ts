@@ -1,5 +1,5 @@
 /**
- * Opens `queue.db`. Layout, version 1:
+ * Opens `queue.db`. Layout, version 2:
  *
  *     message    one row a mail; its id is the id of its first recipient
  *     recipient  one row a recipient that is not done; ids are consecutive within a mail
@@ -14,7 +14,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Logger } from '../actors/index.ts'
 import { QueueVersionError, storeFailure } from './errors.ts'
 
-const version = 1
+const version = 2
 
 /** State of a recipient that neither waits nor is due: its mail is on hold or corrupt. */
 export const parked = -1
@@ -30,7 +30,9 @@ const schema = `
     recipients  INTEGER NOT NULL,        -- how many there were
     warned      INTEGER NOT NULL,        -- 1: the sender was told of the delay
     envelope    TEXT NOT NULL,           -- JSON: parameters of MAIL, and the client
-    file        TEXT                     -- name in content/, or null
+    file        TEXT,                    -- name in content/, or null
+    expire      INTEGER NOT NULL DEFAULT 0, -- 1: returned at the next attempt
+    crc         INTEGER                  -- CRC-32 of content in the database
   ) STRICT;
   CREATE UNIQUE INDEX message_queue_id ON message (queue_id);
   CREATE TABLE recipient (
@@ -42,7 +44,8 @@ const schema = `
     attempts     INTEGER NOT NULL,
     detail       TEXT,                   -- JSON: ORCPT, NOTIFY
     reason       TEXT,                   -- of the delay
-    outcome      TEXT                    -- JSON: done, and a notice is due
+    outcome      TEXT,                   -- JSON: done, and a notice is due
+    tried        TEXT                    -- JSON: when and where the last attempt was
   ) STRICT;
   -- Partial: new mail, which most often leaves within the second, never touches it.
   CREATE INDEX recipient_due ON recipient (next_attempt) WHERE next_attempt > 0;
@@ -52,6 +55,14 @@ const schema = `
   ) STRICT;
   CREATE TABLE writer (process TEXT NOT NULL) STRICT;
   PRAGMA user_version = ${version};
+`
+
+/** From version 1. */
+const upgrade = `
+  ALTER TABLE message ADD COLUMN expire INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE message ADD COLUMN crc INTEGER;
+  ALTER TABLE recipient ADD COLUMN tried TEXT;
+  PRAGMA user_version = 2;
 `
 
 export interface OpenOptions {
@@ -122,6 +133,7 @@ function open(path: string, options: OpenOptions): DatabaseSync {
     }
     if (found === 0) database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`)
     else if (statSync(path).size <= checkedOctets) check(database)
+    if (found === 1) database.exec(`BEGIN IMMEDIATE; ${upgrade} COMMIT`)
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     return database
   } catch (error) {

@@ -13,6 +13,7 @@ import {
   type Contract,
   type ExitReason,
   killed,
+  MailactorsError,
 } from '../actors/index.ts'
 import type { DeliveryRequest } from './contract.ts'
 
@@ -60,9 +61,17 @@ class Deliveries {
   }
 
   start(key: number, definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): void {
-    const ref = this.#context.spawnLink(definition, request, {
-      placement: nextTo === null ? { pool: 'deliveries' } : { nextTo },
-    })
+    let ref: ActorRef
+    try {
+      ref = this.#context.spawnLink(definition, request, {
+        placement: nextTo === null ? { pool: 'deliveries' } : { nextTo },
+      })
+    } catch (error) {
+      // In quarantine, or no thread takes it: nothing was started.
+      if (!(error instanceof MailactorsError)) throw error
+      this.#owner?.tell('deliveryEnded', key, { kind: 'no_actor', message: error.message, code: error.code })
+      return
+    }
     const child = { key, ref, name: definition.name, queueId: request.queueId }
     this.#byKey.set(key, child)
     this.#byRef.set(ref.id, child)

@@ -5,7 +5,7 @@ import { destinationLabel } from '../cache/labels.ts'
 import type { ActiveMail } from './active.ts'
 import type { Content, DeliveryReport, DeliveryRequest } from './contract.ts'
 import type { DeliveriesContract } from './deliveries.ts'
-import type { Selection } from './scheduler.ts'
+import type { Selection } from './transport.ts'
 
 /** A delivery from its selection to its report. */
 export interface Running extends Selection {
@@ -16,26 +16,29 @@ export interface Running extends Selection {
   readonly cacheConnection: boolean
 }
 
+/** The delivery actor of a transport. */
+export type DispatcherActors = (transport: string) => AnyActorDefinition
+
 export class Dispatcher {
   readonly #context: ActorContext
-  readonly #definitions: ReadonlyMap<string, AnyActorDefinition>
+  readonly #actors: DispatcherActors
   readonly #running = new Map<number, Running>()
   readonly #byRecipient = new Map<number, Running>()
   #deliveries: ActorRef<DeliveriesContract> | undefined
   #nextKey = 1
 
-  /** @param definitions The delivery actor of each transport. */
-  constructor(context: ActorContext, definitions: ReadonlyMap<string, AnyActorDefinition>) {
+  constructor(context: ActorContext, actors: DispatcherActors) {
     this.#context = context
-    this.#definitions = definitions
+    this.#actors = actors
   }
 
   get size(): number {
     return this.#running.size
   }
 
-  has(transport: string): boolean {
-    return this.#definitions.has(transport)
+  /** The delivery that has the recipient, if one runs. */
+  runningOf(recipient: number): Running | undefined {
+    return this.#byRecipient.get(recipient)
   }
 
   start(selection: Selection, content: Content, use: { load: boolean; store: boolean }): void {
@@ -56,7 +59,11 @@ export class Dispatcher {
     }
     const { transport, nexthop } = selection.site
     const { smtputf8 } = selection.mail.stored
-    const label = destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
+    const label = destinationLabel({
+      transport: transport.name,
+      nexthop,
+      ...(smtputf8 === true ? { smtputf8 } : {}),
+    })
     cache.ask('findDestination', label).then(
       this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
       // Without the cache the delivery makes its own connection.
@@ -106,7 +113,7 @@ export class Dispatcher {
   }
 
   #spawn(running: Running, lease: Lease | null): void {
-    const definition = this.#definitions.get(running.site.transport)!
+    const definition = this.#actors(running.site.transport.name)
     const request = toRequest(running, lease)
     const nextTo: AnyRef | null = lease === null ? null : lease.keeper
     const deliveries = this.#findDeliveries()
@@ -127,7 +134,7 @@ function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
   const { stored } = mail
   return {
     queueId: stored.queueId,
-    transport: site.transport,
+    transport: site.transport.name,
     nexthop: site.nexthop,
     sender: stored.sender,
     ...(stored.envid === undefined ? {} : { envid: stored.envid }),

@@ -17,9 +17,8 @@ import {
   errorReason,
   UsageError,
 } from '../actors/index.ts'
-import { type ActiveMail, type ActiveRecipient, ActiveSet } from './active.ts'
-import { Admission } from './admission.ts'
-import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
+import { ActiveSet } from './active.ts'
+import { type Attempt, ownAttempt } from './attempt.ts'
 import { Committer, type StoredPending, temporary } from './committer.ts'
 import { ContentFolder } from './content.ts'
 import type {
@@ -30,10 +29,10 @@ import type {
   QueueCounts,
   QueueListing,
 } from './contract.ts'
+import { Courier } from './courier.ts'
 import { setAside } from './database.ts'
 import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
 import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
-import { Dispatcher, type Running } from './dispatcher.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
@@ -42,21 +41,13 @@ import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
 import type { MailChange, WriteContext } from './results.ts'
 import { malformed, Room } from './room.ts'
-import { Scheduler } from './scheduler.ts'
-import {
-  activeLimits,
-  cacheSettings,
-  noticeSettings,
-  type QueueSources,
-  schedulerSettings,
-} from './settings.ts'
-import { Site, suspended } from './site.ts'
+import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
 import { QueueStore, type StoredMail } from './store.ts'
 
 export interface QueueArgs {
-  /** The delivery actor of the transports `smtp` and `lmtp`. */
+  /** The delivery actor of transports that speak SMTP or LMTP. */
   readonly delivery: AnyActorDefinition
-  /** The delivery actor of the transport `local`; the mailboxes of this service when it is not given. */
+  /** The delivery actor of transports of the protocol `local`; the mailboxes of this service when it is not given. */
   readonly local?: AnyActorDefinition
   /** Where the queue is; `queue` in `data_dir` when it is not given. */
   readonly directory?: string
@@ -71,13 +62,13 @@ export type QueueManagerContract = QueueContract &
     commit(): void
     refill(): void
     tick(): void
+    pump(): void
+    acknowledge(): void
     bringForward(site: string): void
   }>
 
 /** How often running deliveries and idle sites are looked after. */
 const tickMs = 10_000
-/** A site where nothing happened for so long is forgotten. */
-const siteIdleMs = 10_000
 /** Results the disk did not take are written again after this. */
 const retryMs = 1_000
 /** Content files nobody refers to, of this same process, are left alone for so long: their mail may be on its way. */
@@ -94,9 +85,7 @@ export class QueueManager {
   readonly #room: Room
   readonly #active: ActiveSet
   readonly #refill: Refill
-  readonly #admission: Admission
-  readonly #scheduler: Scheduler
-  readonly #dispatcher: Dispatcher
+  readonly #courier: Courier
   readonly #committer = new Committer()
   #writeContext: WriteContext
   readonly #states: MailCounts
@@ -105,6 +94,9 @@ export class QueueManager {
   #refillAsked = false
   #refillTimer: number | undefined
   #ticking = false
+  #pumpTimer: { readonly at: number; readonly id: number } | undefined
+  /** Answers to new mail that are held up. */
+  readonly #heldUp: StoredPending[] = []
   /** Those who wait for the last delivery; undefined: nobody asked for a stop. */
   #draining: Deferred<void>[] | undefined
 
@@ -123,30 +115,30 @@ export class QueueManager {
     this.#room = new Room(this.#directory)
     this.#states = new MailCounts(this.#store.countStates())
     this.#active = new ActiveSet(this.#store, this.#folder, activeLimits(config))
+    this.#courier = new Courier(context as unknown as ActorContext, config, {
+      active: this.#active,
+      actors: (transport) =>
+        protocolOf(this.#config, transport) === 'local' ? (args.local ?? localDelivery) : args.delivery,
+      hooks: { settle: (attempt) => this.#settle(attempt), corrupt: (mail) => this.#corrupt(mail.stored) },
+    })
     this.#refill = new Refill(this.#store, this.#active, {
-      admit: (mail, recipient) => this.#admit(mail, recipient),
+      admit: (mail, recipient, reason) => this.#courier.admit(mail, recipient, reason),
+      complete: (mail) => this.#courier.scheduler.complete(mail),
       finish: (mail) =>
         this.#settle(ownAttempt(mail, [], '', { status: 'sent', dsn: '', reply: '' }, this.#now)),
       orphan: ({ id }) => {
         context.log.error({ event: 'queue.orphan', recipient: id }, 'recipient without a mail was dropped')
         this.#store.removeRecipient(id)
       },
+      damaged: (mail) => this.#damaged(mail),
     })
-    this.#scheduler = new Scheduler(schedulerSettings(config))
-    const transports = new Map([
-      ['smtp', args.delivery],
-      ['lmtp', args.delivery],
-      ['local', args.local ?? localDelivery],
-    ])
-    this.#dispatcher = new Dispatcher(context as unknown as ActorContext, transports)
-    this.#admission = new Admission(config, this.#scheduler, new Set(transports.keys()))
     this.#operators = new Operators({
       store: this.#store,
       folder: this.#folder,
       active: this.#active,
       counts: this.#states,
       log: context.log,
-      destination: (address) => this.#admission.destination(address),
+      destination: (address) => this.#courier.admission.destination(address),
       forget: (mail) => this.#forget(mail),
     })
     this.#writeContext = {
@@ -166,8 +158,7 @@ export class QueueManager {
     if (config === this.#config) return
     this.#config = config
     this.#active.configure(activeLimits(config))
-    this.#scheduler.configure(schedulerSettings(config))
-    this.#admission.configure(config)
+    this.#courier.configure(config)
     this.#writeContext = { ...this.#writeContext, settings: noticeSettings(config) }
     // There may be room for more in memory now, and sooner a look for it.
     this.#askRefill()
@@ -245,19 +236,31 @@ export class QueueManager {
   }
 
   /** A new mail is on disk. */
-  #stored({ mail, file, answer, id }: StoredPending): void {
-    answer.resolve({ status: 'queued' })
-    this.#arrived(mail, id, file)
+  #stored(pending: StoredPending): void {
+    const { mail, file, answer, id } = pending
+    const hasRoom = this.#arrived(mail, id, file)
+    const { in_flow_delay: delay } = this.#config.service
+    if (hasRoom || delay === 0) answer.resolve({ status: 'queued' })
+    else {
+      // More comes in than goes out: who sends is slowed down while the mail is safe already.
+      this.#heldUp.push(pending)
+      this.#context.sendAfter(delay, 'acknowledge')
+    }
   }
 
-  #arrived(mail: NewMail, id: number, file: string | undefined): void {
+  acknowledge(): void {
+    this.#heldUp.shift()?.answer.resolve({ status: 'queued' })
+  }
+
+  /** False: there was no room for it in memory, it waits on disk. */
+  #arrived(mail: NewMail, id: number, file: string | undefined): boolean {
     this.#states.add('active')
     const { envelope, content } = mail
     const { recipients } = envelope
-    if (this.#refill.hasBacklog || this.#active.room < recipients.length) {
+    if (this.#refill.hasBacklog || this.#active.roomForMails === 0) {
       this.#refill.missed()
       this.#askRefill()
-      return
+      return false
     }
     this.#refill.passed(id + recipients.length - 1)
     const bytes = 'bytes' in content ? content.bytes : undefined
@@ -270,6 +273,7 @@ export class QueueManager {
       state: 'active',
       recipients: recipients.length,
       warned: false,
+      expire: false,
       client: mail.client,
       ...(envelope.envid === undefined ? {} : { envid: envelope.envid }),
       ...(envelope.ret === undefined ? {} : { ret: envelope.ret }),
@@ -278,10 +282,16 @@ export class QueueManager {
       ...(file === undefined ? {} : { file }),
     }
     const active = this.#active.addMail(stored, this.#now, bytes)
-    for (let index = 0; index < recipients.length; index++) {
-      this.#active.addRecipient(active, id + index)
-      this.#admit(active, { ...recipients[index]!, id: id + index, attempts: 0 })
+    const count = this.#refill.allowance(recipients.length)
+    if (count < recipients.length) {
+      this.#refill.keepRest(active, id + count, this.#context.clock.monotonic())
+      this.#askRefill()
     }
+    for (let index = 0; index < count; index++) {
+      this.#active.addRecipient(active, id + index)
+      this.#courier.admit(active, { ...recipients[index]!, id: id + index, attempts: 0 })
+    }
+    return true
   }
 
   /** Results of a mail are on disk. */
@@ -297,10 +307,12 @@ export class QueueManager {
     if (end === 'removed') logRemoved(this.#context.log, mail.stored.queueId)
     if (end === 'more') {
       mail.delayed.push(...delayed)
+      if (mail.unread > 0) this.#askRefill()
       return
     }
     const { stored } = mail
     this.#active.removeMail(mail)
+    this.#refill.forget(mail)
     if (end === 'removed') {
       this.#states.take(change.state)
       if (stored.file !== undefined) this.#folder.remove(stored.file)
@@ -314,9 +326,9 @@ export class QueueManager {
 
   refill(): void {
     this.#refillAsked = false
-    if (this.#refill.step(this.#now)) this.#askRefill()
+    if (this.#refill.step(this.#now, this.#context.clock.monotonic())) this.#askRefill()
     else {
-      this.#admission.ignoresDeferTransports = false
+      this.#courier.admission.ignoresDeferTransports = false
       this.#wakeForDue()
     }
     this.#pump()
@@ -333,142 +345,98 @@ export class QueueManager {
     if (this.#refillTimer !== undefined) this.#context.cancelTimer(this.#refillTimer)
     this.#refillTimer = undefined
     const due = this.#refill.nextDue()
-    if (due === undefined) return
-    const wait = Math.min(Math.max(1, due - this.#now), this.#config.queue.run_delay)
+    const slice = this.#refill.nextSlice()
+    if (due === undefined && slice === undefined) return
+    const wait = Math.max(
+      1,
+      Math.min(
+        (due ?? Number.POSITIVE_INFINITY) - this.#now,
+        (slice ?? Number.POSITIVE_INFINITY) - this.#context.clock.monotonic(),
+        this.#config.queue.run_delay,
+      ),
+    )
     this.#refillTimer = this.#context.sendAfter(wait, 'refill')
   }
 
   // --- Scheduling
-
-  /** A recipient in memory finds its site, or its end. */
-  #admit(mail: ActiveMail, recipient: ActiveRecipient): void {
-    const found = this.#admission.find(recipient.address, this.#now)
-    if (found instanceof Site) this.#scheduler.add(found, mail, recipient)
-    else this.#settle(ownAttempt(mail, [recipient], found.site, found, this.#now))
-  }
 
   #settle(attempt: Attempt): void {
     this.#committer.addAttempt(attempt)
     this.#askCommit()
   }
 
+  pump(): void {
+    this.#pumpTimer = undefined
+    this.#pump()
+  }
+
   /** Starts all deliveries that may start now. */
   #pump(): void {
     if (this.#draining !== undefined) return
-    for (;;) {
-      const selection = this.#scheduler.select()
-      if (selection === undefined) break
-      const { site, mail, recipients } = selection
-      const content = this.#active.content(mail)
-      if (content === undefined) {
-        this.#scheduler.done(site, site.lastDone)
-        this.#corrupt(mail)
-        continue
-      }
-      const cache = cacheSettings(this.#config, site.transport)
-      const use =
-        cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
-      this.#dispatcher.start({ site, mail, recipients }, content, use)
-    }
+    this.#courier.pump()
+    this.#wakeForPause()
     this.#askTick()
+  }
+
+  /** Comes back when a pause between deliveries ends that something waits for. */
+  #wakeForPause(): void {
+    const at = this.#courier.scheduler.nextWake()
+    if (at === this.#pumpTimer?.at) return
+    if (this.#pumpTimer !== undefined) this.#context.cancelTimer(this.#pumpTimer.id)
+    this.#pumpTimer = undefined
+    if (at === undefined) return
+    const wait = Math.max(1, Math.ceil(at - this.#context.clock.monotonic()))
+    this.#pumpTimer = { at, id: this.#context.sendAfter(wait, 'pump') }
   }
 
   // --- Deliveries end
 
   delivered(report: DeliveryReport): void {
-    const running = this.#dispatcher.reported(report)
-    if (running === undefined) {
+    if (this.#courier.delivered(report)) this.#pump()
+    else {
       this.#context.log.debug(
         { event: 'queue.stale-report', queueId: report.queueId },
         'report of an old delivery',
       )
-      return
     }
-    this.#finished(running, report)
   }
 
   deliveryEnded(key: number, reason: ExitReason): void {
-    const running = this.#dispatcher.ended(key)
-    if (running === undefined) return
-    this.#context.log.warn(
-      {
-        event: 'delivery.crashed',
-        queueId: running.mail.stored.queueId,
-        site: running.site.key,
-        reason: reason.kind,
-        ...(reason.message === undefined ? {} : { error: reason.message }),
-      },
-      'a delivery ended without a report',
-    )
-    const trouble = { dsn: '4.3.0', reason: 'the delivery ended unexpectedly' }
-    this.#finished(running, {
-      queueId: running.mail.stored.queueId,
-      results: running.recipients.map(({ id }) => ({
-        id,
-        status: 'deferred',
-        dsn: trouble.dsn,
-        reply: trouble.reason,
-        relay: 'none',
-      })),
-      hopStatus: trouble,
-      connUse: 0,
-      startedAt: 0,
-      setupAt: 0,
-    })
-  }
-
-  #finished({ site, mail, recipients }: Running, report: DeliveryReport): void {
-    const now = this.#now
-    const { hopStatus } = report
-    this.#settle(reportedAttempt(mail, recipients, site.key, report, now))
-    if (hopStatus === undefined) site.window.succeeded(site.busy)
-    else if (site.window.failed()) this.#died(site, hopStatus)
-    this.#scheduler.done(site, now)
+    this.#courier.deliveryEnded(key, reason)
     this.#pump()
   }
 
-  /** A site is given up for a while: what waits there waits on disk. */
-  #died(site: Site, trouble: { readonly dsn: string; readonly reason: string }): void {
-    const now = this.#now
-    const dsn = trouble.dsn.startsWith('4') ? trouble.dsn : '4.0.0'
-    site.die({ dsn, reason: trouble.reason }, now + this.#config.queue.minimal_backoff_time)
-    this.#context.log.info(
-      { event: 'queue.site-dead', site: site.key, dsn, reason: trouble.reason, waiting: site.waiting },
-      'deliveries to a destination are suspended',
-    )
-    const reply = suspended(site, trouble.reason)
-    for (;;) {
-      const taken = site.take(0)
-      if (taken === undefined) break
-      if (taken.mail.withdrawn) continue
-      this.#settle(
-        ownAttempt(taken.mail, taken.recipients, site.key, { status: 'deferred', dsn, reply }, now),
-      )
-    }
-  }
-
-  /** The content of a mail is missing: it is kept for the operator, and out of the way. */
-  #corrupt(mail: ActiveMail): void {
-    const { stored } = mail
+  /** The content of a mail is missing or damaged: it is kept for the operator, and out of the way. */
+  #corrupt(stored: StoredMail): void {
     this.#context.log.error(
       { event: 'mail.corrupt', queueId: stored.queueId },
-      'the content of a mail is missing: it is kept as corrupt',
+      'the content of a mail is missing or damaged: it is kept as corrupt',
     )
     this.#operators.park(stored, 'corrupt')
+  }
+
+  #damaged(id: number): void {
+    const found = this.#store.parkDamaged(id)
+    if (found === undefined || found.state === 'corrupt') return
+    this.#states.move(found.state, 'corrupt')
+    const active = this.#active.mail(id)
+    if (active !== undefined) this.#forget(active.stored)
+    this.#context.log.error(
+      { event: 'mail.corrupt', queueId: found.queueId },
+      'what is stored of a mail cannot be understood: it is kept as corrupt',
+    )
   }
 
   // --- Looking after
 
   tick(): void {
     this.#ticking = false
-    const monotonic = this.#context.clock.monotonic()
-    this.#dispatcher.killOlder(monotonic - this.#config.queue.qmgr_daemon_timeout)
-    this.#scheduler.sweep(this.#now - siteIdleMs, this.#now)
+    this.#courier.tick()
     this.#askTick()
   }
 
   #askTick(): void {
-    if (this.#ticking || (this.#scheduler.sites.size === 0 && this.#dispatcher.size === 0)) return
+    if (this.#ticking || !this.#courier.isBusy) return
     this.#ticking = true
     this.#context.sendAfter(tickMs, 'tick')
   }
@@ -509,10 +477,8 @@ export class QueueManager {
 
   flush(site: string): number {
     const wanted = site.toLowerCase()
-    for (const known of this.#scheduler.sites.values()) {
-      if (wanted === '' || known.key === wanted || known.nexthop === wanted) known.revive()
-    }
-    this.#admission.ignoresDeferTransports = true
+    this.#courier.revive(wanted)
+    this.#courier.admission.ignoresDeferTransports = true
     const waiting = this.#store.countWaiting(this.#now, wanted)
     this.bringForward(wanted)
     return waiting
@@ -549,7 +515,8 @@ export class QueueManager {
   }
 
   #checkDrained(): void {
-    if (this.#draining === undefined || this.#dispatcher.size > 0 || !this.#committer.isEmpty) return
+    if (this.#draining === undefined || this.#courier.dispatcher.size > 0 || !this.#committer.isEmpty) return
+    while (this.#heldUp.length > 0) this.acknowledge()
     for (const answer of this.#draining.splice(0)) answer.resolve()
   }
 
@@ -558,7 +525,9 @@ export class QueueManager {
     const active = this.#active.mail(mail.id)
     if (active === undefined) return
     active.withdrawn = true
-    this.#active.forget(active, this.#dispatcher.recipientsOf(active))
+    this.#courier.scheduler.withdraw(active)
+    this.#refill.forget(active)
+    this.#active.forget(active, this.#courier.dispatcher.recipientsOf(active))
     // There is room for others now.
     this.#askRefill()
   }

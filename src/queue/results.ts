@@ -74,7 +74,8 @@ export function writeAttempts(attempts: readonly Attempt[], context: WriteContex
   }
   for (const change of changes.values()) {
     if (change.mail.withdrawn) endWithdrawn(change, context.store)
-    else if (change.mail.outstanding === change.done.length) endPass(change, context)
+    else if (change.mail.outstanding === change.done.length && change.mail.unread === 0)
+      endPass(change, context)
   }
   return { changes: [...changes.values()], judged }
 }
@@ -91,7 +92,11 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
     if (status === 'deferred') {
       const next = nextAttempt(now, mail.stored.arrivedAt, settings.queue)
       change.deferred += 1
-      store.defer(recipient.id, next, attempt.site, `${result.dsn} ${result.reply}`)
+      store.defer(recipient.id, next, attempt.site, `${result.dsn} ${result.reply}`, {
+        at: now,
+        relay: result.relay,
+        ...(result.remoteMta === undefined ? {} : { remoteMta: result.remoteMta }),
+      })
       if (settings.queue.delay_warning_time > 0) change.delayed.push({ recipient, outcome: result })
     } else if (status !== 'sent' || owesSuccess(mail, recipient.notify, result)) {
       const outcome = toOutcome(result, status)
@@ -171,6 +176,7 @@ function endWithdrawn(change: MailChange, store: QueueStore): void {
   const { stored } = change.mail
   if (store.hasRecipients(stored)) return
   // It may have been released meanwhile.
-  change.state = store.mail(stored.id)?.state ?? change.state
+  const now = store.mail(stored.id)
+  if (typeof now === 'object') change.state = now.state
   if (store.removeMail(stored)) change.end = 'removed'
 }

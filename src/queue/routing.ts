@@ -23,6 +23,8 @@ export interface RoutingSettings {
   /** Domain, `.domain` (subdomains) or `*` to `transport:nexthop`. */
   readonly transport: Readonly<Record<string, string>>
   readonly relayhost: string
+  /** Whether the next hop of a transport is a text for people, such as that of `error`. */
+  hasText(transport: string): boolean
 }
 
 /** Finds routes; keeps no state of its own, so a new one is made when settings change. */
@@ -30,6 +32,7 @@ export class Router {
   readonly #local: ReadonlySet<string>
   readonly #table: ReadonlyMap<string, string>
   readonly #relayhost: string
+  readonly #hasText: (transport: string) => boolean
 
   constructor(settings: RoutingSettings) {
     this.#local = new Set([settings.hostname, ...settings.localDomains].map((domain) => domain.toLowerCase()))
@@ -37,6 +40,7 @@ export class Router {
       Object.entries(settings.transport).map(([domain, value]) => [domain.toLowerCase(), value]),
     )
     this.#relayhost = settings.relayhost.trim().toLowerCase()
+    this.#hasText = (transport) => settings.hasText(transport)
   }
 
   /** The route of an address. An address without a domain is local, as sendmail has it. */
@@ -76,6 +80,7 @@ export class Router {
     const match = /^([a-z][a-z0-9_-]*)?:(.*)$/is.exec(value.trim())
     const transport = match?.[1]?.toLowerCase() ?? 'smtp'
     const nexthop = match === null ? value.trim() : (match[2] ?? '').trim()
+    if (this.#hasText(transport)) return { transport, nexthop }
     // The path of a socket is the one next hop where case matters.
     const name = /^unix:/i.test(nexthop) ? nexthop : nexthop.toLowerCase()
     const otherwise = transport === 'smtp' && this.#relayhost !== '' ? this.#relayhost : domain

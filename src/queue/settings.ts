@@ -1,31 +1,65 @@
 /** From the configuration to what the parts of the queue need. */
 import type { Config } from '../config/settings.ts'
 import type { ActiveLimits } from './active.ts'
+import {
+  type QueueConfig,
+  queueKeyOf,
+  type TransportProtocol,
+  type TransportTuning,
+  transportProtocols,
+} from './config.ts'
 import type { NoticeSettings } from './notices/compose.ts'
-import type { Route, RoutingSettings } from './routing.ts'
-import type { SchedulerSettings } from './scheduler.ts'
+import type { RoutingSettings } from './routing.ts'
+import type { TransportSettings } from './transport.ts'
 import { parseFeedback } from './window.ts'
 
 /** What the queue reads of the configuration. */
 export type QueueSources = Pick<
   Config,
-  'hostname' | 'data_dir' | 'mail' | 'queue' | 'dsn' | 'notify' | 'smtp' | 'lmtp' | 'transport'
->
+  'hostname' | 'data_dir' | 'mail' | 'auth' | 'queue' | 'service' | 'dsn' | 'notify' | 'smtp' | 'lmtp'
+> &
+  Pick<Config, 'transport' | 'transports'>
 
-export const schedulerSettings = (config: QueueSources): SchedulerSettings => {
+/** What a transport speaks; undefined: there is no such transport. */
+export function protocolOf(config: QueueSources, transport: string): TransportProtocol | undefined {
+  const own = config.transports[transport]?.protocol
+  if (own !== undefined) return own
+  if (transport === 'relay') return 'smtp'
+  return transportProtocols.find((protocol) => protocol === transport)
+}
+
+/** The limits of a transport: its own, else those of its protocol, else those of `[queue]`. */
+export function transportSettings(config: QueueSources, transport: string): TransportSettings {
   const { queue } = config
+  const protocol = protocolOf(config, transport)
+  const own: Partial<TransportTuning> = config.transports[transport] ?? {}
+  const ofProtocol: Partial<TransportTuning> =
+    protocol === 'smtp' || protocol === 'lmtp' ? config[protocol] : {}
+  const tuned = <K extends keyof TransportTuning>(key: K): TransportTuning[K] =>
+    own[key] ?? ofProtocol[key] ?? (queue[queueKeyOf(key) as keyof QueueConfig] as TransportTuning[K])
+  const paced = tuned('destination_rate_delay') > 0
   return {
     window: {
-      initial: queue.initial_destination_concurrency,
-      limit: queue.default_destination_concurrency_limit,
+      initial: paced ? 1 : tuned('initial_destination_concurrency'),
+      limit: paced ? 1 : tuned('destination_concurrency_limit'),
       // The loader has checked them.
-      positive: parseFeedback(queue.default_destination_concurrency_positive_feedback) ?? (() => 1),
-      negative: parseFeedback(queue.default_destination_concurrency_negative_feedback) ?? (() => 1),
-      failedCohortLimit: queue.default_destination_concurrency_failed_cohort_limit,
+      positive: parseFeedback(tuned('destination_concurrency_positive_feedback')) ?? (() => 1),
+      negative: parseFeedback(tuned('destination_concurrency_negative_feedback')) ?? (() => 1),
+      failedCohortLimit: tuned('destination_concurrency_failed_cohort_limit'),
     },
-    processLimit: queue.default_process_limit,
-    recipientLimit: queue.default_destination_recipient_limit,
-    alwaysCaches: (route) => isListed(route, cacheSettings(config, route.transport)?.destinations ?? []),
+    processLimit: tuned('process_limit'),
+    recipientLimit: tuned('destination_recipient_limit'),
+    destinationRateDelay: tuned('destination_rate_delay'),
+    transportRateDelay: tuned('transport_rate_delay'),
+    slotCost: tuned('delivery_slot_cost'),
+    slotLoan: tuned('delivery_slot_loan'),
+    slotDiscount: tuned('delivery_slot_discount'),
+    minimumSlots: tuned('minimum_delivery_slots'),
+    memoryLimit: tuned('recipient_limit'),
+    extraMemory: tuned('extra_recipient_limit'),
+    refillLimit: tuned('recipient_refill_limit'),
+    refillDelay: tuned('recipient_refill_delay'),
+    alwaysCaches: (nexthop) => isListed(nexthop, cacheSettings(config, transport)?.destinations ?? []),
   }
 }
 
@@ -34,8 +68,9 @@ export function cacheSettings(
   config: QueueSources,
   transport: string,
 ): { readonly destinations: readonly string[]; readonly onDemand: boolean } | undefined {
-  if (transport !== 'smtp' && transport !== 'lmtp') return undefined
-  const table = config[transport]
+  const protocol = protocolOf(config, transport)
+  if (protocol !== 'smtp' && protocol !== 'lmtp') return undefined
+  const table = { ...config[protocol], ...config.transports[transport]?.[protocol] }
   return {
     destinations: table.connection_cache_destinations,
     onDemand: table.connection_cache_on_demand,
@@ -43,7 +78,7 @@ export function cacheSettings(
 }
 
 /** Lists name domains without brackets and port, or the path of a socket. */
-function isListed({ nexthop }: Route, destinations: readonly string[]): boolean {
+function isListed(nexthop: string, destinations: readonly string[]): boolean {
   if (destinations.length === 0) return false
   const domain = nexthop.startsWith('unix:')
     ? nexthop.slice('unix:'.length)
@@ -56,11 +91,13 @@ export const routingSettings = (config: QueueSources): RoutingSettings => ({
   localDomains: config.mail.local_domains,
   transport: config.transport,
   relayhost: config.smtp.relayhost,
+  hasText: (transport) => ['error', 'retry', 'discard'].includes(protocolOf(config, transport) ?? ''),
 })
 
 export const activeLimits = ({ queue }: QueueSources): ActiveLimits => ({
   mails: queue.qmgr_message_active_limit,
   recipients: queue.qmgr_message_recipient_limit,
+  minimum: queue.qmgr_message_recipient_minimum,
   content: queue.active_content_limit,
 })
 

@@ -1,14 +1,7 @@
 /** A site: one transport and next hop, with its window, its waiting recipients and its use of the cache. */
-import type { ActiveMail, ActiveRecipient } from './active.ts'
-import { Window, type WindowSettings } from './window.ts'
-
-/** Waiting recipients of one mail at one site. */
-interface Peer {
-  readonly mail: ActiveMail
-  readonly recipients: ActiveRecipient[]
-  /** How many of them are gone already. */
-  taken: number
-}
+import type { Peer } from './job.ts'
+import type { Transport } from './transport.ts'
+import { Window } from './window.ts'
 
 /** Why a site gets no deliveries for now. */
 export interface SiteTrouble {
@@ -21,15 +14,22 @@ const backToBackMs = 1000
 
 export class Site {
   readonly key: string
-  readonly transport: string
+  readonly transport: Transport
   readonly nexthop: string
   readonly window: Window
   /** Deliveries running. */
   busy = 0
   /** When the last delivery ended; -Infinity: none has. */
   lastDone = Number.NEGATIVE_INFINITY
-  /** Waits in the scheduler's round. */
-  isScheduled = false
+  /** Nothing starts before this time of the clock that never jumps: the pause after a delivery. */
+  pausedUntil = Number.NEGATIVE_INFINITY
+  isPaused = false
+  /** Its place in the order of the transport; 0: none. */
+  place = 0
+  placedOrder = 0
+  placedTurn = 0
+  /** When it was last named in the log for having too much. */
+  clogWarnedAt = Number.NEGATIVE_INFINITY
   #trouble: SiteTrouble | undefined
   #deadUntil = 0
   #waiting = 0
@@ -37,26 +37,20 @@ export class Site {
   #load = false
   #store = false
   #always: boolean
-  // Ring of mails: taken from the front, put back at the end while it has recipients left.
+  /** In the order of jobs; from `#head` on. Peers that have nothing any more are dropped when they are met. */
   #peers: Peer[] = []
   #head = 0
-  readonly #byMail = new Map<number, Peer>()
 
-  constructor(
-    key: string,
-    route: { readonly transport: string; readonly nexthop: string },
-    window: WindowSettings,
-    alwaysCache: boolean,
-  ) {
+  constructor(key: string, transport: Transport, nexthop: string, alwaysCache: boolean) {
     this.key = key
-    this.transport = route.transport
-    this.nexthop = route.nexthop
-    this.window = new Window(window)
+    this.transport = transport
+    this.nexthop = nexthop
+    this.window = new Window(transport.settings.window)
     this.#always = alwaysCache
   }
 
-  configure(window: WindowSettings, alwaysCache: boolean): void {
-    this.window.configure(window)
+  configure(alwaysCache: boolean): void {
+    this.window.configure(this.transport.settings.window)
     this.#always = alwaysCache
   }
 
@@ -65,47 +59,75 @@ export class Site {
     return this.#waiting
   }
 
+  /** Whether another delivery may run here, as far as the site is concerned. */
+  get hasRoom(): boolean {
+    return this.busy < this.window.width && !this.isPaused
+  }
+
   get isReady(): boolean {
-    return this.#waiting > 0 && this.busy < this.window.width
+    return this.#waiting > 0 && this.hasRoom
   }
 
   get isIdle(): boolean {
-    return this.#waiting === 0 && this.busy === 0
+    return this.#waiting === 0 && this.busy === 0 && !this.isPaused
   }
 
-  add(mail: ActiveMail, recipient: ActiveRecipient): void {
-    this.#waiting += 1
-    const peer = this.#byMail.get(mail.stored.id)
-    if (peer !== undefined && peer.mail === mail) peer.recipients.push(recipient)
-    else {
-      const added = { mail, recipients: [recipient], taken: 0 }
-      this.#byMail.set(mail.stored.id, added)
-      this.#peers.push(added)
+  /** When a dead site is tried again, milliseconds since the epoch. */
+  get deadUntil(): number {
+    return this.#deadUntil
+  }
+
+  /** Why it is dead, also when the time is over and nobody came by. */
+  get trouble(): SiteTrouble | undefined {
+    return this.window.isDead ? this.#trouble : undefined
+  }
+
+  /** Mails that wait here. */
+  get mails(): number {
+    return this.#peers.length - this.#head
+  }
+
+  /** More recipients of a job wait here. `isNew`: its peer had none. */
+  added(peer: Peer, recipients: number, isNew: boolean): void {
+    this.#waiting += recipients
+    if (!isNew) return
+    const { order } = peer.job
+    let at = this.#peers.length
+    // Nearly always the last one; the rest of a large mail comes back to its place.
+    while (at > this.#head && this.#peers[at - 1]!.job.order > order) at -= 1
+    if (at === this.#peers.length) this.#peers.push(peer)
+    else this.#peers.splice(at, 0, peer)
+  }
+
+  /** Recipients were taken from a peer here, or withdrawn. */
+  taken(recipients: number): void {
+    this.#waiting -= recipients
+    this.#trim()
+  }
+
+  /** Who is first in the order of jobs. */
+  get first(): Peer | undefined {
+    return this.#peers[this.#head]
+  }
+
+  /** Its peers that have recipients waiting. */
+  *peers(): Generator<Peer> {
+    for (let at = this.#head; at < this.#peers.length; at++) {
+      const peer = this.#peers[at]!
+      if (peer.waiting > 0) yield peer
     }
   }
 
-  /** The next mail's turn: at most `limit` of its recipients (0: all). Undefined when nothing waits. */
-  take(limit: number): { readonly mail: ActiveMail; readonly recipients: ActiveRecipient[] } | undefined {
-    const peer = this.#peers[this.#head]
-    if (peer === undefined) return undefined
-    this.#head += 1
-    // Cut the consumed front off now and then, so that the array does not grow for ever.
-    if (this.#head > 1024 && this.#head * 2 > this.#peers.length) {
+  #trim(): void {
+    while (this.#head < this.#peers.length && this.#peers[this.#head]!.waiting === 0) this.#head += 1
+    if (this.#head === this.#peers.length) {
+      this.#peers = []
+      this.#head = 0
+    } else if (this.#head > 1024 && this.#head * 2 > this.#peers.length) {
+      // Cut the consumed front off now and then, so that the array does not grow for ever.
       this.#peers = this.#peers.slice(this.#head)
       this.#head = 0
     }
-    const { mail, recipients } = peer
-    const left = recipients.length - peer.taken
-    if (limit === 0 || left <= limit) {
-      this.#byMail.delete(mail.stored.id)
-      this.#waiting -= left
-      return { mail, recipients: peer.taken === 0 ? recipients : recipients.slice(peer.taken) }
-    }
-    const taken = recipients.slice(peer.taken, peer.taken + limit)
-    peer.taken += limit
-    this.#waiting -= limit
-    this.#peers.push(peer)
-    return { mail, recipients: taken }
   }
 
   /** Takes the site out of service until `until`. */

@@ -5,63 +5,29 @@
  * Nothing is written when mail becomes active: what was active when the process died is simply due again.
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
-import type { ClientInfo, NewMail, Notify, RecipientResult } from './contract.ts'
+import { crc32 } from 'node:zlib'
+import type { NewMail } from './contract.ts'
 import { type OpenOptions, openQueueDatabase, parked } from './database.ts'
+import {
+  type MailState,
+  type Outcome,
+  type Row,
+  type StoredMail,
+  type StoredRecipient,
+  stateNames,
+  stateNumbers,
+  type Tried,
+  toMail,
+  toRecipient,
+} from './rows.ts'
 
-export type MailState = 'active' | 'deferred' | 'hold' | 'corrupt'
-const stateNumbers = { active: 0, deferred: 1, hold: 2, corrupt: 3 } as const
-const stateNames = ['active', 'deferred', 'hold', 'corrupt'] as const
-
-/** A mail without its recipients and content. */
-export interface StoredMail {
-  /** Key of the mail, and of its first recipient. */
-  readonly id: number
-  readonly queueId: string
-  readonly arrivedAt: number
-  readonly size: number
-  readonly sender: string
-  readonly state: MailState
-  /** How many recipients it had when it came. */
-  readonly recipients: number
-  readonly warned: boolean
-  readonly client: ClientInfo
-  readonly envid?: string
-  readonly ret?: 'FULL' | 'HDRS'
-  readonly body?: '7BIT' | '8BITMIME'
-  readonly smtputf8?: boolean
-  /** Name below `content/`; undefined: inline. */
-  readonly file?: string
-}
-
-/** A recipient that is not done. */
-export interface StoredRecipient {
-  readonly id: number
-  readonly mail: number
-  readonly address: string
-  /** `transport:nexthop` of the last attempt; empty before. */
-  readonly site: string
-  /** Milliseconds since the epoch; 0: never tried; -1: parked. */
-  readonly nextAttempt: number
-  readonly attempts: number
-  readonly orcpt?: string
-  readonly notify?: readonly Notify[]
-  readonly reason?: string
-  /** Done, but its notice is not sent yet. */
-  readonly outcome?: Outcome
-}
-
-/** How a recipient ended, kept until its sender is told. */
-export interface Outcome extends Omit<RecipientResult, 'id' | 'status'> {
-  readonly status: 'sent' | 'bounced' | 'expired'
-}
+export type { MailState, Outcome, StoredMail, StoredRecipient } from './rows.ts'
 
 /** Place in the order of due recipients: the last one that was read. */
 export interface DueCursor {
   readonly time: number
   readonly id: number
 }
-
-type Row = Record<string, SQLInputValue>
 
 /** The stored queue. Not for use by more than one actor. */
 export class QueueStore {
@@ -82,9 +48,9 @@ export class QueueStore {
     this.#database = database
     this.#begin = database.prepare('BEGIN IMMEDIATE')
     this.#commit = database.prepare('COMMIT')
-    this.#insertMail = database.prepare('INSERT INTO message VALUES (?, ?, ?, ?, ?, 0, ?, 0, ?, ?)')
+    this.#insertMail = database.prepare('INSERT INTO message VALUES (?, ?, ?, ?, ?, 0, ?, 0, ?, ?, 0, ?)')
     this.#insertRecipient = database.prepare(
-      "INSERT INTO recipient VALUES (?, ?, ?, '', 0, 0, ?, NULL, NULL)",
+      "INSERT INTO recipient VALUES (?, ?, ?, '', 0, 0, ?, NULL, NULL, NULL)",
     )
     this.#insertContent = database.prepare('INSERT INTO content VALUES (?, ?)')
     this.#deleteRecipient = database.prepare('DELETE FROM recipient WHERE id = ?')
@@ -154,10 +120,14 @@ export class QueueStore {
         smtputf8: envelope.smtputf8,
       }),
       file ?? null,
+      'bytes' in content ? crc32(content.bytes) : null,
     )
     for (let index = 0; index < recipients.length; index++) {
-      const { address, orcpt, notify } = recipients[index]!
-      const detail = orcpt === undefined && notify === undefined ? null : JSON.stringify({ orcpt, notify })
+      const { address, origTo, orcpt, notify } = recipients[index]!
+      const detail =
+        origTo === undefined && orcpt === undefined && notify === undefined
+          ? null
+          : JSON.stringify({ origTo, orcpt, notify })
       this.#insertRecipient.run(id + index, id, address, detail)
     }
     if ('bytes' in content) this.#insertContent.run(id, content.bytes)
@@ -180,14 +150,15 @@ export class QueueStore {
     )
   }
 
-  defer(id: number, nextAttempt: number, site: string, reason: string): void {
+  defer(id: number, nextAttempt: number, site: string, reason: string, tried: Tried): void {
     // A mail put on hold meanwhile stays parked.
     this.#run(
       `UPDATE recipient SET next_attempt = CASE WHEN next_attempt = ${parked} THEN ${parked} ELSE ? END,
-              attempts = attempts + 1, site = ?, reason = ? WHERE id = ?`,
+              attempts = attempts + 1, site = ?, reason = ?, tried = ? WHERE id = ?`,
       Math.floor(nextAttempt),
       site,
       reason,
+      JSON.stringify(tried),
       id,
     )
   }
@@ -224,14 +195,28 @@ export class QueueStore {
     this.#run('UPDATE message SET warned = 1 WHERE id = ?', id)
   }
 
-  mail(id: number): StoredMail | undefined {
+  /** The next attempt returns the mail. */
+  setExpire(id: number): void {
+    this.#run('UPDATE message SET expire = 1 WHERE id = ?', id)
+  }
+
+  /** `damaged`: it is there, and what is stored of it cannot be understood. */
+  mail(id: number): StoredMail | 'damaged' | undefined {
     const row = this.#get('SELECT * FROM message WHERE id = ?', id)
-    return row === undefined ? undefined : toMail(row)
+    return row === undefined ? undefined : readable(row)
+  }
+
+  /** Sets a mail aside that cannot be understood; returns its queue id and the state it had. */
+  parkDamaged(id: number): { readonly queueId: string; readonly state: MailState } | undefined {
+    const row = this.#get('SELECT queue_id, state, recipients FROM message WHERE id = ?', id)
+    if (row === undefined) return undefined
+    this.transaction(() => this.setState({ id, recipients: Number(row.recipients) }, 'corrupt'))
+    return { queueId: String(row.queue_id), state: stateNames[Number(row.state)] ?? 'corrupt' }
   }
 
   mailByQueueId(queueId: string): StoredMail | undefined {
     const row = this.#get('SELECT * FROM message WHERE queue_id = ?', queueId)
-    return row === undefined ? undefined : toMail(row)
+    return row === undefined ? undefined : shown(row)
   }
 
   /** Mails in order of arrival, beginning after a queue id. */
@@ -240,13 +225,14 @@ export class QueueStore {
       'SELECT * FROM message WHERE queue_id > ? ORDER BY queue_id LIMIT ?',
       queueId,
       limit,
-    ).map(toMail)
+    ).map(shown)
   }
 
-  /** Content that is in the database; undefined when it is missing. */
-  content(id: number): Uint8Array | undefined {
-    const bytes = this.#get('SELECT bytes FROM content WHERE id = ?', id)?.bytes
-    return bytes instanceof Uint8Array ? bytes : undefined
+  /** Content that is in the database; undefined when it is missing or not what was stored. */
+  content(mail: Pick<StoredMail, 'id' | 'crc'>): Uint8Array | undefined {
+    const bytes = this.#get('SELECT bytes FROM content WHERE id = ?', mail.id)?.bytes
+    if (!(bytes instanceof Uint8Array)) return undefined
+    return mail.crc === undefined || crc32(bytes) === mail.crc ? bytes : undefined
   }
 
   /** Recipients of a mail that are not done. */
@@ -393,37 +379,19 @@ export class QueueStore {
   }
 }
 
-function toMail(row: Row): StoredMail {
-  const envelope = JSON.parse(String(row.envelope)) as Pick<
-    StoredMail,
-    'client' | 'envid' | 'ret' | 'body' | 'smtputf8'
-  >
-  return {
-    id: Number(row.id),
-    queueId: String(row.queue_id),
-    arrivedAt: Number(row.arrived),
-    size: Number(row.size),
-    sender: String(row.sender),
-    state: stateNames[Number(row.state)] ?? 'corrupt',
-    recipients: Number(row.recipients),
-    warned: row.warned === 1,
-    ...envelope,
-    ...(typeof row.file === 'string' ? { file: row.file } : {}),
+function readable(row: Row): StoredMail | 'damaged' {
+  try {
+    return toMail(row)
+  } catch (error) {
+    if (error instanceof SyntaxError) return 'damaged'
+    throw error
   }
 }
 
-function toRecipient(row: Row): StoredRecipient {
-  return {
-    id: Number(row.id),
-    mail: Number(row.mail),
-    address: String(row.address),
-    site: String(row.site),
-    nextAttempt: Number(row.next_attempt),
-    attempts: Number(row.attempts),
-    ...(typeof row.detail === 'string'
-      ? (JSON.parse(row.detail) as Pick<StoredRecipient, 'orcpt' | 'notify'>)
-      : {}),
-    ...(typeof row.reason === 'string' ? { reason: row.reason } : {}),
-    ...(typeof row.outcome === 'string' ? { outcome: JSON.parse(row.outcome) as Outcome } : {}),
-  }
+/** For operators: of a damaged mail what can be read. */
+function shown(row: Row): StoredMail {
+  const mail = readable(row)
+  return mail === 'damaged'
+    ? toMail({ ...row, envelope: '{"client":{"address":"","port":0,"protocol":""}}' })
+    : mail
 }

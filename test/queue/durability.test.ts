@@ -81,7 +81,7 @@ test('every acknowledged mail is there or was delivered after kill -9, again and
       continue
     }
     kept += 1
-    const content = store.content(mail.id)
+    const content = store.content(mail)
     expect(Buffer.from(content ?? []).toString()).toContain(`X-Id: ${id}\r\n`)
     expect(store.recipientsOf(mail).map(({ address }) => address[0])).toEqual(['a', 'b'])
   }

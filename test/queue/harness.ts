@@ -9,10 +9,11 @@ import {
   actor,
   type Logger,
 } from '../../src/actors/index.ts'
+import { authSettings } from '../../src/auth/config.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
-import { dsnSettings, notifySettings, queueSettings } from '../../src/queue/config.ts'
+import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../../src/queue/config.ts'
 import type {
   DeliveryReport,
   DeliveryRequest,
@@ -80,12 +81,15 @@ export class Harness {
           hostname: 'queue.test',
           data_dir: this.directory,
           mail: { ...defaults(mailSettings) },
+          auth: { ...defaults(authSettings), ...(config.auth as object) },
+          service: { ...defaults(serviceSettings), in_flow_delay: 0, ...(config.service as object) },
           queue: { ...defaults(queueSettings), minfree: 0, ...(config.queue as object) },
           dsn: { ...defaults(dsnSettings), ...(config.dsn as object) },
           notify: { ...defaults(notifySettings), ...(config.notify as object) },
           smtp: { ...defaults(smtpSettings), ...(config.smtp as object) },
           lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
           transport: config.transport ?? {},
+          transports: config.transports ?? {},
         },
       },
       children: [

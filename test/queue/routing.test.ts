@@ -7,6 +7,7 @@ const router = (changes: Partial<RoutingSettings> = {}): Router =>
     localDomains: ['here.test'],
     transport: {},
     relayhost: '',
+    hasText: (transport) => ['error', 'retry', 'discard'].includes(transport),
     ...changes,
   })
 

@@ -4,10 +4,11 @@
  */
 import { writeSync } from 'node:fs'
 import { type AnyContract, actor } from '../../src/actors/index.ts'
+import { authSettings } from '../../src/auth/config.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
-import { dsnSettings, notifySettings, queueSettings } from '../../src/queue/config.ts'
+import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../../src/queue/config.ts'
 import type { DeliveryRequest, QueueContract } from '../../src/queue/contract.ts'
 import { deliveries } from '../../src/queue/deliveries.ts'
 import { queueManager } from '../../src/queue/manager.ts'
@@ -59,12 +60,15 @@ const system = await ActorSystem.start({
       hostname: 'victim.test',
       data_dir: directory,
       mail: defaults(mailSettings),
+      auth: defaults(authSettings),
+      service: defaults(serviceSettings),
       queue: { ...defaults(queueSettings), minfree: 0 },
       dsn: defaults(dsnSettings),
       notify: defaults(notifySettings),
       smtp: defaults(smtpSettings),
       lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
       transport: {},
+      transports: {},
     },
   },
   children: [

@@ -258,9 +258,34 @@ export function inheritLmtp(smtp: SmtpSettings, written: Readonly<Record<string,
 /** Settings of one transport, under the names of `[smtp]` whichever the protocol. */
 export type ClientSettings = SmtpSettings
 
-/** The settings of a transport: `lmtp` speaks LMTP with `[lmtp]`, every other name SMTP with `[smtp]`. */
-export function clientSettings(smtp: SmtpSettings, lmtp: LmtpSettings, transport: string): ClientSettings {
-  if (transport !== 'lmtp') return smtp
-  const { lhlo_name: helo_name, lhlo_timeout: helo_timeout, discard_lhlo_keywords, ...rest } = lmtp
+/** What `[transports.NAME]` says that matters here. */
+export interface OwnTransport {
+  readonly protocol: string
+  readonly smtp?: Partial<SmtpSettings>
+  readonly lmtp?: Partial<LmtpSettings>
+}
+
+/** What a transport speaks: what its own table says, else LMTP by that name, else SMTP. */
+export const clientProtocol = (transport: string, own?: OwnTransport): 'smtp' | 'lmtp' =>
+  (own?.protocol ?? transport) === 'lmtp' ? 'lmtp' : 'smtp'
+
+/** The settings of a transport: `[smtp]` or `[lmtp]`, with what its own table has instead. */
+export function clientSettings(
+  smtp: SmtpSettings,
+  lmtp: LmtpSettings,
+  transport: string,
+  own?: OwnTransport,
+): ClientSettings {
+  if (clientProtocol(transport, own) === 'smtp')
+    return own?.smtp === undefined ? smtp : { ...smtp, ...own.smtp }
+  const {
+    lhlo_name: helo_name,
+    lhlo_timeout: helo_timeout,
+    discard_lhlo_keywords,
+    ...rest
+  } = {
+    ...lmtp,
+    ...own?.lmtp,
+  }
   return { ...smtp, ...rest, helo_name, helo_timeout, discard_ehlo_keywords: discard_lhlo_keywords }
 }

@@ -20,7 +20,7 @@ export class Course {
   constructor(request: DeliveryRequest, env: AttemptEnvironment) {
     this.request = request
     this.env = env
-    this.protocol = request.transport === 'lmtp' ? 'lmtp' : 'smtp'
+    this.protocol = env.protocol
     this.dispositions = new Dispositions(request.recipients, env.softBounce)
   }
 

@@ -9,7 +9,7 @@ import { createResolver, type DnsResolver, type Family } from '../../../dns/reso
 import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
 import { mapsOf } from '../../../tables/contract.ts'
 import { type Attempt, attempt } from './attempt.ts'
-import { clientSettings } from './config.ts'
+import { clientProtocol, clientSettings } from './config.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
@@ -86,17 +86,18 @@ interface Shared extends OwnAddresses {
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
   const config = context.setting<Config>('config')!
   const shared = sharedFor(context, config)
-  const settings = clientSettings(config.smtp, config.lmtp, transport)
+  const settings = clientSettings(config.smtp, config.lmtp, transport, config.transports[transport])
   const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
     task(argument as never),
   )
   return {
     ...shared,
+    protocol: clientProtocol(transport, config.transports[transport]),
     settings,
     query: { filter: replyFilter(mapsOf(context, settings.dns_reply_filter)) },
     knownPorts: config.net.known_tcp_ports,
     hostname: config.hostname,
-    softBounce: (config.dsn as { soft_bounce?: boolean }).soft_bounce === true,
+    softBounce: config.dsn.soft_bounce,
     dnsDisabled: config.dns.disable_dns_lookups,
     contentDir: join(config.data_dir, 'queue', 'content'),
     minimalBackoffMs: config.queue.minimal_backoff_time,
@@ -140,7 +141,10 @@ function tlsContexts(config: Config): (transport: string) => Contexts {
   return (transport) => {
     let contexts = known.get(transport)
     if (contexts === undefined) {
-      contexts = new Contexts(clientSettings(config.smtp, config.lmtp, transport), config.tls)
+      contexts = new Contexts(
+        clientSettings(config.smtp, config.lmtp, transport, config.transports[transport]),
+        config.tls,
+      )
       known.set(transport, contexts)
     }
     return contexts

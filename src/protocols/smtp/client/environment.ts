@@ -21,6 +21,7 @@ export interface SessionKeeper {
 
 /** What an attempt works with; no actor in it, so that tests can run one plainly. */
 export interface AttemptEnvironment {
+  readonly protocol: 'smtp' | 'lmtp'
   readonly settings: ClientSettings
   readonly hostname: string
   readonly softBounce: boolean

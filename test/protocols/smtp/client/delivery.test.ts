@@ -57,6 +57,7 @@ function configOf(over: { cache?: object; smtp?: object } = {}): object {
     data_dir: '/nonexistent',
     smtp,
     lmtp: inheritLmtp(smtp, {}),
+    transports: {},
     dns: defaults(dnsSettings),
     net: defaults(netSettings),
     dsn: {},

@@ -138,6 +138,7 @@ export function settingsOf(transport: string, over: Partial<ClientSettings> = {}
 export function environmentOf(setup: Setup, transport: string): AttemptEnvironment {
   const settings = settingsOf(transport, setup.settings)
   return {
+    protocol: transport === 'lmtp' ? 'lmtp' : 'smtp',
     settings,
     hostname: 'client.test',
     softBounce: false,

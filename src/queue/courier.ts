@@ -1,0 +1,241 @@
+/**
+ * From memory to deliveries and back: finds each recipient its site or its end, starts what the scheduler picks, and
+ * turns reports into results, windows and dead sites. What is to be written down goes to `settle`.
+ */
+import type { ActorContext, ExitReason } from '../actors/index.ts'
+import type { ActiveMail, ActiveRecipient, ActiveSet } from './active.ts'
+import { Admission, type OwnResult } from './admission.ts'
+import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
+import type { DeliveryReport } from './contract.ts'
+import { Dispatcher, type DispatcherActors, type Running } from './dispatcher.ts'
+import { Scheduler } from './scheduler.ts'
+import { cacheSettings, type QueueSources, transportSettings } from './settings.ts'
+import { Site, type SiteTrouble, suspended } from './site.ts'
+import type { Transport } from './transport.ts'
+
+export interface CourierHooks {
+  /** Results are to be committed. */
+  settle(attempt: Attempt): void
+  /** The content of a mail is missing or damaged. */
+  corrupt(mail: ActiveMail): void
+}
+
+/** A site where nothing happened for so long is forgotten. */
+const siteIdleMs = 10_000
+
+export class Courier {
+  readonly scheduler: Scheduler
+  readonly admission: Admission
+  readonly dispatcher: Dispatcher
+  readonly #context: ActorContext
+  readonly #active: ActiveSet
+  readonly #hooks: CourierHooks
+  #config: QueueSources
+
+  constructor(
+    context: ActorContext,
+    config: QueueSources,
+    parts: { readonly active: ActiveSet; readonly actors: DispatcherActors; readonly hooks: CourierHooks },
+  ) {
+    this.#context = context
+    this.#config = config
+    this.#active = parts.active
+    this.#hooks = parts.hooks
+    this.scheduler = new Scheduler((transport) => transportSettings(config, transport))
+    this.dispatcher = new Dispatcher(context, parts.actors)
+    this.admission = new Admission(config, this.scheduler)
+  }
+
+  configure(config: QueueSources): void {
+    this.#config = config
+    this.scheduler.configure((transport) => transportSettings(config, transport))
+    this.admission.configure(config)
+  }
+
+  get #now(): number {
+    return this.#context.clock.now()
+  }
+
+  get #monotonic(): number {
+    return this.#context.clock.monotonic()
+  }
+
+  /** A recipient in memory finds its site, or its end. `reason`: why it was deferred last. */
+  admit(mail: ActiveMail, recipient: ActiveRecipient, reason?: string): void {
+    if (mail.stored.expire) {
+      this.#settle(mail, recipient, expired(reason))
+      return
+    }
+    const found = this.admission.find(recipient.address, this.#now)
+    if (found instanceof Site) {
+      this.scheduler.add(found, mail, recipient, this.#monotonic)
+      this.#warnOfClog(found)
+    } else this.#settle(mail, recipient, found)
+  }
+
+  #settle(mail: ActiveMail, recipient: ActiveRecipient, result: OwnResult): void {
+    this.#hooks.settle(ownAttempt(mail, [recipient], result.site, result, this.#now))
+  }
+
+  /** One destination that has most of the memory keeps mail for others on disk: the operator may want to know. */
+  #warnOfClog(site: Site): void {
+    const { qmgr_message_active_limit: limit, qmgr_clog_warn_time: period } = this.#config.queue
+    if (site.mails * 5 <= limit || period === 0) return
+    const now = this.#monotonic
+    if (now - site.clogWarnedAt < period) return
+    site.clogWarnedAt = now
+    this.#context.log.warn(
+      { event: 'queue.clogged', site: site.key, mails: site.mails, limit },
+      'mail to one destination fills the queue in memory: give it a transport of its own, or raise qmgr_message_active_limit',
+    )
+  }
+
+  /** Starts all deliveries that may start now. */
+  pump(): void {
+    for (;;) {
+      const selection = this.scheduler.select(this.#monotonic)
+      if (selection === undefined) return
+      const { site, mail, recipients } = selection
+      const content = this.#active.content(mail)
+      if (content === undefined) {
+        site.transport.done(site, recipients.length, this.#monotonic)
+        this.#hooks.corrupt(mail)
+        continue
+      }
+      const cache = cacheSettings(this.#config, site.transport.name)
+      const use =
+        cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
+      this.dispatcher.start(selection, content, use)
+    }
+  }
+
+  /** False: it is the report of a delivery that is not known any more. */
+  delivered(report: DeliveryReport): boolean {
+    const running = this.dispatcher.reported(report)
+    if (running === undefined) return false
+    running.site.transport.revive()
+    this.#finished(running, report)
+    return true
+  }
+
+  /** A delivery is no more. Only when it made no report this is news. */
+  deliveryEnded(key: number, reason: ExitReason): void {
+    const running = this.dispatcher.ended(key)
+    if (running === undefined) return
+    const { queueId } = running.mail.stored
+    const couldNotStart = reason.kind === 'no_actor'
+    this.#context.log.warn(
+      {
+        event: couldNotStart ? 'delivery.not-started' : 'delivery.crashed',
+        queueId,
+        site: running.site.key,
+        reason: reason.kind,
+        ...(reason.message === undefined ? {} : { error: reason.message }),
+      },
+      couldNotStart ? 'a delivery could not be started' : 'a delivery ended without a report',
+    )
+    const trouble = {
+      dsn: '4.3.0',
+      reason: couldNotStart ? 'the delivery could not be started' : 'the delivery ended unexpectedly',
+    }
+    if (couldNotStart) this.#transportDied(running.site.transport, trouble)
+    this.#finished(running, {
+      queueId,
+      results: running.recipients.map(({ id }) => ({
+        id,
+        status: 'deferred',
+        dsn: trouble.dsn,
+        reply: trouble.reason,
+        relay: 'none',
+      })),
+      ...(couldNotStart ? {} : { hopStatus: trouble }),
+      connUse: 0,
+      startedAt: 0,
+      setupAt: 0,
+    })
+  }
+
+  #finished({ site, mail, recipients }: Running, report: DeliveryReport): void {
+    const now = this.#now
+    const { hopStatus } = report
+    this.#hooks.settle(reportedAttempt(mail, recipients, site.key, report, now))
+    const { width } = site.window
+    if (hopStatus === undefined) {
+      if (site.window.isDead) site.revive()
+      else site.window.succeeded(site.busy)
+    } else if (site.window.failed()) this.#siteDied(site, hopStatus)
+    if (width !== site.window.width) {
+      this.#context.log.debug(
+        { event: 'queue.window', site: site.key, from: width, to: site.window.width },
+        'the window of a destination changed',
+      )
+    }
+    site.lastDone = now
+    site.transport.done(site, recipients.length, this.#monotonic)
+  }
+
+  /** A site is given up for a while: what waits there waits on disk. */
+  #siteDied(site: Site, trouble: SiteTrouble): void {
+    const dsn = trouble.dsn.startsWith('4') ? trouble.dsn : '4.0.0'
+    const { waiting } = site
+    site.die({ dsn, reason: trouble.reason }, this.#now + this.#config.queue.minimal_backoff_time)
+    this.#context.log.info(
+      { event: 'queue.site-dead', site: site.key, dsn, reason: trouble.reason, waiting },
+      'deliveries to a destination are suspended',
+    )
+    this.#deferWaiting(site, dsn, suspended(site, trouble.reason))
+  }
+
+  #transportDied(transport: Transport, trouble: SiteTrouble): void {
+    const { transport_retry_time: wait } = this.#config.queue
+    const wasWell = transport.troubleAt(this.#now) === undefined
+    transport.die(trouble, this.#now + wait)
+    if (wasWell) {
+      this.#context.log.error(
+        { event: 'queue.transport-dead', transport: transport.name, retryMs: wait },
+        'deliveries of a transport cannot be started: its mail waits',
+      )
+    }
+    for (const site of transport.sites.values()) this.#deferWaiting(site, trouble.dsn, trouble.reason)
+  }
+
+  #deferWaiting(site: Site, dsn: string, reply: string): void {
+    for (const { mail, recipients } of site.transport.emptySite(site)) {
+      this.#hooks.settle(
+        ownAttempt(mail, recipients, site.key, { status: 'deferred', dsn, reply }, this.#now),
+      )
+    }
+  }
+
+  /** Forgets that sites and transports are dead: those of `wanted` (a next hop or a site), or all when it is empty. */
+  revive(wanted: string): void {
+    for (const site of this.scheduler.sites()) {
+      if (wanted !== '' && site.key !== wanted && site.nexthop !== wanted) continue
+      site.revive()
+      site.transport.wake(site)
+    }
+    for (const transport of this.scheduler.transports.values()) transport.revive()
+  }
+
+  /** Ends deliveries that take too long, forgets idle sites. True: there is something to look after still. */
+  tick(): boolean {
+    this.dispatcher.killOlder(this.#monotonic - this.#config.queue.qmgr_daemon_timeout)
+    this.scheduler.sweep(this.#now - siteIdleMs, this.#now)
+    return this.isBusy
+  }
+
+  get isBusy(): boolean {
+    return this.scheduler.hasSites || this.dispatcher.size > 0
+  }
+}
+
+/** An operator wants it returned: with the reason it waits for, when there is one. */
+function expired(reason: string | undefined): OwnResult {
+  const match = /^(4\.\d{1,3}\.\d{1,3}) (.+)$/s.exec(reason ?? '')
+  return {
+    site: '',
+    status: 'deferred',
+    dsn: match?.[1] ?? '4.7.0',
+    reply: match?.[2] ?? 'the administrator ended the delivery of this mail',
+  }
+}
