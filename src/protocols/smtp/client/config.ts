@@ -209,7 +209,13 @@ const lhloNames = {
 } as const
 
 /** Not of LMTP: it has no relay host of its own, no HELO, no MX lookup. */
-const smtpOnly = ['relayhost', 'always_send_ehlo', 'never_send_ehlo', 'ignore_mx_lookup_error'] as const
+const smtpOnly = [
+  'relayhost',
+  'always_send_ehlo',
+  'never_send_ehlo',
+  'ignore_mx_lookup_error',
+  'tls_dane_insecure_mx_policy',
+] as const
 
 type LhloKeys = typeof lhloNames
 type SmtpOnlyKey = (typeof smtpOnly)[number]

@@ -57,9 +57,9 @@ export class Opening {
   }
 
   /** RFC 7435: mail that TLS has kept from its server before gets through without, where TLS is but a favour. */
-  #mayFallBack({ level }: TlsPlan): boolean {
+  #mayFallBack({ level, implicit }: TlsPlan): boolean {
     const { activeAt, arrivedAt } = this.#course.request
-    return level === 'may' && activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
+    return level === 'may' && !implicit && activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
   }
 
   async #connect(server: Server): Promise<Session | undefined> {

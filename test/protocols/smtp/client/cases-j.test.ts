@@ -2,11 +2,13 @@
  * Group J of the acceptance cases: TLS of the delivery client. Each script is a server of its own on an address of
  * 127.0.1.0/24, whose names stand in a zone.
  */
+import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { RecordData } from '../../../../src/dns/resolver.ts'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
 import { type Destination, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
 import { SessionTable, type TlsSessions } from '../../../../src/protocols/smtp/client/tls/sessions.ts'
@@ -19,6 +21,7 @@ import {
   type Setup,
   settingsOf,
   tlsClient,
+  type Zone,
 } from './harness.ts'
 import { type Script, ScriptedServer, type TlsScript } from './scripted-server.ts'
 
@@ -512,5 +515,292 @@ describe('what is said in the handshake', () => {
     const injected = '250-evil\n250 PIPELINING\n250 2.0.0 yours\n250 2.0.0 too'
     const seen = await run({ tls_security_level: 'encrypt' }, { tls: { ...(await named('x')), injected } })
     expect(seen).toMatchObject({ outcome: 'sent', commands: secured })
+  })
+})
+
+describe('DANE', () => {
+  const dane = { tls_security_level: 'dane', dns_support_level: 'dnssec', tls_loglevel: 1 } as const
+  type Tlsa = RecordData['TLSA']
+
+  /** `3 1 1` of a certificate, or the digest given. */
+  const tlsa = (text: string, of: Certificate | Buffer): Tlsa => {
+    const [usage = 0, selector = 0, matchingType = 0] = text.split(' ').map(Number)
+    const whole = Buffer.isBuffer(of) ? of : selector === 0 ? of.der : publicKeyOf(of)
+    const digest = ['', 'sha256', 'sha512'][matchingType] ?? ''
+    return {
+      usage,
+      selector,
+      matchingType,
+      data: digest === '' ? whole : createHash(digest).update(whole).digest(),
+    }
+  }
+
+  const zoneOf = (
+    records: readonly Tlsa[] | 'soft' | 'malformed' | undefined,
+    {
+      port,
+      mx = true,
+      address = true,
+      signed = true,
+    }: { port: number; mx?: boolean; address?: boolean; signed?: boolean },
+  ): Zone => ({
+    'd.test': { mx: [[10, 'm1.d.test']], secure: mx },
+    'm1.d.test': { a: ['127.0.0.1'], secure: address },
+    ...(records === undefined ? {} : { [`_${port}._tcp.m1.d.test`]: { tlsa: records, secure: signed } }),
+  })
+
+  const runDane = async (
+    records: readonly Tlsa[] | 'soft' | 'malformed' | undefined,
+    tls: TlsScript | undefined,
+    over: Partial<ClientSettings> = {},
+    zone: { mx?: boolean; address?: boolean; signed?: boolean } = {},
+    setup: Setup = {},
+  ) => {
+    const script = tls === undefined ? {} : { tls }
+    await using server = await ScriptedServer.start(script)
+    const { port } = server
+    const log: LogLine[] = []
+    const report = await deliver({
+      zone: zoneOf(records, { port, ...zone }),
+      log,
+      ...setup,
+      settings: { tcp_port: String(port), ...dane, ...over },
+    })
+    await server.until(() => server.sessions.every(({ closed }) => closed))
+    return {
+      outcome: outcome(report)[0]!,
+      reply: report.results[0]!.reply,
+      tls: report.tls,
+      connections: server.sessions.length,
+      servername: server.sessions[0]?.servername,
+      class: log.find(({ event }) => event === 'delivery.tls')?.facts.class,
+      log,
+      mails: server.commands.filter((command) => command === 'CONTENT').length,
+    }
+  }
+
+  it('J24 dane: a record fits, whatever the name and the dates', async () => {
+    const certificate = await selfSigned({ names: ['else.test'], from: -10, to: -5 })
+    for (const text of ['3 1 1', '3 0 1', '3 1 2', '3 0 0', '3 1 0']) {
+      const seen = await runDane([tlsa(text, certificate)], serverTls(certificate))
+      expect(seen, text).toMatchObject({ outcome: 'sent', class: 'verified', tls: 'dane' })
+      // J39: the TLSA base domain.
+      expect(seen.servername).toBe('m1.d.test')
+    }
+  })
+
+  it('J25 dane: no record fits', async () => {
+    const certificate = await selfSigned({ names: ['m1.d.test'] })
+    const other = await selfSigned({ names: ['m1.d.test'] })
+    const aged = { request: { arrivedAt: Date.now() - 400_000 } }
+    const seen = await runDane([tlsa('3 1 1', other)], serverTls(certificate), {}, {}, aged)
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', tls: '!dane', connections: 1, mails: 0 })
+  })
+
+  it('J25 dane: the server does not offer TLS', async () => {
+    const certificate = await selfSigned({ names: ['m1.d.test'] })
+    const seen = await runDane([tlsa('3 1 1', certificate)], undefined)
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.4', mails: 0 })
+  })
+
+  it('J26 dane: the lookup fails for one server, another has no records', async () => {
+    await using server = await ScriptedServer.start({ tls: await named('x') })
+    const zone: Zone = {
+      'd.test': {
+        mx: [
+          [10, 'm1.d.test'],
+          [20, 'm2.d.test'],
+        ],
+        secure: true,
+      },
+      'm1.d.test': { a: ['127.0.0.1'], secure: true },
+      'm2.d.test': { a: ['127.0.0.1'], secure: true },
+      [`_${server.port}._tcp.m1.d.test`]: { tlsa: 'soft' },
+    }
+    const log: LogLine[] = []
+    const report = await deliver({ zone, log, settings: { tcp_port: String(server.port), ...dane } })
+    expect(outcome(report)).toEqual(['sent'])
+    expect(report.tls).toBe('dane:may')
+    expect(server.sessions).toHaveLength(1)
+    expect(log.find(({ event }) => event === 'delivery.tls')?.facts.relay).toContain('m2.d.test')
+  })
+
+  it('J26 dane: the lookup fails for the only server', async () => {
+    const seen = await runDane('soft', await named('m1.d.test'))
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+  })
+
+  it('J28 dane-only: none found', async () => {
+    const only = { tls_security_level: 'dane-only' } as const
+    const tls = await named('m1.d.test')
+    expect(await runDane(undefined, tls, only)).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+    const records = [tlsa('3 1 1', authority)]
+    const unsigned = await runDane(records, tls, only, { signed: false })
+    expect(unsigned).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+    const insecureMx = await runDane(records, tls, only, { mx: false })
+    expect(insecureMx).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+    const unusable = await runDane([tlsa('0 0 1', authority)], tls, only)
+    expect(unusable).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+  })
+
+  it('J29 dane: only records that are of no use: TLS, whatever the certificate', async () => {
+    const digest = tlsa('3 1 1', authority)
+    const useless: Record<string, readonly Tlsa[] | 'malformed'> = {
+      'usage 0': [tlsa('0 0 1', authority)],
+      'usage 1': [tlsa('1 1 1', authority)],
+      'unknown usage': [{ ...digest, usage: 7 }],
+      'unknown selector': [{ ...digest, selector: 2 }],
+      'unknown matching type': [{ ...digest, matchingType: 9 }],
+      'digest too short': [{ ...digest, data: digest.data.subarray(1) }],
+      'no data': [{ ...digest, data: Buffer.alloc(0) }],
+      'no certificate': [tlsa('2 0 0', Buffer.from('garbage'))],
+      unreadable: 'malformed',
+    }
+    for (const [what, records] of Object.entries(useless)) {
+      const seen = await runDane(records, await named('else.test'))
+      expect(seen, what).toMatchObject({ outcome: 'sent', tls: 'dane:encrypt' })
+      const plain = await runDane(records, undefined)
+      expect(plain, what).toMatchObject({ outcome: 'deferred 4.7.4', mails: 0 })
+    }
+  })
+
+  it('J30 dane: settings that spoil it', async () => {
+    for (const over of [
+      { ignore_mx_lookup_error: true },
+      { dns_support_level: '' },
+      { host_lookup: ['native', 'dns'], dns_resolver_options: ['res_defnames'] },
+    ] as Partial<ClientSettings>[]) {
+      const seen = await runDane([tlsa('3 1 1', authority)], await named('else.test'), over)
+      expect(seen).toMatchObject({ outcome: 'sent', tls: 'dane:may' })
+      expect(seen.log).toContainEqual(expect.objectContaining({ level: 'warn', event: 'delivery.dane-off' }))
+      const only = await runDane(undefined, await named('x'), { ...over, tls_security_level: 'dane-only' })
+      expect(only).toMatchObject({ outcome: 'deferred 4.7.5', connections: 0 })
+    }
+  })
+
+  it('TLS-20 nothing signed: as may', async () => {
+    const records = [tlsa('3 1 1', authority)]
+    const tls = await named('else.test')
+    expect(await runDane(records, tls, {}, { signed: false })).toMatchObject({
+      outcome: 'sent',
+      tls: 'dane:may',
+    })
+    expect(await runDane(records, tls, {}, { address: false })).toMatchObject({
+      outcome: 'sent',
+      tls: 'dane:may',
+    })
+    const forced = { tls_force_insecure_host_tlsa_lookup: true }
+    const seen = await runDane(records, tls, forced, { address: false })
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', mails: 0 })
+  })
+
+  it('TLS-20 MX records that are not signed', async () => {
+    const certificate = await selfSigned({ names: ['x'] })
+    const fits = [tlsa('3 1 1', certificate)]
+    const other = [tlsa('3 1 1', authority)]
+    const tls = serverTls(certificate)
+    const by = (records: readonly Tlsa[], policy: 'dane' | 'encrypt' | 'may') =>
+      runDane(records, tls, { tls_dane_insecure_mx_policy: policy }, { mx: false })
+    expect(await by(fits, 'dane')).toMatchObject({ outcome: 'sent', class: 'trusted', tls: 'dane' })
+    expect(await by(other, 'dane')).toMatchObject({ outcome: 'deferred 4.7.5' })
+    expect(await by(other, 'encrypt')).toMatchObject({ outcome: 'sent', tls: 'dane:encrypt' })
+    expect(await by(other, 'may')).toMatchObject({ outcome: 'sent', tls: 'dane:may' })
+  })
+
+  it('TLS-20 usage 2: an authority vouches, and names and dates count', async () => {
+    const below = await authority.subordinate('Below')
+    const chainOf = (leaf: Certificate, ...issuers: Certificate[]) => ({
+      context: createSecureContext({
+        cert: [leaf, ...issuers].map(({ cert }) => cert).join(''),
+        key: leaf.key,
+      }),
+    })
+    const leaf = await below.issue({ names: ['m1.d.test'] })
+    for (const text of ['2 0 1', '2 1 1', '2 0 0', '2 1 0', '2 1 2']) {
+      const chain = chainOf(leaf, below, authority)
+      expect(await runDane([tlsa(text, authority)], chain), text).toMatchObject({
+        outcome: 'sent',
+        class: 'verified',
+      })
+      expect(await runDane([tlsa(text, below)], chain), text).toMatchObject({ outcome: 'sent' })
+    }
+    // In full in the DNS: the server need not send it.
+    expect(await runDane([tlsa('2 0 0', authority)], chainOf(leaf, below))).toMatchObject({ outcome: 'sent' })
+    expect(await runDane([tlsa('2 1 0', authority)], chainOf(leaf, below))).toMatchObject({ outcome: 'sent' })
+    // A digest of one that is not there.
+    expect(await runDane([tlsa('2 0 1', authority)], chainOf(leaf))).toMatchObject({
+      outcome: 'deferred 4.7.5',
+    })
+    const forDomain = await below.issue({ names: ['d.test'] })
+    expect(await runDane([tlsa('2 1 1', below)], chainOf(forDomain, below))).toMatchObject({
+      outcome: 'sent',
+    })
+    const refused: Record<string, TlsScript> = {
+      name: chainOf(await below.issue({ names: ['else.test'] }), below),
+      expired: chainOf(await below.issue({ names: ['m1.d.test'], from: -9, to: -1 }), below),
+      stranger: chainOf(await (await Authority.make()).issue({ names: ['m1.d.test'] }), below, authority),
+    }
+    for (const [what, chain] of Object.entries(refused)) {
+      expect(await runDane([tlsa('2 1 1', below)], chain), what).toMatchObject({
+        outcome: 'deferred 4.7.5',
+        mails: 0,
+      })
+    }
+  })
+
+  it('TLS-20 usage 2: who may not issue certificates vouches for nobody', async () => {
+    const leaf = await authority.issue({ names: ['m1.d.test'] })
+    const imposter = await Authority.make('m1.d.test', { ca: false, names: ['m1.d.test'] })
+    const forged = await imposter.issue({ names: ['m1.d.test'] })
+    const chain = { context: createSecureContext({ cert: forged.cert + imposter.cert, key: forged.key }) }
+    expect(await runDane([tlsa('2 0 1', imposter)], chain)).toMatchObject({ outcome: 'deferred 4.7.5' })
+    const narrow = await authority.subordinate('Narrow', { pathLength: 0 })
+    const deeper = await narrow.subordinate('Deeper')
+    const deep = await deeper.issue({ names: ['m1.d.test'] })
+    const long = {
+      context: createSecureContext({
+        cert: [deep, deeper, narrow].map(({ cert }) => cert).join(''),
+        key: deep.key,
+      }),
+    }
+    expect(await runDane([tlsa('2 0 1', narrow)], long)).toMatchObject({ outcome: 'deferred 4.7.5' })
+    expect(leaf.x509.ca).toBe(false)
+  })
+
+  it('TLS-20 digests: of several the strongest counts', async () => {
+    const certificate = await selfSigned({ names: ['x'] })
+    const wrong = await selfSigned({ names: ['x'] })
+    const tls = serverTls(certificate)
+    const weakFits = [tlsa('3 1 1', certificate), tlsa('3 1 2', wrong)]
+    expect(await runDane(weakFits, tls)).toMatchObject({ outcome: 'deferred 4.7.5' })
+    const strongFits = [tlsa('3 1 1', wrong), tlsa('3 1 2', certificate)]
+    expect(await runDane(strongFits, tls)).toMatchObject({ outcome: 'sent' })
+    const rollover = [tlsa('3 1 1', wrong), tlsa('3 1 1', certificate)]
+    expect(await runDane(rollover, tls)).toMatchObject({ outcome: 'sent' })
+    const otherSelector = [tlsa('3 0 1', certificate), tlsa('3 1 2', wrong)]
+    expect(await runDane(otherSelector, tls)).toMatchObject({ outcome: 'sent' })
+  })
+
+  it('TLS-20 aliases: the name they lead to comes first, then the one that was asked for', async () => {
+    const certificate = await selfSigned({ names: ['x'] })
+    await using server = await ScriptedServer.start({ tls: serverTls(certificate) })
+    const settings = { tcp_port: String(server.port), ...dane }
+    const at = (name: string) => `_${server.port}._tcp.${name}`
+    const zone = (tlsaAt: string, over: Zone = {}): Zone => ({
+      'd.test': { mx: [[10, 'm1.d.test']], secure: true },
+      'm1.d.test': { a: ['127.0.0.1'], alias: 'real.test', secure: true },
+      [at(tlsaAt)]: { tlsa: [tlsa('3 1 1', certificate)], secure: true },
+      ...over,
+    })
+    const names: (string | undefined)[] = []
+    for (const name of ['real.test', 'm1.d.test']) {
+      const report = await deliver({ zone: zone(name), settings })
+      expect(outcome(report), name).toEqual(['sent'])
+      expect(report.tls, name).toBe('dane')
+      names.push(server.sessions.at(-1)!.servername)
+    }
+    expect(names).toEqual(['real.test', 'm1.d.test'])
+    const both = zone('m1.d.test', { [at('real.test')]: { tlsa: [tlsa('3 1 1', authority)], secure: true } })
+    expect(outcome(await deliver({ zone: both, settings }))).toEqual(['deferred 4.7.5'])
   })
 })

@@ -7,6 +7,7 @@ import type {
   DnsResolver,
   LookupFailure,
   NativeAnswer,
+  QueryOptions,
   RecordData,
   RecordType,
 } from '../../../../src/dns/resolver.ts'
@@ -47,6 +48,8 @@ export type Zone = Readonly<
       readonly a?: readonly string[] | LookupFailure
       readonly aaaa?: readonly string[] | LookupFailure
       readonly srv?: readonly RecordData['SRV'][] | LookupFailure
+      readonly tlsa?: readonly RecordData['TLSA'][] | LookupFailure
+      readonly txt?: readonly string[] | LookupFailure
       /** Name that has the records, when `name` is an alias of it. */
       readonly alias?: string
       readonly secure?: boolean
@@ -92,13 +95,24 @@ export class ZoneResolver implements DnsResolver {
     this.#zone = zone
   }
 
-  async query<T extends RecordType>(name: string, type: T): Promise<DnsAnswer<T>> {
+  async query<T extends RecordType>(
+    name: string,
+    type: T,
+    { dnssec = false }: QueryOptions = {},
+  ): Promise<DnsAnswer<T>> {
     this.asked.push(`${type} ${name}`)
     const entry = this.#zone[name]
-    const records = { A: entry?.a, AAAA: entry?.aaaa, MX: entry?.mx, SRV: entry?.srv }[type as 'A']
+    const records = {
+      A: entry?.a,
+      AAAA: entry?.aaaa,
+      MX: entry?.mx,
+      SRV: entry?.srv,
+      TLSA: entry?.tlsa,
+      TXT: entry?.txt,
+    }[type as 'A']
     if (records === undefined) return { ...notFound, name }
     if (typeof records === 'string') {
-      return { ok: false, kind: records, detail: 'scripted', name, secure: false }
+      return { ok: false, kind: records, detail: 'scripted', name, secure: dnssec && entry?.secure === true }
     }
     const data = (records as readonly unknown[]).map((record) =>
       type === 'MX'
@@ -111,7 +125,7 @@ export class ZoneResolver implements DnsResolver {
       records: data as RecordData[T][],
       ttl: 60,
       name: rname,
-      secure: entry?.secure ?? false,
+      secure: dnssec && entry?.secure === true,
     }
   }
 
@@ -137,6 +151,10 @@ export function settingsOf(transport: string, over: Partial<ClientSettings> = {}
 
 export function environmentOf(setup: Setup, transport: string): AttemptEnvironment {
   const settings = settingsOf(transport, setup.settings)
+  const resolver = new ZoneResolver(setup.zone ?? {})
+  const log = (level: 'info' | 'warn', event: string, facts: object) => {
+    setup.log?.push({ level, event, facts: facts as Record<string, unknown> })
+  }
   return {
     protocol: transport === 'lmtp' ? 'lmtp' : 'smtp',
     settings,
@@ -146,8 +164,8 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     families: [4, 6],
     contentDir: '/nonexistent',
     minimalBackoffMs: 300_000,
-    tls: tlsClient(settings, transport),
-    resolver: new ZoneResolver(setup.zone ?? {}),
+    tls: tlsClient(settings, transport, { resolver, warn: (event, facts) => log('warn', event, facts) }),
+    resolver,
     query: {},
     knownPorts: netSettings.known_tcp_ports.default,
     ownAddressOf: () => undefined,
@@ -157,9 +175,7 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     bind: (callback) => callback,
     now: () => Date.now(),
     random: () => 0.5,
-    log: (level, event, facts) => {
-      setup.log?.push({ level, event, facts: facts as Record<string, unknown> })
-    },
+    log,
     ...setup.environment,
   }
 }
@@ -177,7 +193,8 @@ export const tlsClient = (
     engine,
     contexts: new Contexts(settings, engine),
     policyMaps: new Tables({ now: () => Date.now(), warn() {} }).maps(settings.tls_policy_maps),
-    hostname: 'client.test',
+    resolver: new ZoneResolver({}),
+    warn() {},
     sessions: undefined,
     now: () => Date.now(),
     ...over,

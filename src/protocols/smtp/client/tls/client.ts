@@ -3,16 +3,18 @@
  * server.
  */
 import { createHash, X509Certificate } from 'node:crypto'
+import type { DnsResolver } from '../../../../dns/resolver.ts'
 import { findDomain, type Maps } from '../../../../tables/contract.ts'
 import type { ClientSettings } from '../config.ts'
 import type { Destination } from '../destination.ts'
 import type { Server } from '../servers.ts'
 import type { Session } from '../session.ts'
 import type { Contexts, EngineSettings } from './contexts.ts'
+import { type DaneSet, findTlsa, usableRecords } from './dane.ts'
 import { isRequired, type TlsLevel } from './levels.ts'
 import { peerOf, type TlsPeer } from './peer.ts'
 import { judge, noTls, type TlsPlan, type TlsVerdict } from './plan.ts'
-import { type PolicyResult, parsePolicy, policyOf, type TlsPolicy } from './policy.ts'
+import { loweredTo, type PolicyResult, parsePolicy, policyOf, type TlsPolicy } from './policy.ts'
 import type { StoredSession, TlsSessions } from './sessions.ts'
 
 export interface TlsClientOptions {
@@ -24,7 +26,9 @@ export interface TlsClientOptions {
   readonly contexts: Contexts
   /** Of `tls_policy_maps`. */
   readonly policyMaps: Maps
-  readonly hostname: string
+  readonly resolver: DnsResolver
+  /** What is worth a line in the log. */
+  warn(event: string, facts: object): void
   /** Undefined: sessions are not resumed. */
   readonly sessions: TlsSessions | undefined
   /** Milliseconds since the epoch. */
@@ -76,22 +80,74 @@ export class TlsClient {
   async plan(policy: TlsPolicy, server: Server, destination: Destination): Promise<PlanResult> {
     const { level } = policy
     if (level === 'none') return { ok: true, plan: noTls }
-    if (level === 'dane' || level === 'dane-only') {
-      return { ok: false, dsn: '4.7.5', reason: `tls_security_level = "${level}" is not supported yet` }
-    }
-    return { ok: true, plan: this.#plan(policy, level, server, destination) }
+    if (level === 'dane' || level === 'dane-only') return this.#danePlan(policy, server, destination)
+    return { ok: true, plan: this.#plan(policy, policy.level, server, destination) }
   }
 
-  #plan(policy: TlsPolicy, level: TlsLevel, server: Server, destination: Destination): TlsPlan {
-    const { settings, engine, transport } = this.#options
+  /** RFC 7672 section 2.2: what signed TLSA records demand, and what applies where there are none. */
+  async #danePlan(policy: TlsPolicy, server: Server, destination: Destination): Promise<PlanResult> {
+    const { settings, engine, resolver, warn } = this.#options
+    const only = policy.level === 'dane-only'
+    const refuse = (reason: string): PlanResult => ({ ok: false, dsn: '4.7.5', reason })
+    const lower = (level: 'may' | 'encrypt', reason: string): PlanResult => {
+      const tooWeak = only || (settings.tls_wrappermode && !isRequired(level))
+      if (tooWeak) return refuse(`TLS to ${server.host} does not do for ${policy.source}: ${reason}`)
+      return {
+        ok: true,
+        plan: this.#plan(loweredTo(level, policy, settings), policy.level, server, destination),
+      }
+    }
+    const obstacle = this.#daneObstacle(destination)
+    if (obstacle !== undefined) {
+      if (!only && destination.kind === 'host') warn('delivery.dane-off', { reason: obstacle })
+      return destination.kind === 'unix' ? refuse(obstacle) : lower('may', obstacle)
+    }
+    const secure = server.dns?.exchangerSecure ?? true
+    const insecurePolicy = settings.tls_dane_insecure_mx_policy
+    if (!secure && (only || insecurePolicy === 'may')) return lower('may', 'the MX records are not signed')
+    const found = await findTlsa(resolver, server, {
+      evenIfInsecure: settings.tls_force_insecure_host_tlsa_lookup,
+    })
+    if (found.kind === 'failed') return refuse(found.reason)
+    if (found.kind === 'none') return lower('may', 'there are no signed TLSA records')
+    const records = usableRecords(found.records, engine.dane_digests)
+    if (records.length === 0) return lower('encrypt', 'none of its TLSA records can be used')
+    if (!secure && insecurePolicy === 'encrypt') return lower('encrypt', 'the MX records are not signed')
+    const dane: DaneSet = { base: found.base, records, secure }
+    return { ok: true, plan: this.#plan(policy, policy.level, server, destination, dane) }
+  }
+
+  /** What keeps DANE from meaning anything, whatever the server is. */
+  #daneObstacle(destination: Destination): string | undefined {
+    const { settings } = this.#options
+    if (destination.kind === 'unix') return 'DANE is not for unix sockets'
+    if (settings.dns_support_level !== 'dnssec') return 'dns_support_level is not "dnssec"'
+    if (!settings.host_lookup.includes('dns')) return 'host_lookup has no "dns"'
+    if (settings.dns_resolver_options.length > 0) return 'dns_resolver_options let names be completed'
+    if (settings.ignore_mx_lookup_error) return 'ignore_mx_lookup_error is on'
+    return undefined
+  }
+
+  #plan(
+    policy: TlsPolicy,
+    wanted: TlsLevel,
+    server: Server,
+    destination: Destination,
+    dane?: DaneSet,
+  ): TlsPlan {
+    const { settings, engine, transport, contexts } = this.#options
+    const { level } = policy
     const domain = destination.kind === 'host' ? destination.host : server.host
-    const context = this.#options.contexts.get(policy, level)
+    const context = contexts.get(policy, level)
     const names = { nexthop: domain, 'dot-nexthop': `.${domain}`, hostname: server.host }
-    const servername = names[policy.servername as 'hostname' | 'nexthop'] ?? policy.servername
+    const servername = dane?.base ?? names[policy.servername as 'hostname' | 'nexthop'] ?? policy.servername
+    // RFC 7672 section 3.2.2: where an authority vouches, the certificate is for the server or for the domain.
     const match =
-      level === 'fingerprint'
-        ? policy.match
-        : policy.match.map((word) => names[word as keyof typeof names] ?? word)
+      dane !== undefined
+        ? [...new Set([dane.base, server.host, domain])]
+        : level === 'fingerprint'
+          ? policy.match
+          : policy.match.map((word) => names[word as keyof typeof names] ?? word)
     const digest = createHash('sha256')
     digest.update(
       JSON.stringify([
@@ -102,12 +158,13 @@ export class TlsClient {
     )
     return {
       level,
-      wanted: policy.level,
+      wanted,
       implicit: settings.tls_wrappermode,
       context: context instanceof Error ? undefined : context,
       ...(context instanceof Error ? { problem: context.message } : {}),
       ...(isServername(servername) ? { servername } : {}),
       match,
+      ...(dane === undefined ? {} : { dane }),
       fingerprintDigest: settings.tls_fingerprint_digest,
       verifyDepth: settings.tls_scert_verifydepth,
       multipleLabels: engine.wildcard_matches_multiple_labels,

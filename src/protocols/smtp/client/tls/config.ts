@@ -81,6 +81,14 @@ export const tlsClientSettings = {
     default: 'sha256',
     doc: 'Digest that fingerprints are made with.',
   }),
+  tls_dane_insecure_mx_policy: choice(['dane', 'encrypt', 'may'], {
+    default: 'dane',
+    doc: 'At the level `dane`, for servers named by MX records that are not signed: `dane` checks TLSA records all the same, `encrypt` demands TLS where there are some, `may` does not look.',
+  }),
+  tls_force_insecure_host_tlsa_lookup: boolean({
+    default: false,
+    doc: 'Look for TLSA records also where the address of the server is not signed.',
+  }),
   tls_servername: string({
     default: '',
     doc: 'Name sent to the server in the TLS handshake (SNI): `hostname`, `nexthop` or a name. Empty: none, except with DANE and MTA-STS, which have rules of their own.',
@@ -168,6 +176,14 @@ export const tlsEngineSettings = {
     check: (words) => {
       const bits = sslOptions(words)
       return typeof bits === 'string' ? bits : undefined
+    },
+  }),
+  dane_digests: list({
+    default: ['sha512', 'sha256'],
+    doc: 'Digests of TLSA records that are accepted, the strongest first: of several for the same thing only the strongest counts.',
+    check: (words) => {
+      const wrong = words.find((word) => word !== 'sha512' && word !== 'sha256')
+      return wrong === undefined ? undefined : `\`${wrong}\` is neither \`sha512\` nor \`sha256\``
     },
   }),
   append_default_ca: boolean({

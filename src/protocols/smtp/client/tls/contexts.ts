@@ -14,6 +14,7 @@ import type { TlsPolicy } from './policy.ts'
 
 export interface EngineSettings extends CipherLists {
   readonly ssl_options: readonly string[]
+  readonly dane_digests: readonly string[]
   readonly append_default_ca: boolean
   readonly wildcard_matches_multiple_labels: boolean
 }

@@ -3,19 +3,16 @@
  * issued it. Usages 2 (DANE-TA) and 3 (DANE-EE) count; 0 and 1 are of no use to mail, section 3.1.3.
  */
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import type { DnsResolver, RecordData } from '../../../../dns/resolver.ts'
+import type { Server } from '../servers.ts'
 import { chainProblem, matchedName } from './certificates.ts'
 import { publicKeyInfo } from './der.ts'
 
-export interface TlsaRecord {
-  readonly usage: number
-  readonly selector: number
-  readonly matchingType: number
-  readonly data: Uint8Array
-}
+export type TlsaRecord = RecordData['TLSA']
 
 export interface DaneSet {
-  /** Where the records were found, `_25._tcp.mx.example.com`. */
-  readonly name: string
+  /** The name of the server that the records belong to: RFC 7672 section 2.2.3, TLSA base domain. */
+  readonly base: string
   /** Without what cannot be used. */
   readonly records: readonly TlsaRecord[]
   /** The way from the domain to the server was signed as well. */
@@ -62,6 +59,39 @@ function parsed({ selector, data }: TlsaRecord): X509Certificate | KeyObject | u
   } catch {
     return undefined
   }
+}
+
+export type TlsaLookup =
+  | { readonly kind: 'found'; readonly base: string; readonly records: readonly TlsaRecord[] }
+  | { readonly kind: 'none' }
+  /** Nobody can tell whether there are any. */
+  | { readonly kind: 'failed'; readonly reason: string }
+
+/**
+ * The signed TLSA records of a server. Its name behind aliases comes first, where those are signed, then the one that
+ * was asked for. Records that are not signed are none.
+ */
+export async function findTlsa(
+  resolver: DnsResolver,
+  { port, dns }: Server,
+  options: { readonly evenIfInsecure: boolean },
+): Promise<TlsaLookup> {
+  if (dns === undefined) return { kind: 'none' }
+  if (!dns.addressSecure && !options.evenIfInsecure) return { kind: 'none' }
+  const bases = dns.addressSecure ? [...new Set([dns.rname, dns.qname])] : [dns.qname]
+  for (const base of bases) {
+    const name = `_${port}._tcp.${base}`
+    const answer = await resolver.query(name, 'TLSA', { dnssec: true })
+    if (answer.ok) {
+      if (answer.secure) return { kind: 'found', base, records: answer.records }
+    } else if (answer.kind === 'malformed') {
+      // They are there, and nobody can read them.
+      if (answer.secure) return { kind: 'found', base, records: [] }
+    } else if (answer.kind !== 'not-found') {
+      return { kind: 'failed', reason: `lookup of ${name}, type TLSA, failed: ${answer.detail}` }
+    }
+  }
+  return { kind: 'none' }
 }
 
 export function recordMatches(record: TlsaRecord, certificate: X509Certificate): boolean {

@@ -113,7 +113,7 @@ function byDane(plan: TlsPlan, dane: DaneSet, peer: TlsPeer, now: number): TlsVe
     now,
   })
   // Records that anybody may have put in place prove little, though no less than having none.
-  if (problem === undefined) return { class: dane.secure ? 'verified' : 'trusted', matched: dane.name }
+  if (problem === undefined) return { class: dane.secure ? 'verified' : 'trusted', matched: dane.base }
   return { class: 'untrusted', problem, refusal: problem, failure: 'validation-failure' }
 }
 

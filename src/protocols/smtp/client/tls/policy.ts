@@ -31,6 +31,37 @@ export interface TlsPolicy {
   readonly sts?: StsFacts
   /** Where it comes from, for people: `smtp.tls_security_level`, or the key of the table. */
   readonly source: string
+  /** What an entry of a table says by itself. */
+  readonly given: GivenAttributes
+}
+
+/** Attributes of an entry that stand in for settings. */
+export interface GivenAttributes {
+  readonly protocols?: readonly string[]
+  readonly ciphers?: CipherGrade
+  readonly exclude?: readonly string[]
+}
+
+/** The same policy where the DNS has nothing that would serve its level. */
+export function loweredTo(level: TlsLevel, policy: TlsPolicy, settings: ClientSettings): TlsPolicy {
+  return { ...policy, ...parametersOf(level, policy.given, settings), level }
+}
+
+/** Versions and ciphers, which differ between levels that are a favour and those that are demanded. */
+function parametersOf(
+  level: TlsLevel,
+  given: GivenAttributes,
+  settings: ClientSettings,
+): Pick<TlsPolicy, 'protocols' | 'ciphers' | 'excluded'> {
+  const mandatory = isRequired(level)
+  const exclude = given.exclude ?? (mandatory ? settings.tls_mandatory_exclude_ciphers : [])
+  return {
+    protocols: given.protocols ?? (mandatory ? settings.tls_mandatory_protocols : settings.tls_protocols),
+    ciphers: given.ciphers ?? (mandatory ? settings.tls_mandatory_ciphers : settings.tls_ciphers),
+    excluded: [...settings.tls_exclude_ciphers, ...exclude]
+      .flatMap((names) => names.split(/[\s,:]+/))
+      .filter((name) => name !== ''),
+  }
 }
 
 export type PolicyResult =
@@ -199,30 +230,31 @@ function stsFacts(seen: ReadonlyMap<string, string>, draft: Draft): StsFacts | u
 
 function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult {
   const { level } = draft
-  const mandatory = isRequired(level)
+  const { protocols, ciphers, exclude } = draft
+  const given = {
+    ...(protocols === undefined ? {} : { protocols }),
+    ...(ciphers === undefined ? {} : { ciphers }),
+    ...(exclude === undefined ? {} : { exclude }),
+  }
   const match = draft.match ?? defaultMatch(level, settings)
   if (needsMatch(level) && level !== 'dane' && level !== 'dane-only' && match.length === 0) {
     const where = key === '' ? draft.source : `the TLS policy of ${key}`
     return badPolicy(`${where}: the level ${level} without anything to match (match=)`)
   }
-  if (settings.tls_wrappermode && !mandatory) {
+  if (settings.tls_wrappermode && !isRequired(level)) {
     return badPolicy(`tls_wrappermode needs a level of encrypt or more; ${draft.source} says ${level}`)
   }
   return {
     ok: true,
     policy: {
       level,
-      protocols: draft.protocols ?? (mandatory ? settings.tls_mandatory_protocols : settings.tls_protocols),
-      ciphers: draft.ciphers ?? (mandatory ? settings.tls_mandatory_ciphers : settings.tls_ciphers),
-      excluded: [
-        ...settings.tls_exclude_ciphers,
-        ...(draft.exclude ?? (mandatory ? settings.tls_mandatory_exclude_ciphers : [])),
-      ].flatMap((names) => names.split(/[\s,:]+/)),
+      ...parametersOf(level, given, settings),
       match,
       servername: draft.servername ?? settings.tls_servername,
       trustAnchorFiles: draft.tafile ?? settings.tls_trust_anchor_file,
       ...(draft.sts === undefined ? {} : { sts: draft.sts }),
       source: draft.source,
+      given,
     },
   }
 }
