@@ -7,6 +7,7 @@ import { addConfigCommand } from './commands/config.ts'
 import { addControlCommands } from './commands/control.ts'
 import { addPoolsCommands } from './commands/pools.ts'
 import { addQueueCommand } from './commands/queue.ts'
+import { addResolveCommand } from './commands/resolve.ts'
 import { addSendCommand } from './commands/send.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addSessionsCommands } from './commands/sessions.ts'
@@ -51,6 +52,7 @@ export function buildProgram(terminal: Terminal): Command {
   addSendCommand(program, terminal)
   addQueueCommand(program, terminal)
   addCacheCommand(program, terminal)
+  addResolveCommand(program, terminal)
   addStatusCommands(program, terminal)
   addSessionsCommands(program, terminal)
   addPoolsCommands(program, terminal)

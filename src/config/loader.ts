@@ -232,7 +232,9 @@ class Loader {
     }
     if (path[0] === 'transports') this.#transports.add(path[1]!)
     const isToml = tomlStart[entry.type]?.test(text) === true
-    const parsed = isToml ? parseValue(entry, tomlText(text)) : parseText(entry, text)
+    // `[host]:port` begins like a TOML list and is none.
+    const toml = isToml ? tomlText(text) : undefined
+    const parsed = toml === undefined ? parseText(entry, text) : parseValue(entry, toml)
     if ('problem' in parsed) this.#problem(where, `${key}: ${parsed.problem}`)
     else this.#written.set(key, { value: absolute(entry, parsed.value, this.#cwd), origin })
   }

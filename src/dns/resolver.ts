@@ -13,6 +13,7 @@ import type { DnsAnswer, Family, LookupFailure, NativeAnswer, RecordData, Record
 import { type NameServerAddress, nameServerAddress, SystemFile } from './system.ts'
 import { plainName, type Question, type Response, type WireRecord } from './wire.ts'
 
+export { recordText } from './data.ts'
 export type * from './records.ts'
 
 /** Records of one set that are looked at. */
