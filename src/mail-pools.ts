@@ -18,10 +18,10 @@ type PoolConfig = Config['pools'][keyof Config['pools']]
 export function poolOptions({ pools }: Config): Record<string, PoolOptions> {
   const { jobs: _, ...actors } = pools
   return Object.fromEntries(
-    Object.entries(actors).map(([name, pool]) => [
-      name,
-      name === storage ? { ...optionsOf(pool), minThreads: 1, maxThreads: 1 } : optionsOf(pool),
-    ]),
+    Object.entries(actors).map(([name, pool]) => {
+      const options = { ...optionsOf(pool), spareThreads: pool.spare_threads }
+      return [name, name === storage ? { ...options, minThreads: 1, maxThreads: 1 } : options]
+    }),
   )
 }
 

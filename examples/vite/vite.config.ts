@@ -22,6 +22,8 @@ export default defineConfig(({ mode }) =>
               main: 'main.ts',
               worker: fileURLToPath(new URL('worker.js', import.meta.resolve('piscina'))),
             },
+            // No folder for parts: piscina looks for its worker beside itself.
+            output: { chunkFileNames: '[name]-[hash].js' },
           },
         },
       },

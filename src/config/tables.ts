@@ -142,16 +142,33 @@ const poolTable = (pool: {
   }),
 })
 
+/** Of the pools that host actors. */
+const actorPoolTable = (pool: Parameters<typeof poolTable>[0]) => ({
+  ...poolTable(pool),
+  spare_threads: integer({
+    default: 1,
+    min: 0,
+    max: 16,
+    live: false,
+    doc: 'Threads that stand by beside `min_threads`, to take the place of one that died some 50 ms sooner. Each takes 8 to 12 MB.',
+  }),
+})
+
 /** Tables `[pools.NAME]`. */
 export const poolsSettings = {
-  connections: poolTable({
+  connections: actorPoolTable({
     minThreads: 1,
     maxThreads: 'auto',
     minOfThreads: 1,
     what: 'server sessions (POP3, SMTP, LMTP)',
   }),
-  deliveries: poolTable({ minThreads: 1, maxThreads: 'auto', minOfThreads: 1, what: 'outbound deliveries' }),
-  storage: poolTable({
+  deliveries: actorPoolTable({
+    minThreads: 1,
+    maxThreads: 'auto',
+    minOfThreads: 1,
+    what: 'outbound deliveries',
+  }),
+  storage: actorPoolTable({
     minThreads: 1,
     maxThreads: 1,
     minOfThreads: 1,

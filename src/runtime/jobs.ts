@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 import type { ResourceLimits } from 'node:worker_threads'
-import { Piscina } from 'piscina'
+import type { Piscina } from 'piscina'
 import { type Logger, MailactorsError, UsageError } from '../actors/index.ts'
 import { entryFile } from './entry-file.ts'
 import { rememberJob } from './made-jobs.ts'
@@ -156,7 +156,7 @@ export class Jobs implements PoolHost {
     this.#pending++
     try {
       const { module, name } = job
-      return (await this.#runOn(this.#started(), { module, name, args }, abort.signal)) as R
+      return (await this.#runOn(await this.#started(), { module, name, args }, abort.signal)) as R
     } catch (error) {
       if (abort.signal.aborted) {
         const failure = abort.signal.reason as 'timeout' | 'cancelled'
@@ -192,8 +192,11 @@ export class Jobs implements PoolHost {
     if (maxUse > 0 && this.#done % (maxUse * this.#size.maxThreads) === 0) void this.recycle()
   }
 
-  #started(): Host {
-    this.#hosts ??= { piscina: this.#make(), jobs: 0, idle: () => {} }
+  async #started(): Promise<Host> {
+    // Not before there is a job: threads of actors load this file, too.
+    const { Piscina } = await import('piscina')
+    if (this.#isStopped) throw new UsageError('the system has stopped')
+    this.#hosts ??= { piscina: this.#make(Piscina), jobs: 0, idle: () => {} }
     return this.#hosts
   }
 
@@ -206,10 +209,10 @@ export class Jobs implements PoolHost {
     }
   }
 
-  #make(): Piscina {
+  #make(Threads: typeof Piscina): Piscina {
     const { minThreads, maxThreads } = this.#size
     const { resourceLimits, maxIdleMs } = this.#options
-    const piscina = new Piscina({
+    const piscina = new Threads({
       ...entryFile('jobs-entry', this.#entry),
       minThreads,
       maxThreads,

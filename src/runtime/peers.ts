@@ -177,6 +177,7 @@ export class Peers implements Cluster, RegistryObserver {
   close(): void {
     this.#closed = true
     this.#inbox.close()
+    this.#codec.release()
     for (const peer of this.#peers.values()) {
       peer.outbox?.close()
       peer.sockets?.close()

@@ -24,7 +24,7 @@ export interface PoolOptions {
   readonly stallMs?: number
   /**
    * Threads that are kept loaded besides, without actors, to take the place of one that died: its actors then run again
-   * some 100 ms earlier. Each takes 8-12 MB. Not changed while the pool runs. Default 0.
+   * some 50 ms earlier. Each takes 8-12 MB. Not changed while the pool runs. Default 1, without `minThreads` 0.
    */
   readonly spareThreads?: number
   /** Milliseconds a thread may take to drain, after which what is left is asked to end, then killed. Default: as long as it takes. */
@@ -68,7 +68,7 @@ export function poolLimits(name: string, options: PoolOptions): PoolLimits {
     stallMs: options.stallMs ?? 60_000,
     drainMs: options.drainMs ?? Number.POSITIVE_INFINITY,
     throttleMs: options.throttleMs ?? 0,
-    spareThreads: options.spareThreads ?? 0,
+    spareThreads: options.spareThreads ?? (minThreads > 0 && minThreads < maxSlots - 1 ? 1 : 0),
   }
   checkPoolSize(name, limits)
   whole(name, 'spareThreads', limits.spareThreads, 0, maxSlots - 1 - limits.minThreads)

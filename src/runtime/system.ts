@@ -22,7 +22,7 @@ import { Ids } from './ids.ts'
 import { type ActorInfo, treeOf } from './inspect.ts'
 import { Jobs, type JobsOptions } from './jobs.ts'
 import { LoadTable } from './load-table.ts'
-import { createLogger, type LogOptions } from './log.ts'
+import type { LogOptions } from './log.ts'
 import { looseActors } from './loose.ts'
 import { MainPulse } from './main-pulse.ts'
 import type { DeadLetterEvent, RestartedEvent, RuntimeObserver, TerminatedEvent } from './observer.ts'
@@ -44,7 +44,7 @@ import { root } from './root.ts'
 import type { RunQueue } from './scheduler.ts'
 import { canMoveSockets } from './socket-probe.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
-import { Threads } from './threads.ts'
+import type { Threads } from './threads.ts'
 import { systemTime, type Time } from './time.ts'
 import { Placer } from './topology.ts'
 import { createDoorbell } from './transport/index.ts'
@@ -160,12 +160,9 @@ export class ActorSystem {
   /** Called at the end of an actor of main, by its id. */
   readonly #endings = new Map<number, () => void>()
 
-  private constructor(options: SystemOptions) {
+  private constructor(options: SystemOptions, log: Logger) {
     this.#options = options
-    const { log = silentLog, name } = options
-    this.#log = isLogger(log)
-      ? log
-      : createLogger(log, { thread: 0, ...(name === undefined ? {} : { system: name }) })
+    this.#log = log
     this.jobs = new Jobs(options.jobs ?? {}, this.#log, options.entry)
     this.ended = new Promise((resolve) => {
       this.#markEnded = resolve
@@ -217,7 +214,7 @@ export class ActorSystem {
    * @throws StartError when a thread or a child does not start.
    */
   static async start(options: SystemOptions = {}): Promise<ActorSystem> {
-    const system = new ActorSystem(options)
+    const system = new ActorSystem(options, await loggerOf(options))
     try {
       await system.#startThreads()
       await system.#startRoot()
@@ -247,6 +244,8 @@ export class ActorSystem {
       checkMessages,
       spinUs,
     })
+    // Only where it is needed: each thread loads this file, because its actors import the library.
+    const { Threads } = await import('./threads.ts')
     const threads = new Threads({
       pools,
       peers: this.#peers,
@@ -468,6 +467,12 @@ export class ActorSystem {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
+}
+
+async function loggerOf({ log = silentLog, name }: SystemOptions): Promise<Logger> {
+  if (isLogger(log)) return log
+  const { createLogger } = await import('./log.ts')
+  return createLogger(log, { thread: 0, ...(name === undefined ? {} : { system: name }) })
 }
 
 function isLogger(log: Logger | LogOptions): log is Logger {

@@ -19,18 +19,19 @@ import { Heartbeat } from './heartbeat.ts'
 import { HookRunner } from './hook-runner.ts'
 import { Ids } from './ids.ts'
 import { LoadTable } from './load-table.ts'
-import { createLogger } from './log.ts'
 import { type PeerHalves, Peers } from './peers.ts'
 import { RemoteLog } from './remote-log.ts'
+// Nothing of it is used here. Nearly every module of actors imports all of it, and a spare thread has it by then.
+import './system.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
 import { systemTime } from './time.ts'
 import { Placer } from './topology.ts'
 
 const utilisationPeriodMs = 250
 
-export default function runThread(task: ThreadTask): Promise<void> {
+export default async function runThread(task: ThreadTask): Promise<void> {
   const main = reach<MainControl>(task.main)
-  const log = threadLog(task, main)
+  const log = await threadLog(task, main)
   const runtime = new ThreadRuntime({
     thread: task.thread,
     ids: new Ids(task.thread, task.ids),
@@ -82,7 +83,7 @@ export default function runThread(task: ThreadTask): Promise<void> {
     for (const peer of early.splice(0)) peers.connect(peer)
   })
 
-  return new Promise((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     // What a hook throws ends the thread.
     ready?.catch(reject)
     const end = (): void => {
@@ -135,8 +136,11 @@ export default function runThread(task: ThreadTask): Promise<void> {
   })
 }
 
-function threadLog(task: ThreadTask, main: Remote<MainControl>): Logger {
-  if ('options' in task.log) return createLogger(task.log.options, { thread: task.thread })
+async function threadLog(task: ThreadTask, main: Remote<MainControl>): Promise<Logger> {
+  if ('options' in task.log) {
+    const { createLogger } = await import('./log.ts')
+    return createLogger(task.log.options, { thread: task.thread })
+  }
   return new RemoteLog(task.log.levels, { thread: task.thread }, (level, facts, text) => {
     void main.log(level, facts, text)
   })

@@ -218,6 +218,12 @@ export class Codec {
     return Object.assign(this.#frame, { to, from, type, seq, body })
   }
 
+  /** Keeps no memory of rings any more. */
+  release(): void {
+    this.#plainDecoder.release()
+    if (decoding.hooks === this.#hooks) decoding.hooks = asPlainData
+  }
+
   #unpack(bytes: Buffer, start: number, end: number, owned: boolean): unknown {
     decoding.hooks = this.#hooks
     if (owned) return this.#ownedUnpackr.unpack(bytes.subarray(start, end))

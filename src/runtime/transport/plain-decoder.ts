@@ -11,14 +11,16 @@ const longestKept = 24
  */
 const textOctets = 2_048
 
+const noBytes: Buffer = Buffer.alloc(0)
+
 /** Reads plain frames, and those alone. */
 export class PlainDecoder {
   readonly #reviveRef: (thread: number, id: number) => unknown
   /** Names seen before, by a hash of their octets. */
   readonly #names: string[] = new Array<string>(names).fill('')
   readonly #shapes = new Shapes()
-  #bytes: Buffer = Buffer.alloc(0)
-  #view = new DataView(this.#bytes.buffer)
+  #bytes = noBytes
+  #view = new DataView(noBytes.buffer)
   #usesShapes = false
   /** What is at hand of `bytes` as one string. */
   #text = ''
@@ -56,6 +58,11 @@ export class PlainDecoder {
     frame.seq = this.value() as number
     frame.body = this.#values(count)
     this.at = end
+  }
+
+  release(): void {
+    this.#turnTo(noBytes)
+    this.#text = ''
   }
 
   #turnTo(bytes: Buffer): void {
