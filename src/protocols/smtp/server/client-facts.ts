@@ -11,7 +11,7 @@ import { isIP } from 'node:net'
 import { plainAddress } from '../../endpoints.ts'
 import { decodeXtext } from '../xtext.ts'
 import * as replies from './replies.ts'
-import { answer, type Environment, type SessionState, type Transition } from './state.ts'
+import { answer, type Environment, type SessionState, type Transition, withoutMail } from './state.ts'
 
 /** `null`: the client says that it is not known. */
 export interface ClientFacts {
@@ -102,7 +102,7 @@ export function xclient(state: SessionState, argument: string, environment: Envi
 export function xforward(state: SessionState, argument: string, environment: Environment): Transition {
   if (state.mail !== undefined) return answer(state, replies.outOfOrder('No XFORWARD within a mail'))
   if (argument === '') return answer(state, replies.syntax('XFORWARD attribute=value...'))
-  if (!environment.policy.mayXforward(environment.peer.address)) return answer(state, replies.notAuthorized)
+  if (!environment.mayXforward) return answer(state, replies.notAuthorized)
   const facts = readFacts(argument, forwardReaders, 'XFORWARD')
   if (typeof facts === 'string') return answer(state, facts)
   return { state: { ...state, forwarded: { ...state.forwarded, ...facts } }, reply: replies.ok }
@@ -136,12 +136,5 @@ function readFacts(
 export function asClient(state: SessionState, facts: ClientFacts): SessionState {
   const { helo = null, protocol = null, login = null } = facts
   const greeting = protocol === 'ESMTP' ? 'EHLO' : helo === null ? undefined : 'HELO'
-  return {
-    ...state,
-    greeting,
-    helo: helo ?? '',
-    user: login ?? undefined,
-    mail: undefined,
-    forwarded: undefined,
-  }
+  return { ...withoutMail(state), greeting, helo: helo ?? '', user: login ?? undefined }
 }

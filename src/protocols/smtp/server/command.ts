@@ -39,10 +39,10 @@ export function parseCommand(line: string): Command | undefined {
 
 export type ParsedPathArgument =
   | (Extract<ParsedPath, { ok: true }> & { readonly parameters: Parameters })
-  | { readonly ok: false; readonly reason: string; readonly part: 'command' | 'address' | 'parameters' }
+  | { readonly ok: false; readonly reason: string; readonly part: 'command' | 'address' }
 
-/** Keyword in upper case → value; `true`: none given; `false`: more than one, where only one can be. */
-export type Parameters = ReadonlyMap<string, string | true | false>
+/** Keyword in upper case and its value, if there is one, as they came. */
+export type Parameters = readonly (readonly [keyword: string, value: string | undefined])[]
 
 /** Reads `FROM:<path> parameters` or `TO:<path> parameters`. A space after the colon is tolerated: many clients send one. */
 export function parsePathArgument(
@@ -61,29 +61,23 @@ export function parsePathArgument(
   }
   const path = parsePath(text, isStrict ? 'strict' : 'lenient')
   if (!path.ok) return { ok: false, part: 'address', reason: path.reason }
-  const parameters = path.rest === '' ? noParameters : parseParameters(path.rest)
-  if (parameters === undefined) return { ok: false, part: 'parameters', reason: 'malformed parameters' }
-  return { ...path, parameters }
+  return { ...path, parameters: path.rest === '' ? noParameters : parseParameters(path.rest) }
 }
 
-const noParameters: Parameters = new Map()
+const noParameters: Parameters = []
 // A value may hold "=": what is meant as xtext often comes unencoded.
 const parameter = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-~\u0080-\u{10ffff}]*))?$/u
 /** More than any client has use for; each costs a look. */
 const maxParameters = 30
-/** Those that may not come twice: which of the two would hold? Of others the last one does. */
-const onceOnly: ReadonlySet<string> = new Set(['RET', 'ENVID', 'NOTIFY', 'ORCPT'])
 
-/** Undefined: no parameter at all, or too many of them. A value that is `false`: given twice, where once is allowed. */
-export function parseParameters(text: string): Parameters | undefined {
-  const parameters = new Map<string, string | true | false>()
+/** A word that is no parameter is one with a keyword that nobody knows: empty. So are those that are too many. */
+export function parseParameters(text: string): Parameters {
+  const parameters: [string, string | undefined][] = []
   for (const word of text.split(' ')) {
     if (word === '') continue
     const match = parameter.exec(word)
-    if (match === null || parameters.size === maxParameters) return undefined
-    const keyword = match[1]!.toUpperCase()
-    const isAgain = onceOnly.has(keyword) && parameters.has(keyword)
-    parameters.set(keyword, isAgain ? false : (match[2] ?? true))
+    if (match === null || parameters.length === maxParameters) return [...parameters, ['', undefined]]
+    parameters.push([match[1]!.toUpperCase(), match[2]])
   }
   return parameters
 }

@@ -69,7 +69,7 @@ function extensions(state: SessionState, environment: Environment): string {
     ['STARTTLS', offersTls && !state.isSecured],
     ['AUTH', mechanisms.length > 0, ` ${mechanisms.join(' ')}`],
     ['XCLIENT', isSmtp && policy.mayXclient(peer.address), ` ${clientAttributes}`],
-    ['XFORWARD', isSmtp && policy.mayXforward(peer.address), ` ${forwardAttributes}`],
+    ['XFORWARD', isSmtp && environment.mayXforward, ` ${forwardAttributes}`],
     ['ENHANCEDSTATUSCODES'],
     ['8BITMIME'],
     ['DSN'],

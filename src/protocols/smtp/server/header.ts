@@ -22,7 +22,7 @@ export interface ComposedHead {
   readonly hops: number
 }
 
-const fieldName = /([!-9;-~]+)[ \t]*:/y
+const fieldName = /([!-9;-~]+)([ \t]*):/y
 const mboxLine = />*From /y
 
 /**
@@ -46,7 +46,7 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
   }
   mboxLine.lastIndex = 0
   if (mboxLine.test(text)) front += 'X-Mailbox-Line: '
-  // Its name has no blank before the colon that was put in front of it: it is a field now.
+  // With that in front of it, it is a field.
   let isMbox = front !== options.front
   slices.push(Buffer.from(front))
   let ending: 'blank' | 'body' | 'none' = 'none'
@@ -66,7 +66,8 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
       }
     } else {
       fieldName.lastIndex = at
-      const name = isMbox ? 'x-mailbox-line' : fieldName.exec(text)?.[1]?.toLowerCase()
+      const found = isMbox ? undefined : fieldName.exec(text)
+      const name = isMbox ? 'x-mailbox-line' : found?.[1]?.toLowerCase()
       isMbox = false
       if (name === undefined) {
         // A line cut short by the end of the head says nothing.
@@ -79,6 +80,12 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
       if (isDropped && !isDropping) keep(at)
       if (!isDropped && isDropping) kept = at
       isDropping = isDropped
+      if (!isDropped && found?.[2]) {
+        // Blanks before the colon are of RFC 822; for some readers such a line is no field.
+        const nameEnd = at + found[1]!.length
+        keep(nameEnd)
+        kept = nameEnd + found[2].length
+      }
     }
     at = next
   }

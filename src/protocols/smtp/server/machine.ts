@@ -128,10 +128,10 @@ function mustEncrypt(state: SessionState, verb: string, { peer }: Environment): 
   return !state.isSecured && peer.address !== 'unix' && !clearVerbs.has(verb)
 }
 
-/** TLS and other binary protocols begin with such an octet; no command does. A CR or LF is a line end gone wrong. */
+/** TLS and other binary protocols begin with such an octet; no command does. A CR is a line end gone wrong, a tab a blank. */
 function isControl(line: string): boolean {
   const first = line.charCodeAt(0)
-  return (first < 32 && first !== 10 && first !== 13) || first === 127
+  return (first < 32 && first !== 9 && first !== 13) || first === 127
 }
 
 /**

@@ -37,9 +37,7 @@ export function mail(state: SessionState, argument: string, environment: Environ
 
 function mailFrom(state: SessionState, path: ParsedPathArgument, environment: Environment): Transition {
   const { policy } = environment
-  if (!path.ok) {
-    return answer(state, path.part === 'address' ? replies.badSender(path.reason) : replies.unknownParameter)
-  }
+  if (!path.ok) return answer(state, replies.badSender(path.reason))
   const parameters = readMailParameters(path.parameters, policy.offers('DSN'))
   if (typeof parameters === 'string') return answer(state, parameters)
 
@@ -87,12 +85,7 @@ function rcptTo(
   environment: Environment,
 ): Transition {
   const { policy } = environment
-  if (!path.ok) {
-    return answer(
-      state,
-      path.part === 'address' ? replies.badRecipient(path.reason) : replies.unknownParameter,
-    )
-  }
+  if (!path.ok) return answer(state, replies.badRecipient(path.reason))
   if (path.mailbox === null) return answer(state, replies.badRecipient('no address'))
   const parameters = readRecipientParameters(path.parameters, policy.offers('DSN'))
   if (typeof parameters === 'string') return answer(state, parameters)

@@ -3,7 +3,14 @@ import type { Account } from '../../../auth/contract.ts'
 import { canonicalAddress, parseDomain, parsePath } from '../address.ts'
 import { placeOf } from './mail.ts'
 import * as replies from './replies.ts'
-import { answer, type Environment, limited, type SessionState, type Transition } from './state.ts'
+import {
+  answer,
+  type Environment,
+  limited,
+  type SessionState,
+  type Transition,
+  withoutMail,
+} from './state.ts'
 
 export function noop(state: SessionState): Transition {
   return answer(state, replies.ok)
@@ -71,9 +78,9 @@ export function flushed(state: SessionState, isStarted: boolean): Transition {
 }
 
 export function starttls(state: SessionState, argument: string, environment: Environment): Transition {
-  if (!environment.offersTls && !state.isSecured) return answer(state, replies.notOffered)
   if (argument !== '') return answer(state, replies.syntax('STARTTLS'))
   if (state.isSecured) return answer(state, replies.tlsActive)
+  if (!environment.offersTls) return answer(state, replies.notOffered)
   if (state.mail !== undefined) return answer(state, replies.outOfOrder('No STARTTLS within a mail'))
   return limited(state, environment, 'tls', () => ({
     state,
@@ -84,15 +91,7 @@ export function starttls(state: SessionState, argument: string, environment: Env
 
 /** After the handshake nothing the client said before it counts (RFC 3207 section 4.2). */
 export function tlsStarted(state: SessionState): SessionState {
-  return {
-    ...state,
-    isSecured: true,
-    greeting: undefined,
-    helo: '',
-    user: undefined,
-    mail: undefined,
-    forwarded: undefined,
-  }
+  return { ...withoutMail(state), isSecured: true, greeting: undefined, helo: '', user: undefined }
 }
 
 export function quit(state: SessionState): Transition {

@@ -29,21 +29,21 @@ const noRecipientParameters: RecipientParameters = { notify: undefined, orcpt: u
 
 /** A string is the reply that refuses them. */
 export function readMailParameters(parameters: Parameters, offersDsn: boolean): MailParameters | string {
-  if (parameters.size === 0) return noMailParameters
+  if (parameters.length === 0) return noMailParameters
   let { size, body, smtputf8, ret, envid } = noMailParameters
   for (const [keyword, value] of parameters) {
-    if (value === false) return replies.badParameter(keyword)
     // A keyword without the value it needs is another keyword.
-    if (value === true) {
+    if (value === undefined) {
       if (keyword !== 'SMTPUTF8') return replies.unknownParameter
       smtputf8 = true
       continue
     }
     switch (keyword) {
       case 'SIZE':
-        if (!/^[0-9]+$/.test(value)) return replies.badParameter('SIZE')
         // RFC 1870 section 4: up to 20 digits. With more it is certainly too large.
+        if (!/^[0-9]+$/.test(value)) return replies.badParameter('SIZE')
         size = Number(value)
+        if (!Number.isSafeInteger(size)) return replies.tooLarge
         break
       case 'BODY': {
         const word = value.toUpperCase()
@@ -55,14 +55,14 @@ export function readMailParameters(parameters: Parameters, offersDsn: boolean): 
       case 'RET': {
         const word = value.toUpperCase()
         if (!offersDsn) return replies.noDsn
-        if (word !== 'FULL' && word !== 'HDRS') return replies.badParameter('RET')
+        if (ret !== undefined || (word !== 'FULL' && word !== 'HDRS')) return replies.badParameter('RET')
         ret = word
         break
       }
       case 'ENVID': {
         if (!offersDsn) return replies.noDsn
         // RFC 3461 section 4.4: at most 100 characters; what it encodes must be printable.
-        const decoded = value.length > 100 ? undefined : decodeXtext(value)
+        const decoded = envid !== undefined || value.length > 100 ? undefined : decodeXtext(value)
         if (decoded === undefined || decoded === '' || !isPrintable(decoded)) {
           return replies.badParameter('ENVID')
         }
@@ -85,17 +85,16 @@ export function readRecipientParameters(
   parameters: Parameters,
   offersDsn: boolean,
 ): RecipientParameters | string {
-  if (parameters.size === 0) return noRecipientParameters
+  if (parameters.length === 0) return noRecipientParameters
   let { notify, orcpt } = noRecipientParameters
   for (const [keyword, value] of parameters) {
-    if (value === false) return replies.badParameter(keyword)
-    if (value === true || (keyword !== 'NOTIFY' && keyword !== 'ORCPT')) return replies.unknownParameter
+    if (value === undefined || (keyword !== 'NOTIFY' && keyword !== 'ORCPT')) return replies.unknownParameter
     if (!offersDsn) return replies.noDsn
     if (keyword === 'NOTIFY') {
-      notify = readNotify(value)
+      notify = notify === undefined ? readNotify(value) : undefined
       if (notify === undefined) return replies.badParameter('NOTIFY')
     } else {
-      if (!isOrcpt(value)) return replies.badParameter('ORCPT')
+      if (orcpt !== undefined || !isOrcpt(value)) return replies.badParameter('ORCPT')
       orcpt = value
     }
   }

@@ -116,6 +116,7 @@ class SmtpSession {
         this.#tls !== undefined &&
         policy.smtpd.tls_security_level !== 'none' &&
         policy.offers('STARTTLS'),
+      mayXforward: policy.mayXforward(peer.address),
       isLimited: policy.isLimited(peer.address),
       hasRoom: (octets) => hasRoom(context, policy, octets),
     }

@@ -39,6 +39,8 @@ export interface Environment {
   readonly offersTls: boolean
   /** Whether there is space on the disk for a mail of so many octets. */
   hasRoom(octets: number): boolean
+  /** The client that is connected, not one it speaks for, is in `authorized_xforward_hosts`. */
+  readonly mayXforward: boolean
   /** The limits of what one client may do count for this one. */
   readonly isLimited: boolean
 }

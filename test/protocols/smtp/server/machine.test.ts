@@ -28,6 +28,7 @@ function environment(world: World = {}): Environment {
   return {
     policy,
     offersTls: world.offersTls ?? false,
+    mayXforward: policy.mayXforward(address),
     isLimited: false,
     hasRoom: (octets) => octets < 1e12,
     peer: {
@@ -440,15 +441,16 @@ test('commands and parameters are split at spaces and tabs', () => {
   expect(parseCommand('\tEHLO\tc')).toEqual({ verb: 'EHLO', argument: 'c' })
   expect(parseCommand('EHLO \xc3\xbc')).toEqual({ verb: 'EHLO', argument: 'ü' })
   expect(parseCommand('EHLO \xfc')).toBeUndefined()
-  expect(parseParameters(' A=b  c ')).toEqual(
-    new Map<string, string | true>([
-      ['A', 'b'],
-      ['C', true],
-    ]),
-  )
-  expect(parseParameters(' A==')).toEqual(new Map([['A', '=']]))
-  expect(parseParameters(' (a)')).toBeUndefined()
-  expect(parseParameters(Array.from({ length: 31 }, (_, i) => ` K${i}`).join(''))).toBeUndefined()
+  expect(parseParameters(' A=b  c ')).toEqual([
+    ['A', 'b'],
+    ['C', undefined],
+  ])
+  expect(parseParameters(' A==')).toEqual([['A', '=']])
+  expect(parseParameters(' (a) b')).toEqual([['', undefined]])
+  expect(parseParameters(Array.from({ length: 40 }, (_, i) => ` K${i}`).join('')).at(-1)).toEqual([
+    '',
+    undefined,
+  ])
 })
 
 test('the defaults of the settings pass their own checks', () => {
