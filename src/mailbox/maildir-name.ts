@@ -56,29 +56,50 @@ export function isMailName(name: string): boolean {
 }
 
 /**
- * Order in which new mails get their UIDs: seconds of the name, then microseconds when both have them, then the
- * octets. The same whatever order the folder is read in, so a lost list is rebuilt the same.
+ * Order in which new mails get their UIDs, the same as Dovecot's: seconds of the name, then microseconds (an `M` in
+ * the part behind) when both have them, then the octets behind the seconds, where the end of a name counts as the
+ * `:` that would follow and octets from 0x80 on come first. It does not depend on the order a folder is read in, so a
+ * lost list is rebuilt the same.
  */
 export function compareNames(a: string, b: string): number {
-  const secondsA = leadingNumber(a)
-  const secondsB = leadingNumber(b)
-  if (secondsA !== secondsB) return secondsA - secondsB
-  const microsA = microseconds(a)
-  const microsB = microseconds(b)
+  const endA = digitsFrom(a, 0)
+  const endB = digitsFrom(b, 0)
+  const seconds = numberIn(a, 0, endA) - numberIn(b, 0, endB)
+  if (seconds !== 0) return seconds
+  const microsA = microseconds(a, endA)
+  const microsB = microseconds(b, endB)
   if (microsA !== -1 && microsB !== -1 && microsA !== microsB) return microsA - microsB
-  return a < b ? -1 : a > b ? 1 : 0
+  for (let i = 0; endA + i < a.length || endB + i < b.length; i++) {
+    const difference = signedAt(a, endA + i) - signedAt(b, endB + i)
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
 }
 
-function leadingNumber(name: string): number {
-  const value = Number.parseInt(name, 10)
-  return Number.isNaN(value) ? 0 : value
+function digitsFrom(name: string, start: number): number {
+  let end = start
+  while (name.charCodeAt(end) >= 48 && name.charCodeAt(end) <= 57) end++
+  return end
 }
 
-function microseconds(name: string): number {
-  const dot = name.indexOf('.M')
-  if (dot === -1) return -1
-  const value = Number.parseInt(name.slice(dot + 2), 10)
-  return Number.isNaN(value) ? -1 : value
+const numberIn = (name: string, start: number, end: number): number =>
+  start === end ? 0 : Number(name.slice(start, end))
+
+/** -1: it has none. */
+function microseconds(name: string, from: number): number {
+  if (name[from] !== '.') return -1
+  const dot = name.indexOf('.', from + 1)
+  const at = name.indexOf('M', from + 1)
+  if (at === -1 || (dot !== -1 && dot < at)) return -1
+  return numberIn(name, at + 1, digitsFrom(name, at + 1))
+}
+
+const colon = 58
+
+function signedAt(name: string, at: number): number {
+  if (at >= name.length) return colon
+  const octet = name.charCodeAt(at)
+  return octet < 128 ? octet : octet - 256
 }
 
 /** Path of a mail; a Buffer when the name has octets that a string of UTF-8 would change. */

@@ -120,6 +120,20 @@ describe('file names', () => {
     expect(flagsOf('a')).toBe('')
   })
 
+  test('M41 names are ordered as Dovecot orders them', () => {
+    const ordered = [
+      'x',
+      '20.P1M4.x',
+      '20.M5P1.h\xff',
+      '20.M5P1.h,S=5',
+      '20.M5P1.h-',
+      '20.M5P1.h0',
+      '20.M5P1.h',
+    ]
+    ordered.push('20.M5P1.hA', '20.M5P1.h~', '20.XM9Y', '20.x.M1', '21')
+    expect(ordered.toReversed().sort(compareNames)).toEqual(ordered)
+  })
+
   test('P261 new mails are ordered by seconds, microseconds, octets', () => {
     const names = ['10.M5P1.h', '9.M9P1.h', '10.M40P1.h', '10.abc.h', '10.M5P0.h', 'x']
     expect([...names].sort(compareNames)).toEqual([

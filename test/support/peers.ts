@@ -52,8 +52,8 @@ export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
 }
 
 /** A Dovecot with POP3 on `port` and LMTP on `lmtpPort`; any user, any password. */
-export async function startDovecot(): Promise<Peer & { readonly lmtpPort: number }> {
+export async function startDovecot(env: Environment = {}): Promise<Peer & { readonly lmtpPort: number }> {
   const [port = 0, lmtpPort = 0] = await freePorts(2)
-  const dir = await startPeer('dovecot-pop3.sh', [`${port}`], { LMTP_PORT: `${lmtpPort}` })
+  const dir = await startPeer('dovecot-pop3.sh', [`${port}`], { LMTP_PORT: `${lmtpPort}`, ...env })
   return { port, lmtpPort, dir }
 }
