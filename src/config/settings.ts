@@ -16,6 +16,7 @@ import {
   type SmtpSettings,
   smtpSettings,
 } from '../protocols/smtp/client/config.ts'
+import { contentSettings, rewriteSettings } from '../protocols/smtp/client/content/config.ts'
 import { smtpdSettings } from '../protocols/smtp/server/config.ts'
 import {
   dsnSettings,
@@ -73,6 +74,8 @@ export const tables = {
   service: serviceSettings,
   smtp: { ...smtpSettings, ...transportTuning },
   lmtp: { ...lmtpSettings, ...transportTuning },
+  content: contentSettings,
+  rewrite: rewriteSettings,
   cache: cacheSettings,
   dns: dnsSettings,
   net: netSettings,
@@ -130,6 +133,8 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly lmtp: LmtpSettings & TransportTuning
   /** Transports by name, beside those that need no table. */
   readonly transports: Readonly<Record<string, TransportConfig>>
+  readonly content: Settings<typeof contentSettings>
+  readonly rewrite: Settings<typeof rewriteSettings>
   readonly transport: Readonly<Record<string, string>>
   readonly cache: Settings<typeof cacheSettings>
   readonly dns: Settings<typeof dnsSettings>

@@ -46,6 +46,12 @@ export const netSettings = {
     default: ['all'],
     doc: 'Our own addresses, for the detection of mail that would come back to us: `all`, `loopback-only` or addresses.',
   }),
+  line_length_limit: integer({
+    default: 2_048,
+    min: 100,
+    max: 65_536,
+    doc: 'Octets of a line of content that checks see as one; a longer line is seen in pieces.',
+  }),
   proxy_interfaces: list({
     default: [],
     doc: 'Addresses under which a proxy or NAT in front of us is reached; they count as our own.',

@@ -74,10 +74,16 @@ const forgotten = (id: number): RecipientResult => ({
   relay: 'none',
 })
 
-const classes = { sent: '2', deferred: '4', bounced: '5' } as const
+const classes = {
+  sent: '2',
+  deliverable: '2',
+  deferred: '4',
+  bounced: '5',
+  undeliverable: undefined,
+} as const
 
 /** A status code whose class does not say what the status says is replaced by the general one. */
 function saneResult(result: RecipientResult): RecipientResult {
   const expected = classes[result.status]
-  return result.dsn[0] === expected ? result : { ...result, dsn: `${expected}.0.0` }
+  return expected === undefined || result.dsn[0] === expected ? result : { ...result, dsn: `${expected}.0.0` }
 }

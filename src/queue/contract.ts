@@ -85,6 +85,8 @@ export interface DeliveryRequest {
   readonly recipients: readonly DeliveryRecipient[]
   /** An idle connection lent to this delivery; it lives on the delivery's own thread. */
   readonly lease?: ConnectionLease
+  /** Nobody is sent anything: only whether the recipients could be delivered to is asked. */
+  readonly probe?: boolean
   /** Whether to keep the connection for the next delivery instead of closing it. */
   readonly cacheConnection: boolean
 }
@@ -107,7 +109,8 @@ export interface ConnectionLease {
 
 export interface RecipientResult {
   readonly id: number
-  readonly status: 'sent' | 'deferred' | 'bounced'
+  /** `deliverable` and `undeliverable` answer a probe. */
+  readonly status: 'sent' | 'deferred' | 'bounced' | 'deliverable' | 'undeliverable'
   /** RFC 3463 code, its class agreeing with `status`. */
   readonly dsn: string
   /** Reason in one line: the server's reply word for word, or our own words. */
@@ -132,6 +135,8 @@ export interface DeliveryReport {
   readonly startedAt: number
   readonly setupAt: number
   readonly tls?: string
+  /** The content is not what was queued: what is left of it must not be thrown away. */
+  readonly damaged?: boolean
 }
 
 /** One mail as `queue list` and `queue show` print it. */

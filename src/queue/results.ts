@@ -13,7 +13,7 @@ import { toActive } from './refill.ts'
 import type { MailState, Outcome, QueueStore, StoredMail } from './store.ts'
 
 /** What the log says of a recipient. */
-export type Status = 'sent' | 'deferred' | 'bounced' | 'expired'
+export type Status = RecipientResult['status'] | 'expired'
 
 /** Changes of one mail in this commit. */
 export interface MailChange {
@@ -98,8 +98,8 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
         ...(result.remoteMta === undefined ? {} : { remoteMta: result.remoteMta }),
       })
       if (settings.queue.delay_warning_time > 0) change.delayed.push({ recipient, outcome: result })
-    } else if (status !== 'sent' || owesSuccess(mail, recipient.notify, result)) {
-      const outcome = toOutcome(result, status)
+    } else if (status === 'bounced' || status === 'expired' || owesSuccess(mail, recipient.notify, result)) {
+      const outcome = toOutcome(result, status === 'bounced' || status === 'expired' ? status : 'sent')
       change.ended.push({ recipient, outcome })
       if (!isOnly) store.recordOutcome(recipient.id, outcome)
     } else if (!isOnly) store.removeRecipient(recipient.id)

@@ -51,6 +51,13 @@ export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
   return { port, dir: await startPeer('postfix-relay.sh', [`${port}`, `127.0.0.1:${nexthop}`], {}) }
 }
 
+/** A Postfix that relays by `settings` (main.cf) and `services` (more of master.cf). */
+export async function startPostfixModel(settings: string, services: string): Promise<Peer> {
+  const [port = 0] = await freePorts(1)
+  const env = { SETTINGS: settings, SERVICES: services }
+  return { port, dir: await startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env) }
+}
+
 /** A Dovecot with POP3 on `port` and LMTP on `lmtpPort`; any user, any password. */
 export async function startDovecot(env: Environment = {}): Promise<Peer & { readonly lmtpPort: number }> {
   const [port = 0, lmtpPort = 0] = await freePorts(2)

@@ -3,6 +3,8 @@
  * servers, one session after the other until no recipient is left or the limits are reached.
  */
 import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
+import { deliveredTo } from './content/header.ts'
+import { octetsOf } from './content/octets.ts'
 import { Course } from './course.ts'
 import {
   type Destination,
@@ -10,9 +12,10 @@ import {
   type ParsedDestination,
   parseDestinations,
 } from './destination.ts'
+import { nowhere } from './dispositions.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { Exchange } from './exchange.ts'
-import { isHard, localFailure } from './failure.ts'
+import { type Failure, isHard, localFailure } from './failure.ts'
 import { type Opened, Opening } from './opening.ts'
 import { findServers, type Server } from './servers.ts'
 
@@ -37,8 +40,13 @@ export class Attempt {
   }
 
   async run(): Promise<DeliveryReport> {
+    if (!(await this.#mayPrepend())) return this.#report()
     const reused = await this.#useLease()
     if (this.#course.dispositions.remaining.length > 0) await this.#tryAll(reused)
+    return this.#report()
+  }
+
+  #report(): DeliveryReport {
     const { hopStatus } = this.#course.dispositions
     const { setupAt, connUse } = this.#exchange
     const tls = this.#course.env.settings.log_tls_feature_status ? this.#course.tls : undefined
@@ -51,7 +59,33 @@ export class Attempt {
       setupAt: setupAt === 0 ? this.#course.env.now() : setupAt,
       ...(hopStatus === undefined ? {} : { hopStatus }),
       ...(tls === undefined ? {} : { tls }),
+      ...(this.#course.damaged ? { damaged: true } : {}),
     }
+  }
+
+  /** Fields in front that name the recipient need a request with one; Delivered-To shows that it has been there. */
+  async #mayPrepend(): Promise<boolean> {
+    const { flags } = this.#course.env
+    const { recipients } = this.#course.request
+    const [recipient] = recipients
+    if (recipient === undefined || !/[DO]/.test(flags)) return true
+    if (recipients.length > 1) {
+      const reason = `flags ${flags} of the transport need one recipient per delivery (destination_recipient_limit = 1)`
+      this.#course.log('warn', 'delivery.flags-unusable', { flags })
+      this.#refuse(localFailure('message', '4.3.5', reason))
+      return false
+    }
+    if (!flags.includes('D')) return true
+    const header = await this.#course.header()
+    if (header === undefined || !deliveredTo(header).has(octetsOf(recipient.address).toLowerCase()))
+      return true
+    const reason = `mail for ${recipient.address} comes back to ourselves: a Delivered-To field names it already`
+    this.#refuse(localFailure('message', '5.4.6', reason))
+    return false
+  }
+
+  #refuse(failure: Failure): void {
+    this.#course.dispositions.allFailed(failure, nowhere, true)
   }
 
   /** Drops the connection in use, without waiting for anything. Results that were decided stand. */

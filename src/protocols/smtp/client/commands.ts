@@ -1,7 +1,9 @@
 /**
  * MAIL and RCPT with the parameters that the server offered to take: RFC 1870 (SIZE), RFC 6152 (BODY), RFC 3461
- * (RET, ENVID, ORCPT, NOTIFY), RFC 6531 (SMTPUTF8). The order of parameters is fixed.
+ * (RET, ENVID, ORCPT, NOTIFY), RFC 6531 (SMTPUTF8), RFC 4954 (AUTH). The order of parameters is fixed. And XFORWARD,
+ * which tells a server behind us whose client the mail came from.
  */
+import { isIPv6 } from 'node:net'
 import type { DeliveryRecipient, DeliveryRequest } from '../../../queue/contract.ts'
 import { encodeXtext } from '../xtext.ts'
 import { hasUtf8, quoteAddress, unquoteAddress } from './address.ts'
@@ -11,18 +13,25 @@ export interface CommandOptions {
   readonly features: Features
   /** `quote_rfc821_envelope`. */
   readonly quote: boolean
+  /** The content is converted on its way: its size is not known before. */
+  readonly converting: boolean
+  /** `send_dummy_mail_auth`. */
+  readonly dummyAuth: boolean
+  /** `generic_maps`; throws when they cannot be asked. */
+  mapAddress(address: string): string
 }
 
 export function mailCommand(request: DeliveryRequest, options: CommandOptions): string {
-  const { features } = options
+  const { features, converting, dummyAuth } = options
   let command = `MAIL FROM:<${path(request.sender, options)}>`
-  if (features.size) command += ` SIZE=${request.size}`
+  if (features.size && !converting) command += ` SIZE=${request.size}`
   if (features.eightBitMime && request.body !== undefined) command += ` BODY=${request.body}`
   if (features.dsn) {
     if (request.envid !== undefined) command += ` ENVID=${encodeXtext(request.envid)}`
     if (request.ret !== undefined) command += ` RET=${request.ret}`
   }
   if (features.smtpUtf8 && request.smtputf8 === true) command += ' SMTPUTF8'
+  if (dummyAuth && features.auth.length > 0) command += ' AUTH=<>'
   return clean(command)
 }
 
@@ -40,6 +49,30 @@ export function rcptCommand(
     }
   }
   return clean(command)
+}
+
+/** At most two commands, of what the server takes and is known of the client; none is an empty list. */
+export function xforwardCommands(request: DeliveryRequest, features: Features, isLocal: boolean): string[] {
+  const { client, queueId } = request
+  const submitted = client.protocol === 'local'
+  const values: Readonly<Record<string, string | undefined>> = {
+    NAME: client.name,
+    ADDR: isIPv6(client.address) ? `IPV6:${client.address}` : client.address,
+    PORT: submitted || client.port === 0 ? undefined : String(client.port),
+    PROTO: submitted ? undefined : client.protocol,
+    HELO: client.helo,
+    IDENT: queueId,
+    SOURCE: isLocal ? 'LOCAL' : 'REMOTE',
+  }
+  const command = (names: readonly string[]): string[] => {
+    const pairs = names.flatMap((name) => {
+      const value = values[name]
+      const known = value !== undefined && value !== '' && value !== 'unknown'
+      return known && features.xforward.includes(name) ? [`${name}=${encodeXtext(value)}`] : []
+    })
+    return pairs.length === 0 ? [] : [clean(`XFORWARD ${pairs.join(' ')}`)]
+  }
+  return [...command(['NAME', 'ADDR', 'PORT']), ...command(['PROTO', 'HELO', 'IDENT', 'SOURCE'])]
 }
 
 /**
@@ -63,7 +96,8 @@ function embeddedChar(char: string): string {
 }
 
 function path(address: string, options: CommandOptions): string {
-  return options.quote ? quoteAddress(address) : unquoteAddress(address)
+  const mapped = address === '' ? '' : options.mapAddress(address)
+  return options.quote ? quoteAddress(mapped) : unquoteAddress(mapped)
 }
 
 /** Whatever an address holds, it cannot end the command line: that would be a second command. */

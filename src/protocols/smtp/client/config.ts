@@ -46,9 +46,17 @@ export const smtpSettings = {
     default: [],
     doc: 'Extensions to ignore even when the server offers them, such as `pipelining` or `dsn`.',
   }),
+  discard_ehlo_keyword_address_maps: maps({
+    default: [],
+    doc: 'Extensions to ignore by the address of the server, instead of those of `discard_ehlo_keywords`.',
+  }),
   skip_5xx_greeting: boolean({
     default: true,
     doc: 'A server that greets with 5xx is passed over like one that greets with 4xx. If false, the mail is returned.',
+  }),
+  reply_filter: maps({
+    default: [],
+    doc: 'Lines that are read in the place of those a server sends: looked up without CRLF before they are understood.',
   }),
   skip_quit_response: boolean({ default: true, doc: 'Close after QUIT without waiting for its reply.' }),
   quote_rfc821_envelope: boolean({
@@ -60,6 +68,39 @@ export const smtpSettings = {
     min: 0,
     max: 1_000_000,
     doc: 'Octets in a line of mail, without CRLF; longer lines are folded (CRLF and a space). 0: never fold.',
+  }),
+  generic_maps: maps({
+    default: [],
+    doc: 'Other addresses for the envelope and the header of mail that goes out: `user@domain`, `user` (local domains), `@domain`.',
+  }),
+  header_checks: maps({
+    default: [],
+    doc: 'What to do with fields of the header on their way out: DUNNO, IGNORE, STRIP, REPLACE text, PREPEND text, INFO, WARN.',
+  }),
+  mime_header_checks: maps({
+    default: [],
+    doc: 'The same for fields about MIME, in the header and in front of parts.',
+  }),
+  nested_header_checks: maps({
+    default: [],
+    doc: 'The same for headers of attached mail.',
+  }),
+  body_checks: maps({ default: [], doc: 'The same for lines of the body.' }),
+  send_xforward_command: boolean({
+    default: false,
+    doc: 'Tell servers that offer XFORWARD whom the mail came from.',
+  }),
+  send_dummy_mail_auth: boolean({
+    default: false,
+    doc: 'Add `AUTH=<>` to MAIL FROM where the server offers AUTH.',
+  }),
+  address_verify_target: choice(['rcpt', 'data'], {
+    default: 'rcpt',
+    doc: 'How far a delivery goes that only asks whether an address can be delivered to.',
+  }),
+  pix_workaround_maps: maps({
+    default: [],
+    doc: 'Workarounds by the address of the server, instead of `pix_workarounds`.',
   }),
   pix_workarounds: list({
     default: ['disable_esmtp', 'delay_dotcrlf'],
@@ -172,6 +213,17 @@ export const smtpSettings = {
   ),
   rset_timeout: wait(20 * second, 'Limit for the reply to RSET, also as the probe of a reused connection.'),
   quit_timeout: wait(300 * second, 'Limit for the reply to QUIT.'),
+  xforward_timeout: wait(300 * second, 'Limit for the reply to XFORWARD.'),
+  per_request_deadline: boolean({
+    default: false,
+    doc: 'The limits are budgets for a whole command and its whole reply, instead of limits for the next octet.',
+  }),
+  min_data_rate: integer({
+    default: 500,
+    min: 1,
+    max: 1_000_000_000,
+    doc: 'Octets of content each second that a server must take when `per_request_deadline` is set.',
+  }),
   starttls_timeout: wait(300 * second, 'Limit for STARTTLS and for the TLS handshake.'),
 
   connection_cache_destinations: list({
@@ -206,7 +258,10 @@ const lhloNames = {
   helo_name: 'lhlo_name',
   helo_timeout: 'lhlo_timeout',
   discard_ehlo_keywords: 'discard_lhlo_keywords',
+  discard_ehlo_keyword_address_maps: 'discard_lhlo_keyword_address_maps',
 } as const
+
+const lhloKeys: ReadonlySet<string> = new Set(Object.values(lhloNames))
 
 /** Not of LMTP: it has no relay host of its own, no HELO, no MX lookup. */
 const smtpOnly = [
@@ -284,14 +339,8 @@ export function clientSettings(
 ): ClientSettings {
   if (clientProtocol(transport, own) === 'smtp')
     return own?.smtp === undefined ? smtp : { ...smtp, ...own.smtp }
-  const {
-    lhlo_name: helo_name,
-    lhlo_timeout: helo_timeout,
-    discard_lhlo_keywords,
-    ...rest
-  } = {
-    ...lmtp,
-    ...own?.lmtp,
-  }
-  return { ...smtp, ...rest, helo_name, helo_timeout, discard_ehlo_keywords: discard_lhlo_keywords }
+  const set = { ...lmtp, ...own?.lmtp }
+  const renamed = Object.entries(lhloNames).map(([key, name]) => [key, set[name]])
+  const rest = Object.entries(set).filter(([key]) => !lhloKeys.has(key))
+  return { ...smtp, ...Object.fromEntries([...rest, ...renamed]) }
 }

@@ -81,6 +81,7 @@ interface Shared extends OwnAddresses {
   readonly families: readonly Family[]
   /** The TLS contexts of a transport. */
   readonly tlsContexts: (transport: string) => Contexts
+  readonly localDomains: ReadonlySet<string>
 }
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
@@ -100,6 +101,16 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     softBounce: config.dsn.soft_bounce,
     dnsDisabled: config.dns.disable_dns_lookups,
     contentDir: join(config.data_dir, 'queue', 'content'),
+    content: config.content,
+    lineLengthLimit: config.net.line_length_limit,
+    flags: '',
+    addresses: {
+      delimiter: config.auth.recipient_delimiter,
+      isLocal: (domain) => shared.localDomains.has(domain.toLowerCase()),
+      origin: config.hostname,
+      propagateExtension: config.rewrite.propagate_unmatched_extensions.includes('generic'),
+    },
+    maps: (sources) => mapsOf(context, sources),
     minimalBackoffMs: config.queue.minimal_backoff_time,
     tls: new TlsClient({
       transport,
@@ -116,6 +127,7 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     run,
     bind: (callback) => context.bind(callback),
     now: () => context.clock.now(),
+    monotonic: () => context.clock.monotonic(),
     random: Math.random,
     log: (level, event, facts) => context.log[level]({ event, ...facts }, logText[event] ?? event),
   }
@@ -131,6 +143,9 @@ function sharedFor(context: ActorContext, config: Config): Shared {
       families: familiesOf(config.net.inet_protocols),
       ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
       tlsContexts: tlsContexts(config),
+      localDomains: new Set(
+        [config.hostname, ...config.mail.local_domains].map((name) => name.toLowerCase()),
+      ),
     }
     known.set(config, shared)
   }
@@ -154,6 +169,11 @@ function tlsContexts(config: Config): (transport: string) => Contexts {
 
 const logText: Readonly<Record<string, string>> = {
   'delivery.bad-destination': 'the destination cannot be understood',
+  'delivery.content-check': 'a header or body check changed or noted what is sent',
+  'delivery.content-check-odd': 'a header or body check cannot be followed',
+  'delivery.flags-unusable': 'the flags of a transport need one recipient per delivery',
+  'delivery.generic-odd': 'generic_maps give more than one address',
+  'delivery.xforward-refused': 'XFORWARD was refused',
   'delivery.bind-failed': 'the bind address cannot be used',
   'delivery.dns-odd': 'a zone of the DNS is odd',
   'delivery.connect-failed': 'a server could not be reached',
@@ -165,9 +185,11 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.in-doubt': 'the reply to the end of the mail did not come: it may arrive twice',
   'delivery.lines-folded': 'lines were too long and were folded',
   'delivery.lookup-failed': 'the destination could not be looked up',
+  'delivery.long-replies': 'the server sent lines that are too long to be kept whole',
   'delivery.no-mx-address': 'no mail exchanger has an address',
   'delivery.pix-workarounds': 'the greeting looks masked by a firewall',
   'delivery.relay-unusable': 'a relay of the configuration cannot be used',
+  'delivery.reply-filtered': 'a line of the server was replaced by reply_filter',
   'delivery.same-name-greeting': 'the server greets with our own name',
   'delivery.starttls-offered': 'the server offers TLS, which is off',
   'delivery.tls': 'TLS with the server is there',

@@ -2,7 +2,7 @@
  * What becomes of each recipient of a request: exactly one result, whatever way the delivery took. A soft failure on
  * a server that is not the last keeps the recipient for the next one; a hard one is final at once.
  */
-import type { DeliveryRecipient, RecipientResult } from '../../../queue/contract.ts'
+import type { DeliveryRecipient, DeliveryRequest, RecipientResult } from '../../../queue/contract.ts'
 import { type Failure, isHard, softened } from './failure.ts'
 
 /** Where a result came from. */
@@ -23,6 +23,7 @@ export interface HopStatus {
 
 export class Dispositions {
   readonly #softBounce: boolean
+  readonly #probe: boolean
   readonly #results = new Map<number, RecipientResult>()
   #remaining: DeliveryRecipient[]
   /** Recipients kept for another server, with the reason why. */
@@ -32,8 +33,9 @@ export class Dispositions {
   #normalSession = false
   #hopStatus: HopStatus | undefined
 
-  constructor(recipients: readonly DeliveryRecipient[], softBounce: boolean) {
-    this.#remaining = [...recipients]
+  constructor(request: Pick<DeliveryRequest, 'recipients' | 'probe'>, softBounce: boolean) {
+    this.#remaining = [...request.recipients]
+    this.#probe = request.probe === true
     this.#softBounce = softBounce
   }
 
@@ -67,6 +69,18 @@ export class Dispositions {
       relay: origin.relay,
       ...(origin.host === '' ? {} : { remoteMta: origin.host }),
       ...(origin.dsn ? { dsnRelayed: true } : {}),
+    })
+  }
+
+  /** The server would take mail for this recipient. */
+  deliverable(recipient: DeliveryRecipient, dsn: string, reason: string, origin: Origin): void {
+    this.#decide(recipient, {
+      id: recipient.id,
+      status: 'deliverable',
+      dsn,
+      reply: reason,
+      relay: origin.relay,
+      remoteMta: origin.host,
     })
   }
 
@@ -109,7 +123,7 @@ export class Dispositions {
     const hard = isHard(failure)
     this.#decide(recipient, {
       id: recipient.id,
-      status: hard ? 'bounced' : 'deferred',
+      status: this.#probe ? 'undeliverable' : hard ? 'bounced' : 'deferred',
       dsn: failure.dsn,
       reply: failure.reason,
       relay: origin.relay,

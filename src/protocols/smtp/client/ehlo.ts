@@ -15,6 +15,8 @@ export interface Features {
   readonly startTls: boolean
   /** Mechanisms of AUTH, upper case. */
   readonly auth: readonly string[]
+  /** Attributes that XFORWARD takes, upper case. */
+  readonly xforward: readonly string[]
 }
 
 /** What a server that was greeted with HELO can do. */
@@ -28,6 +30,7 @@ export const noFeatures: Features = {
   dsn: false,
   startTls: false,
   auth: [],
+  xforward: [],
 }
 
 export interface EhloResult {
@@ -40,11 +43,7 @@ export interface EhloResult {
 
 /** Reads the reply to EHLO. `discard`: keywords to ignore, in any case. */
 export function parseEhlo(reply: Reply, discard: readonly string[]): EhloResult {
-  const features = { ...noFeatures, auth: [] as string[] } as {
-    -readonly [K in keyof Features]: Features[K]
-  } & {
-    auth: string[]
-  }
+  const features: { -readonly [K in keyof Features]: Features[K] } = { ...noFeatures }
   const ignored = discard.length === 0 ? undefined : new Set(discard.map((word) => word.toUpperCase()))
   const silent = ignored?.has('SILENT-DISCARD') === true
   const discarded: string[] = []
@@ -82,7 +81,10 @@ export function parseEhlo(reply: Reply, discard: readonly string[]): EhloResult 
         features.startTls = true
         break
       case 'AUTH':
-        features.auth.push(...params.filter((word) => word !== '').map((word) => word.toUpperCase()))
+        features.auth = [...features.auth, ...upperCase(params)]
+        break
+      case 'XFORWARD':
+        features.xforward = upperCase(params)
         break
     }
   }
@@ -93,3 +95,6 @@ export function parseEhlo(reply: Reply, discard: readonly string[]): EhloResult 
   }
   return { features, discarded, warnings }
 }
+
+const upperCase = (words: readonly string[]): string[] =>
+  words.filter((word) => word !== '').map((word) => word.toUpperCase())

@@ -1,6 +1,9 @@
 /** What an attempt works with: settings, resolver, clock, log, and the idle connections of its thread. */
+import type { Settings } from '../../../config/schema.ts'
 import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
+import type { AddressSearch, Maps, TableSource } from '../../../tables/contract.ts'
 import type { ClientSettings } from './config.ts'
+import type { contentSettings } from './content/config.ts'
 import type { Bind, Run, Session } from './session.ts'
 import type { TlsClient } from './tls/client.ts'
 
@@ -19,6 +22,11 @@ export interface SessionKeeper {
   put(session: Session, labels: KeepLabels): boolean
 }
 
+export interface AddressMapping extends AddressSearch {
+  readonly origin: string
+  readonly propagateExtension: boolean
+}
+
 /** What an attempt works with; no actor in it, so that tests can run one plainly. */
 export interface AttemptEnvironment {
   readonly protocol: 'smtp' | 'lmtp'
@@ -28,6 +36,14 @@ export interface AttemptEnvironment {
   readonly dnsDisabled: boolean
   readonly families: readonly Family[]
   readonly contentDir: string
+  readonly content: Settings<typeof contentSettings>
+  /** `net.line_length_limit`: octets of a line of content that are looked at as one. */
+  readonly lineLengthLimit: number
+  /** Flags of the transport: fields to put in front of the content (`D`, `O`, `R`). */
+  readonly flags: string
+  /** How addresses are looked up and rewritten by `generic_maps`. */
+  readonly addresses: AddressMapping
+  maps(sources: readonly TableSource[]): Maps
   /** `queue.minimal_backoff_time`: mail that waited for so long may fall back from TLS to plaintext. */
   readonly minimalBackoffMs: number
   readonly resolver: DnsResolver
@@ -45,6 +61,8 @@ export interface AttemptEnvironment {
   readonly bind: Bind
   /** Milliseconds since the epoch. */
   now(): number
+  /** Milliseconds on a clock that never jumps. */
+  monotonic(): number
   random(): number
   /** `info`: the peer's doing; `warn`: ours or worth a look. */
   log(level: 'info' | 'warn', event: string, facts: object): void

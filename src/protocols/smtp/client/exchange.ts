@@ -2,10 +2,11 @@
  * connection kept or left. */
 import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
 import type { DeliveryRequest } from '../../../queue/contract.ts'
-import { hasUtf8 } from './address.ts'
+import { xforwardCommands } from './commands.ts'
 import type { ClientSettings } from './config.ts'
+import { type ContentPlan, planContent } from './content/plan.ts'
 import { type Course, originOf } from './course.ts'
-import { type Failure, isLoss, localFailure } from './failure.ts'
+import { dataFailure, type Failure, isLoss, LocalDataError, localFailure } from './failure.ts'
 import type { Session } from './session.ts'
 import { type TransactionResult, transact } from './transaction.ts'
 
@@ -38,10 +39,13 @@ export class Exchange {
     session: Session,
     options: { probe: boolean; final: boolean; mayRetry?: boolean },
   ): Promise<'used' | 'miss' | 'lost'> {
+    const { request } = this.#course
     const { settings } = this.#course.env
     this.#course.current = session
+    session.deadlines = settings.per_request_deadline
+    session.replyFilter = this.#course.replyFilter()
     const recipients = this.#course.dispositions.remaining
-    const refusal = this.#refusal(session)
+    const refusal = await this.#refusal(session)
     this.#setupAt = this.#course.env.now()
     session.uses++
     this.#connUse = session.uses
@@ -52,17 +56,37 @@ export class Exchange {
       this.#leave(session, { keep: refusal.scope === 'message', farewell: 'quit' })
       return 'used'
     }
+    const planned = this.#plan(session)
+    if ('scope' in planned) {
+      this.#course.siteFailed(planned, session, options.final)
+      this.#course.part(session, 'quit')
+      return 'used'
+    }
+    const { plan, xforward } = planned
     const keep = this.#mayKeep(session)
     const result = await transact(session, {
       protocol: this.#course.protocol,
       settings,
       request: this.#course.request,
       recipients,
+      commands: {
+        features: session.features,
+        quote: settings.quote_rfc821_envelope,
+        converting: plan.converting,
+        dummyAuth: settings.send_dummy_mail_auth,
+        mapAddress: plan.mapAddress,
+      },
+      prepend: plan.prepend,
+      ...(plan.rewriter === undefined ? {} : { rewriter: plan.rewriter }),
+      xforward,
+      ...(request.probe === true ? { verify: settings.address_verify_target } : {}),
       keep,
       probe: options.probe,
       dotDelayMs: session.delayDot && this.#isOld() ? settings.pix_workaround_delay_time : 0,
       contentDir: this.#course.env.contentDir,
       bind: this.#course.env.bind,
+      monotonic: this.#course.env.monotonic,
+      warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     if (result.probeFailed) {
       // Idle connections end; nobody is to blame, and no recipient knows.
@@ -82,7 +106,7 @@ export class Exchange {
   }
 
   /** What the server announced that makes a transaction pointless. */
-  #refusal(session: Session): Failure | undefined {
+  async #refusal(session: Session): Promise<Failure | undefined> {
     const { size, smtputf8 } = this.#course.request
     const { features, relay } = session
     const { settings } = this.#course.env
@@ -90,7 +114,7 @@ export class Exchange {
       const reason = `the mail has ${size} octets; ${relay} takes ${features.sizeLimit} at most`
       return localFailure('message', '5.3.4', reason)
     }
-    if (smtputf8 === true && !features.smtpUtf8 && this.#needsSmtpUtf8()) {
+    if (smtputf8 === true && !features.smtpUtf8 && (await this.#course.needsSmtpUtf8())) {
       const reason = `the mail needs SMTPUTF8, which ${relay} does not offer`
       return { ...localFailure('site', '5.6.7', reason), softUntilFinal: true }
     }
@@ -101,16 +125,21 @@ export class Exchange {
     return undefined
   }
 
-  /** Asked for is not needed: only addresses and header fields beyond ASCII need it, RFC 6531 section 3.6. */
-  #needsSmtpUtf8(): boolean {
-    const { sender, content } = this.#course.request
-    if (hasUtf8(sender)) return true
-    if (this.#course.dispositions.remaining.some(({ address }) => hasUtf8(address))) return true
-    // A header in a file is not read for this: what may need it, does.
-    if (!('bytes' in content)) return true
-    const bytes = Buffer.from(content.bytes.buffer, content.bytes.byteOffset, content.bytes.byteLength)
-    const end = bytes.indexOf('\r\n\r\n')
-    return hasUtf8(bytes.toString('latin1', 0, end < 0 ? bytes.length : end))
+  /** What is sent to this server besides the envelope; a failure when a table cannot be asked. */
+  #plan(session: Session): { plan: ContentPlan; xforward: readonly string[] } | Failure {
+    const { env, request } = this.#course
+    const { features } = session
+    try {
+      const forwards = env.settings.send_xforward_command && features.xforward.length > 0
+      const isLocal = request.client.protocol === 'local' || env.isOwnAddress(request.client.address)
+      return {
+        plan: planContent(this.#course, features),
+        xforward: forwards ? xforwardCommands(request, features, isLocal) : [],
+      }
+    } catch (error) {
+      if (error instanceof LocalDataError) return dataFailure(error.message)
+      throw error
+    }
   }
 
   #isOld(): boolean {
@@ -150,6 +179,8 @@ export class Exchange {
     for (const [index, mark] of result.marks.entries()) {
       const recipient = recipients[index]!
       if (mark?.kind === 'sent') this.#course.dispositions.sent(recipient, mark.dsn, mark.reason, origin)
+      else if (mark?.kind === 'deliverable')
+        this.#course.dispositions.deliverable(recipient, mark.dsn, mark.reason, origin)
       else if (mark?.kind === 'failed') {
         this.#course.skipped(mark.failure, session, final.each)
         this.#course.dispositions.failed(recipient, mark.failure, origin, final.each)
@@ -163,13 +194,11 @@ export class Exchange {
       if (result.inDoubt)
         this.#course.log('warn', 'delivery.in-doubt', { relay: session.relay, reason: result.failure.reason })
     }
+    if (result.damaged) this.#course.damaged = true
     if (result.folded) this.#course.log('info', 'delivery.lines-folded', { relay: session.relay })
-    if (session.garbageLines > 0) {
-      this.#course.log('warn', 'delivery.garbage-replies', {
-        relay: session.relay,
-        lines: session.garbageLines,
-      })
-    }
+    const { relay, garbageLines, cutLines } = session
+    if (garbageLines > 0) this.#course.log('warn', 'delivery.garbage-replies', { relay, lines: garbageLines })
+    if (cutLines > 0) this.#course.log('warn', 'delivery.long-replies', { relay, lines: cutLines })
   }
 
   /** What the queue looks up. Not the whole request: the sender is part of a label only when credentials depend on it. */

@@ -17,6 +17,8 @@ export interface Failure {
   readonly remote: boolean
   /** The server broke the protocol: its connection is not kept, RFC 5321 section 4.2. */
   readonly protocol?: boolean
+  /** Trouble with data of our own, such as a table. */
+  readonly data?: boolean
   /** Says nothing about the site as a whole: mail to it is not slowed down. */
   readonly noThrottle?: boolean
   /** Another server may do better although the code is final. */
@@ -27,9 +29,17 @@ export function isHard(failure: Failure): boolean {
   return failure.dsn.startsWith('5')
 }
 
+/** Data of our own that a delivery needs cannot be had, such as a lookup table: the mail waits. */
+export class LocalDataError extends Error {}
+
 /** A failure in our own words. */
 export function localFailure(scope: FailureScope, dsn: string, reason: string): Failure {
   return { scope, dsn, reason, remote: false }
+}
+
+/** A local data error: as bad for the session as a lost connection. */
+export function dataFailure(reason: string): Failure {
+  return { ...localFailure('site', '4.3.0', `local data error: ${reason}`), data: true }
 }
 
 /** A reply that is not the one that was hoped for. */

@@ -4,7 +4,15 @@
  */
 import type { ClientSettings } from './config.ts'
 import { parseEhlo } from './ehlo.ts'
-import { type Failure, isHard, localFailure, replyFailure, softened } from './failure.ts'
+import {
+  dataFailure,
+  type Failure,
+  isHard,
+  LocalDataError,
+  localFailure,
+  replyFailure,
+  softened,
+} from './failure.ts'
 import { oneLine, type Reply } from './reply-parser.ts'
 import type { EndCause, Session, SessionListener } from './session.ts'
 import type { TlsOutcome } from './tls/client.ts'
@@ -20,6 +28,9 @@ export interface HandshakeOptions {
   readonly hostname: string
   /** Whether a server with our name means a loop (SMTP on port 25). */
   readonly detectLoops: boolean
+  /** What `discard_ehlo_keywords` and `pix_workarounds` come to for this server; throw LocalDataError. */
+  discards(): readonly string[]
+  workarounds(): readonly string[]
   /** Whether this server is among the best exchangers of the destination. */
   readonly best: boolean
   /** TLS as it has to be with this server. */
@@ -87,6 +98,16 @@ class Handshake implements SessionListener {
   }
 
   onReply(reply: Reply): void {
+    try {
+      this.#take(reply)
+    } catch (error) {
+      if (!(error instanceof LocalDataError)) throw error
+      this.#session.detach()
+      this.#resolve({ ok: false, failure: dataFailure(error.message), polite: false, tlsFailed: false })
+    }
+  }
+
+  #take(reply: Reply): void {
     switch (this.#state) {
       case 'greeting':
         this.#greeted(reply)
@@ -125,18 +146,18 @@ class Handshake implements SessionListener {
       this.#hello('LHLO')
       return
     }
-    const workarounds = looksMasked(reply.text) ? settings.pix_workarounds : []
+    const workarounds = looksMasked(reply.text) ? this.#options.workarounds() : []
     if (workarounds.length > 0) {
       this.#session.delayDot = workarounds.includes('delay_dotcrlf')
       this.#options.warn('delivery.pix-workarounds', { relay: this.#session.relay, workarounds })
     }
-    const words = reply.lastLine.slice(4).split(/\s+/)
-    if (this.#options.detectLoops && sameName(words[0] ?? '', this.#options.hostname)) {
+    const [first = '', ...words] = reply.text.slice(4).trimStart().split(/\s+/)
+    if (this.#options.detectLoops && sameName(first, this.#options.hostname)) {
       this.#options.warn('delivery.same-name-greeting', { relay: this.#session.relay })
     }
     const masked = workarounds.includes('disable_esmtp')
     const esmtp =
-      (settings.always_send_ehlo && !masked) || reply.text.split(/\s+/).some((word) => word === 'ESMTP')
+      (settings.always_send_ehlo && !masked) || words.some((word) => word.toUpperCase() === 'ESMTP')
     this.#hello(esmtp && !settings.never_send_ehlo && !masked ? 'EHLO' : 'HELO')
   }
 
@@ -155,7 +176,7 @@ class Handshake implements SessionListener {
       return
     }
     if (this.#isOurselves(reply)) return
-    const { features, discarded, warnings } = parseEhlo(reply, this.#options.settings.discard_ehlo_keywords)
+    const { features, discarded, warnings } = parseEhlo(reply, this.#options.discards())
     this.#session.features = features
     const { relay } = this.#session
     if (discarded.length > 0) this.#options.warn('delivery.ehlo-discarded', { relay, keywords: discarded })

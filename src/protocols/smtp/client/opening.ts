@@ -1,7 +1,8 @@
 /** From a server's address to a session that takes mail: connect, handshake, TLS as the policy demands it. */
+import type { TableSource } from '../../../tables/contract.ts'
 import type { Course } from './course.ts'
 import type { Destination } from './destination.ts'
-import { type Failure, localFailure } from './failure.ts'
+import { type Failure, LocalDataError, localFailure } from './failure.ts'
 import { handshake, type TlsEvent } from './handshake.ts'
 import type { Server } from './servers.ts'
 import { openSession, Session } from './session.ts'
@@ -97,6 +98,8 @@ export class Opening {
       return undefined
     }
     this.#course.current = session
+    session.deadlines = settings.per_request_deadline
+    session.replyFilter = this.#course.replyFilter()
     const result = await handshake(session, {
       protocol: this.#course.protocol,
       settings,
@@ -104,6 +107,9 @@ export class Opening {
       heloName: settings.helo_name === '' ? hostname : settings.helo_name,
       detectLoops: this.#course.protocol === 'smtp' && server.port === 25,
       best: server.best,
+      discards: () =>
+        this.#wordsFor(server, settings.discard_ehlo_keyword_address_maps, settings.discard_ehlo_keywords),
+      workarounds: () => this.#wordsFor(server, settings.pix_workaround_maps, settings.pix_workarounds),
       plan,
       secure: (opened, how) => env.tls.secure(opened, how),
       onTls: (event) => this.#noteTls(session, plan, event),
@@ -120,6 +126,17 @@ export class Opening {
     }
     this.#course.siteFailed(result.failure, session, final)
     return undefined
+  }
+
+  /** What a table says of a server's address, else the list. */
+  #wordsFor(
+    { address }: Server,
+    sources: readonly TableSource[],
+    words: readonly string[],
+  ): readonly string[] {
+    const answer = this.#course.env.maps(sources).lookup(address)
+    if (answer.kind === 'error') throw new LocalDataError(answer.detail)
+    return answer.kind === 'none' ? words : answer.value.split(/[\s,]+/).filter((word) => word !== '')
   }
 
   #noteTls(session: Session, plan: TlsPlan, event: TlsEvent): void {

@@ -24,6 +24,8 @@ export interface ReplyListener {
   onReply(reply: Reply): void
   /** A line that is no reply line; already printable and cut. */
   onGarbage(line: string): void
+  /** A line longer than what is kept of one. */
+  onCutLine(): void
 }
 
 /** `line_length_limit`: what is kept of a line and of a reply, in octets. */
@@ -41,7 +43,8 @@ export class ReplyParser {
   #skipped = 0
   /** Lines of the unfinished reply, joined. */
   #text = ''
-  /** A line was cut or skipped, or was no reply line, since the parser was made. */
+  #filter: ((line: string) => string) | undefined
+  /** A line was no reply line, since the parser was made. */
   #damaged = false
 
   /** Whether the peer broke the grammar: its connection is not kept. */
@@ -63,9 +66,11 @@ export class ReplyParser {
 
   /**
    * Takes what the socket read; calls the listener for each reply that is complete. The chunk may be used again
-   * afterwards. Returns false when the peer sends a line without end: the connection is beyond repair.
+   * afterwards. `filter` says what is read in the place of a line, octets as latin1. Returns false when the peer sends
+   * a line without end: the connection is beyond repair.
    */
-  push(chunk: Buffer, listener: ReplyListener): boolean {
+  push(chunk: Buffer, listener: ReplyListener, filter?: (line: string) => string): boolean {
+    this.#filter = filter
     let start = 0
     let end = chunk.indexOf(LF)
     while (end >= 0) {
@@ -89,7 +94,7 @@ export class ReplyParser {
   #joinedLine(tail: Buffer, listener: ReplyListener): void {
     this.#keep(tail)
     const line = this.#rest ?? tail
-    if (this.#skipped > 0) this.#damaged = true
+    if (this.#skipped > 0) listener.onCutLine()
     this.#rest = undefined
     this.#skipped = 0
     this.#line(line, 0, line.length, listener)
@@ -100,8 +105,19 @@ export class ReplyParser {
     while (end > start && bytes[end - 1] === CR) end--
     if (end - start > replyLimit) {
       end = start + replyLimit
-      this.#damaged = true
+      listener.onCutLine()
     }
+    if (this.#filter === undefined) {
+      this.#take(bytes, start, end, listener)
+      return
+    }
+    const text = bytes.toString('latin1', start, end)
+    const filtered = this.#filter(text)
+    if (filtered === text) this.#take(bytes, start, end, listener)
+    else this.#take(Buffer.from(filtered, 'latin1'), 0, filtered.length, listener)
+  }
+
+  #take(bytes: Buffer, start: number, end: number, listener: ReplyListener): void {
     const line = printable(bytes.toString('latin1', start, end))
     const code = replyCode(bytes, start, end)
     if (code < 0) {
@@ -148,9 +164,9 @@ export function printable(text: string): string {
 export function enhancedCode(reply: Reply): string {
   const kind = Math.floor(reply.code / 100)
   if (kind !== 2 && kind !== 4 && kind !== 5) return '5.5.0'
-  const match = /^[0-9]{3}[ -]([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])/.exec(reply.lastLine)
-  if (match === null || Number(match[1]) !== kind) return `${kind}.0.0`
-  return `${match[1]}.${Number(match[2])}.${Number(match[3])}`
+  const match = /^[0-9]{3}[ -] *(([245])\.[0-9]{1,3}\.[0-9]{1,3})(?= |$)/.exec(reply.lastLine)
+  if (match === null || Number(match[2]) !== kind) return `${kind}.0.0`
+  return match[1]!
 }
 
 /** A reply on one line, for reports. */

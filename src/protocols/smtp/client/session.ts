@@ -6,7 +6,7 @@
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
 import { type Features, noFeatures } from './ehlo.ts'
-import { type Failure, localFailure } from './failure.ts'
+import { dataFailure, type Failure, LocalDataError, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
 
 export interface SessionTarget {
@@ -21,7 +21,8 @@ export interface SessionTarget {
 
 /** How a connection ended although nobody here asked for it. */
 export interface EndCause {
-  readonly kind: 'lost' | 'timeout'
+  /** `data`: not the connection, but data of our own that its replies need. */
+  readonly kind: 'lost' | 'timeout' | 'data'
   /** Words of the operating system, if there are any. */
   readonly detail: string
 }
@@ -61,6 +62,9 @@ export type Bind = <F extends (...args: any[]) => void>(callback: F) => (...args
 /** Replies that nobody waits for, kept for the next listener; more than that is flooding. */
 const maxUnclaimed = 64
 
+/** Octets that the buffer of a socket has always room for. */
+const shortWrite = 32 * 1024
+
 /** Longest stay of a connection that we said QUIT on. */
 const partingLimitMs = 10_000
 
@@ -88,6 +92,8 @@ export class Session implements ReplyListener {
   #run: Run
   #unclaimed: Reply[] = []
   #garbage = 0
+  /** Lines that were too long to be kept whole, so far. */
+  cutLines = 0
   #end: EndCause | undefined
   #closed = false
   #lastError = ''
@@ -98,6 +104,12 @@ export class Session implements ReplyListener {
   /** When the present wait is over; 0: nothing is waited for. */
   #deadline = 0
   #limitMs = 0
+  /** Limit of a write without progress; 0: no such write. */
+  #progressMs = 0
+  /** `per_request_deadline`: octets that arrive do not start the time again. */
+  deadlines = false
+  /** What is read in the place of a line, octets as latin1; throws LocalDataError. */
+  replyFilter: ((line: string) => string) | undefined
 
   constructor(socket: Socket, target: SessionTarget, run: Run) {
     this.target = target
@@ -112,6 +124,10 @@ export class Session implements ReplyListener {
   readonly #takeChunk = (chunk: Buffer): void => this.#onData(chunk)
   readonly #onOver = (): void => this.#run(this.#lose, undefined)
   readonly #lose = (): void => this.#ended('lost')
+  readonly #onStall = (): void => this.#run(this.#stall, undefined)
+  readonly #stall = (): void => {
+    if (this.#progressMs !== 0) this.#ended('timeout')
+  }
   readonly #onError = (error: Error): void => {
     this.#lastError = error.message
   }
@@ -136,6 +152,7 @@ export class Session implements ReplyListener {
   detach(): void {
     this.#listener = undefined
     this.#deadline = 0
+    this.#stopProgressTimer()
   }
 
   /** Whether commands can be sent. */
@@ -232,8 +249,10 @@ export class Session implements ReplyListener {
     })
   }
 
-  /** From now on the peer has `limitMs` to say something; each octet it sends starts the time again. */
+  /** From now on the peer has `limitMs` to say something; each octet it sends starts the time again, unless there
+   * are `deadlines`. */
   expect(limitMs: number): void {
+    this.#stopProgressTimer()
     const now = performance.now()
     this.#limitMs = limitMs
     this.#deadline = now + limitMs
@@ -246,6 +265,29 @@ export class Session implements ReplyListener {
 
   expectNothing(): void {
     this.#deadline = 0
+    this.#stopProgressTimer()
+  }
+
+  /**
+   * From now on the peer may not let `limitMs` pass without taking some of the `octets` that are written next. What
+   * is so short that the system takes it whole has a plain limit.
+   */
+  expectProgress(limitMs: number, octets: number): void {
+    if (octets <= shortWrite) {
+      this.expect(limitMs)
+      return
+    }
+    this.#deadline = 0
+    if (this.#progressMs === limitMs) return
+    this.#progressMs = limitMs
+    // The socket's own: it looks whether the system took anything meanwhile.
+    this.#socket.setTimeout(limitMs, this.#onStall)
+  }
+
+  #stopProgressTimer(): void {
+    if (this.#progressMs === 0) return
+    this.#progressMs = 0
+    this.#socket.setTimeout(0, this.#onStall)
   }
 
   /** Says goodbye after `before` (such as RSET) and leaves: nobody waits for it. `waitForReply`: close after the reply to QUIT. */
@@ -304,8 +346,13 @@ export class Session implements ReplyListener {
     this.#garbage++
   }
 
+  onCutLine(): void {
+    this.cutLines++
+  }
+
   /** The failure that the end of this connection is, at the stage `stage`. */
   endFailure(cause: EndCause, stage: string): Failure {
+    if (cause.kind === 'data') return dataFailure(cause.detail)
     const what =
       cause.kind === 'timeout'
         ? `conversation with ${this.relay} timed out while ${stage}`
@@ -314,8 +361,14 @@ export class Session implements ReplyListener {
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#deadline !== 0) this.#deadline = performance.now() + this.#limitMs
-    if (!this.#parser.push(chunk, this)) this.#abort('a line without end')
+    if (this.#deadline !== 0 && !this.deadlines) this.#deadline = performance.now() + this.#limitMs
+    try {
+      if (!this.#parser.push(chunk, this, this.replyFilter)) this.#abort('a line without end')
+    } catch (error) {
+      if (!(error instanceof LocalDataError)) throw error
+      this.#lastError = error.message
+      this.#ended('data')
+    }
   }
 
   #ended(kind: EndCause['kind']): void {

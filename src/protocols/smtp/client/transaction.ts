@@ -5,7 +5,7 @@
  * Two cursors walk over the same list of steps: the sender's says which command comes next, the receiver's which
  * reply is awaited.
  *
- *     PROBE  MAIL  RCPT 1..n  DATA  DOT  end        or, when it cannot succeed:  …  ABORT  end
+ *     PROBE  XFORWARD 0..2  MAIL  RCPT 1..n  DATA  DOT  end      or, when it cannot succeed:  …  ABORT  end
  *
  * The sender goes ahead of the receiver only with PIPELINING, at most one output buffer of commands, and never past
  * DATA: content goes out when DATA was accepted. It waits for nobody else, so what it decided to do at the end
@@ -14,14 +14,15 @@
 import type { DeliveryRecipient, DeliveryRequest } from '../../../queue/contract.ts'
 import { type CommandOptions, mailCommand, rcptCommand } from './commands.ts'
 import type { ClientSettings } from './config.ts'
-import { type ContentResult, sendContent } from './content-sender.ts'
-import { type Failure, localFailure, replyFailure } from './failure.ts'
+import type { ContentRewriter } from './content/rewriter.ts'
+import { type ContentResult, sendContent } from './content/sender.ts'
+import { dataFailure, type Failure, LocalDataError, localFailure, replyFailure } from './failure.ts'
 import { enhancedCode, oneLine, type Reply } from './reply-parser.ts'
 import type { Bind, EndCause, Session, SessionListener } from './session.ts'
 
 /** What became of one recipient. */
 export type Mark =
-  | { readonly kind: 'sent'; readonly dsn: string; readonly reason: string }
+  | { readonly kind: 'sent' | 'deliverable'; readonly dsn: string; readonly reason: string }
   | { readonly kind: 'failed'; readonly failure: Failure }
 
 export interface TransactionOptions {
@@ -29,12 +30,24 @@ export interface TransactionOptions {
   readonly settings: ClientSettings
   readonly request: DeliveryRequest
   readonly recipients: readonly DeliveryRecipient[]
+  readonly commands: CommandOptions
   /** Whether the connection is kept afterwards; otherwise QUIT travels with the final dot. */
   readonly keep: boolean
   /** The connection was idle: ask with RSET whether the server still listens. */
   readonly probe: boolean
   /** Pause before the final dot, in milliseconds; 0: none. */
   readonly dotDelayMs: number
+  /** Nobody is sent anything: the recipients are asked for, and so is DATA with `data`. */
+  readonly verify?: 'rcpt' | 'data'
+  /** XFORWARD commands that go first. */
+  readonly xforward: readonly string[]
+  /** Header fields in front of the content, as they are sent. */
+  readonly prepend: string
+  /** Changes the content on its way. */
+  readonly rewriter?: ContentRewriter
+  /** On a clock that never jumps, milliseconds. */
+  monotonic(): number
+  warn(event: string, facts: object): void
   /** Folder of content files. */
   readonly contentDir: string
   /** Runs callbacks of files on behalf of the delivery. */
@@ -55,22 +68,29 @@ export interface TransactionResult {
   /** The final dot was sent, and no reply to it came: the mail may arrive twice. */
   readonly inDoubt: boolean
   readonly folded: boolean
+  /** The content is not what was queued. */
+  readonly damaged: boolean
 }
 
 /** Most octets of commands in flight. */
 const pipelineBuffer = 4_096
 
+/** Commands do not wait for company any longer than this, milliseconds: the server must not think we are gone. */
+const flushAfterMs = 10_000
+
 // Steps in the order they are taken; the numbers are compared.
 const PROBE = 0
-const MAIL = 1
-const RCPT = 2
-const DATA = 3
-const DOT = 4
-const ABORT = 5
-const END = 6
+const XFORWARD = 1
+const MAIL = 2
+const RCPT = 3
+const DATA = 4
+const DOT = 5
+const ABORT = 6
+const END = 7
 
 const stages = [
   'probing an idle connection',
+  'waiting for the reply to XFORWARD',
   'waiting for the reply to MAIL FROM',
   'waiting for the reply to RCPT TO',
   'waiting for the reply to DATA',
@@ -78,6 +98,14 @@ const stages = [
   'waiting for the reply to RSET',
   '',
 ] as const
+
+/** What it means that the content cannot be sent. */
+const contentFailures = {
+  damaged: { scope: 'message', dsn: '5.3.0' },
+  unreadable: { scope: 'message', dsn: '4.3.0' },
+  unconvertible: { scope: 'message', dsn: '5.6.0' },
+  table: { scope: 'site', dsn: '4.3.0' },
+} as const
 
 /** Performs the transaction; never rejects. The session is detached afterwards. */
 export function transact(session: Session, options: TransactionOptions): Promise<TransactionResult> {
@@ -93,12 +121,14 @@ class Transaction implements SessionListener {
   readonly #lmtp: boolean
 
   #sending: number
-  #sendingRcpt = 0
+  /** Which XFORWARD or RCPT is next. */
+  #sendingIndex = 0
   #awaited: number
-  #awaitedRcpt = 0
+  #awaitedIndex = 0
   /** Commands whose reply is still to come, written or not. */
   #outstanding = 0
   #output = ''
+  #lastIo: number
 
   #senderRejected = false
   #good = 0
@@ -119,8 +149,13 @@ class Transaction implements SessionListener {
     this.#resolve = resolve
     this.#lmtp = options.protocol === 'lmtp'
     this.#marks = new Array(options.recipients.length).fill(undefined)
-    this.#commands = { features: session.features, quote: options.settings.quote_rfc821_envelope }
-    this.#sending = this.#awaited = options.probe ? PROBE : MAIL
+    this.#commands = options.commands
+    this.#sending = this.#awaited = options.probe ? PROBE : this.#first
+    this.#lastIo = options.monotonic()
+  }
+
+  get #first(): number {
+    return this.#options.xforward.length > 0 ? XFORWARD : MAIL
   }
 
   start(): void {
@@ -131,6 +166,7 @@ class Transaction implements SessionListener {
 
   onReply(reply: Reply): void {
     if (this.#settled) return
+    this.#lastIo = this.#options.monotonic()
     if (this.#outstanding === 0) {
       if (this.#content === 'under-way') this.#early ??= reply
       else this.#session.poisoned = true
@@ -173,7 +209,7 @@ class Transaction implements SessionListener {
           this.#sendContent()
           return
         }
-      } else if (this.#sending >= DOT || !this.#session.features.pipelining) {
+      } else if (this.#sending >= DOT || !this.#session.features.pipelining || this.#isLate()) {
         this.#flush()
         return
       }
@@ -189,7 +225,14 @@ class Transaction implements SessionListener {
         this.#flush()
         return
       }
-      const command = this.#command()
+      let command: string
+      try {
+        command = this.#command()
+      } catch (error) {
+        if (!(error instanceof LocalDataError)) throw error
+        this.#finish({ failure: dataFailure(error.message), farewell: 'none' })
+        return
+      }
       if (
         !synchronised &&
         Buffer.byteLength(this.#output) + Buffer.byteLength(command) + 2 > pipelineBuffer
@@ -207,11 +250,13 @@ class Transaction implements SessionListener {
     switch (this.#sending) {
       case PROBE:
         return 'RSET'
+      case XFORWARD:
+        return this.#options.xforward[this.#sendingIndex]!
       case MAIL:
         return mailCommand(this.#options.request, this.#commands)
       case RCPT:
         return rcptCommand(
-          this.#options.recipients[this.#sendingRcpt]!,
+          this.#options.recipients[this.#sendingIndex]!,
           this.#options.request,
           this.#commands,
         )
@@ -221,8 +266,21 @@ class Transaction implements SessionListener {
   }
 
   #step(): void {
-    if (this.#sending === RCPT && ++this.#sendingRcpt < this.#options.recipients.length) return
-    this.#sending++
+    const { recipients, xforward, verify } = this.#options
+    if (this.#sending === PROBE) this.#sending = this.#first
+    else if (this.#sending === XFORWARD) {
+      if (++this.#sendingIndex < xforward.length) return
+      this.#sending = MAIL
+      this.#sendingIndex = 0
+    } else if (this.#sending === RCPT) {
+      if (++this.#sendingIndex < recipients.length) return
+      this.#sending = verify === 'rcpt' ? ABORT : DATA
+    } else this.#sending++
+  }
+
+  /** The commands took their time, with lookups: what is there goes out. */
+  #isLate(): boolean {
+    return this.#options.monotonic() - this.#lastIo > flushAfterMs
   }
 
   /** Only when all replies are in: a transaction that cannot succeed is taken back. */
@@ -241,11 +299,14 @@ class Transaction implements SessionListener {
     if (this.#output === '') return
     this.#session.send(this.#output)
     this.#output = ''
+    this.#lastIo = this.#options.monotonic()
   }
 
   #timeout(): number {
     const { settings } = this.#options
     switch (this.#awaited) {
+      case XFORWARD:
+        return settings.xforward_timeout
       case MAIL:
         return settings.mail_timeout
       case RCPT:
@@ -267,7 +328,17 @@ class Transaction implements SessionListener {
           this.#finish({ probeFailed: true, farewell: 'none' })
           return
         }
-        this.#awaited = MAIL
+        this.#awaited = this.#first
+        break
+      case XFORWARD:
+        if (!isPositive(reply)) {
+          const facts = { relay: this.#session.relay, reply: oneLine(reply) }
+          this.#options.warn('delivery.xforward-refused', facts)
+        }
+        if (++this.#awaitedIndex === this.#options.xforward.length) {
+          this.#awaited = MAIL
+          this.#awaitedIndex = 0
+        }
         break
       case MAIL:
         if (!isPositive(reply)) {
@@ -285,6 +356,12 @@ class Transaction implements SessionListener {
           if (this.#good > 0) this.#failUnmarked(replyFailure('message', reply))
         }
         this.#awaited = DOT
+        if (this.#options.verify === 'data' && !this.#dataRejected && this.#good > 0) {
+          // That is all we wanted to know; only hanging up takes it back.
+          this.#markUnmarked({ kind: 'deliverable', dsn: '2.0.0', reason: oneLine(reply) })
+          this.#finish({ farewell: 'none' })
+          return
+        }
         break
       case DOT:
         this.#dotAnswered(reply)
@@ -304,12 +381,14 @@ class Transaction implements SessionListener {
   }
 
   #rcptAnswered(reply: Reply): void {
-    const index = this.#awaitedRcpt++
-    if (this.#awaitedRcpt === this.#options.recipients.length) this.#awaited = DATA
+    const index = this.#awaitedIndex++
+    if (this.#awaitedIndex === this.#options.recipients.length) this.#awaited = DATA
     if (this.#senderRejected) return
     if (isPositive(reply)) {
       this.#good++
       if (this.#lmtp) this.#accepted.push(index)
+      if (this.#options.verify === 'rcpt')
+        this.#marks[index] ??= { kind: 'deliverable', dsn: enhancedCode(reply), reason: oneLine(reply) }
     } else this.#failOne(index, replyFailure('recipient', reply))
   }
 
@@ -323,9 +402,8 @@ class Transaction implements SessionListener {
       const index = this.#accepted[this.#nextAccepted++]!
       if (positive) this.#marks[index] ??= sent
       else this.#failOne(index, replyFailure('recipient', reply))
-    } else if (positive) {
-      for (let i = 0; i < this.#marks.length; i++) this.#marks[i] ??= sent
-    } else this.#failUnmarked(replyFailure('message', reply))
+    } else if (positive) this.#markUnmarked(sent)
+    else this.#failUnmarked(replyFailure('message', reply))
   }
 
   #sendContent(): void {
@@ -351,8 +429,12 @@ class Transaction implements SessionListener {
     sendContent(this.#session, {
       content: this.#options.request.content,
       contentDir: this.#options.contentDir,
+      monotonic: this.#options.monotonic,
+      prepend: this.#options.prepend,
+      ...(this.#options.rewriter === undefined ? {} : { rewriter: this.#options.rewriter }),
       lineLimit: settings.line_length_limit,
       writeTimeoutMs: settings.data_xfer_timeout,
+      ...(settings.per_request_deadline ? { minDataRate: settings.min_data_rate } : {}),
       dotDelayMs: this.#options.dotDelayMs,
       tail: quit,
       bind: this.#options.bind,
@@ -372,9 +454,15 @@ class Transaction implements SessionListener {
     this.#folded = result.folded
     if (result.error !== undefined) {
       // Half a mail is out: only hanging up without the dot makes the server forget it.
-      const code = result.error.kind === 'damaged' ? '5.3.0' : '4.3.0'
-      this.#failUnmarked(localFailure('message', code, result.error.reason))
-      this.#finish({ farewell: 'none' })
+      const { kind, reason } = result.error
+      const { scope, dsn } = contentFailures[kind]
+      const failure = kind === 'table' ? dataFailure(reason) : localFailure(scope, dsn, reason)
+      if (scope === 'message') this.#failUnmarked(failure)
+      this.#finish({
+        farewell: 'none',
+        ...(scope === 'site' ? { failure } : {}),
+        ...(kind === 'damaged' ? { damaged: true } : {}),
+      })
       return
     }
     this.#content = 'sent'
@@ -392,7 +480,10 @@ class Transaction implements SessionListener {
 
   #failUnmarked(failure: Failure): void {
     this.#note(failure)
-    const mark: Mark = { kind: 'failed', failure }
+    this.#markUnmarked({ kind: 'failed', failure })
+  }
+
+  #markUnmarked(mark: Mark): void {
     for (let i = 0; i < this.#marks.length; i++) this.#marks[i] ??= mark
   }
 
@@ -418,6 +509,7 @@ class Transaction implements SessionListener {
       probeFailed: false,
       reusable: false,
       inDoubt: false,
+      damaged: false,
       folded: this.#folded,
       ...result,
     })

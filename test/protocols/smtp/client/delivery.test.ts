@@ -8,6 +8,7 @@ import { destinationLabel } from '../../../../src/cache/labels.ts'
 import { defaults } from '../../../../src/config/schema.ts'
 import { dnsSettings, netSettings } from '../../../../src/dns/config.ts'
 import { inheritLmtp } from '../../../../src/protocols/smtp/client/config.ts'
+import { contentSettings, rewriteSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
 import { delivery } from '../../../../src/protocols/smtp/client/delivery.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../../src/queue/contract.ts'
 import type { ActorInfo } from '../../../../src/runtime/inspect.ts'
@@ -61,6 +62,10 @@ function configOf(over: { cache?: object; smtp?: object } = {}): object {
     dns: defaults(dnsSettings),
     net: defaults(netSettings),
     dsn: {},
+    content: defaults(contentSettings),
+    rewrite: defaults(rewriteSettings),
+    auth: { recipient_delimiter: '+' },
+    mail: { local_domains: [] },
     queue: { minimal_backoff_time: 300_000 },
     cache: { ...defaults(cacheSettings), ...over.cache },
   }

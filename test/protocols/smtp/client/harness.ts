@@ -1,6 +1,6 @@
 /** Runs delivery requests without actors: the default message and configuration of the acceptance cases. */
 
-import { defaults } from '../../../../src/config/schema.ts'
+import { defaults, type Settings } from '../../../../src/config/schema.ts'
 import { netSettings } from '../../../../src/dns/config.ts'
 import type {
   DnsAnswer,
@@ -18,6 +18,7 @@ import {
   inheritLmtp,
   smtpSettings,
 } from '../../../../src/protocols/smtp/client/config.ts'
+import { contentSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
 import type { AttemptEnvironment, SessionKeeper } from '../../../../src/protocols/smtp/client/environment.ts'
 import { TlsClient, type TlsClientOptions } from '../../../../src/protocols/smtp/client/tls/client.ts'
 import { tlsEngineSettings } from '../../../../src/protocols/smtp/client/tls/config.ts'
@@ -27,8 +28,12 @@ import { Tables } from '../../../../src/tables/contract.ts'
 
 export interface Setup {
   readonly settings?: Partial<ClientSettings>
-  readonly request?: Partial<DeliveryRequest>
+  /** `body: undefined` takes the default 7BIT away. */
+  readonly request?: Omit<Partial<DeliveryRequest>, 'body'> & {
+    readonly body?: DeliveryRequest['body'] | undefined
+  }
   readonly environment?: Partial<AttemptEnvironment>
+  readonly content?: Partial<Settings<typeof contentSettings>>
   readonly zone?: Zone
   readonly log?: LogLine[]
 }
@@ -65,13 +70,14 @@ export const bodyOf = (octets: number): Buffer => {
 
 export const content = bodyOf(1_000)
 
-export function request(over: Partial<DeliveryRequest> = {}): DeliveryRequest {
+export function request(over: NonNullable<Setup['request']> = {}): DeliveryRequest {
   const bytes = over.content ?? { bytes: content }
   return {
     queueId: 'q1',
     transport: 'smtp',
     nexthop: 'd.test',
     sender: 's@client.test',
+    body: '7BIT',
     size: 1_000,
     content: bytes,
     arrivedAt: Date.now(),
@@ -80,7 +86,7 @@ export function request(over: Partial<DeliveryRequest> = {}): DeliveryRequest {
     recipients: [{ id: 1, address: 'a@d.test' }],
     cacheConnection: false,
     ...over,
-  }
+  } as DeliveryRequest
 }
 
 export const recipients = (...addresses: string[]): DeliveryRequest['recipients'] =>
@@ -163,6 +169,17 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     dnsDisabled: false,
     families: [4, 6],
     contentDir: '/nonexistent',
+    content: { ...defaults(contentSettings), ...setup.content },
+    lineLengthLimit: 2_048,
+    flags: '',
+    addresses: {
+      delimiter: '+',
+      isLocal: (domain) => domain === 'client.test',
+      origin: 'client.test',
+      propagateExtension: false,
+    },
+    maps: (sources) => tables.maps(sources),
+    monotonic: () => performance.now(),
     minimalBackoffMs: 300_000,
     tls: tlsClient(settings, transport, { resolver, warn: (event, facts) => log('warn', event, facts) }),
     resolver,
@@ -180,6 +197,8 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
   }
 }
 
+const tables = new Tables({ now: () => Date.now(), warn: ({ where, what }) => console.warn(where, what) })
+
 const engine = defaults(tlsEngineSettings)
 
 export const tlsClient = (
@@ -192,7 +211,7 @@ export const tlsClient = (
     settings,
     engine,
     contexts: new Contexts(settings, engine),
-    policyMaps: new Tables({ now: () => Date.now(), warn() {} }).maps(settings.tls_policy_maps),
+    policyMaps: tables.maps(settings.tls_policy_maps),
     resolver: new ZoneResolver({}),
     warn() {},
     sessions: undefined,

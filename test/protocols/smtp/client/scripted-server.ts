@@ -7,7 +7,7 @@ import { type SecureContext, TLSSocket } from 'node:tls'
 
 export interface Script {
   /** Default `220 mx.test ESMTP`; null: say nothing. */
-  readonly greeting?: string | null
+  readonly greeting?: Answer
   /** Keywords of EHLO and LHLO. */
   readonly keywords?: readonly string[]
   /** Answer by command prefix, the first that fits: text, several in turn, null for silence, `close` to hang up. */
@@ -293,7 +293,8 @@ class Dialog {
     if (verb === 'MAIL' || verb === 'RSET') this.#accepted = 0
     const answer = this.#answerTo(command, verb)
     if (verb === 'RCPT' && typeof answer === 'string' && answer.startsWith('2')) this.#accepted++
-    if (verb === 'DATA' && typeof answer === 'string' && answer.startsWith('3')) this.#inContent = true
+    if (verb === 'DATA' && typeof answer === 'string' && /(?:^|\n)3[^\n]*$/.test(answer))
+      this.#inContent = true
     const { tls } = this.#script
     if (verb === 'STARTTLS' && tls !== undefined && typeof answer === 'string' && answer.startsWith('2')) {
       this.say(answer + (tls.injected === undefined ? '' : `\n${tls.injected}`))

@@ -219,6 +219,7 @@ describe('transactions', () => {
     {
       name: 'D21 no declared encoding, no BODY',
       script: { keywords: ['8BITMIME'] },
+      setup: { request: { body: undefined } },
       outcome: ['sent'],
       commands: ['EHLO client.test', 'MAIL FROM:<s@client.test>'],
     },

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ContentEncoder } from '../../../../src/protocols/smtp/client/content.ts'
-import { bodyOf, deliver, outcome } from './harness.ts'
-import { ScriptedServer } from './scripted-server.ts'
+import { ContentEncoder } from '../../../../../src/protocols/smtp/client/content/encoder.ts'
+import { bodyOf, deliver, outcome } from '../harness.ts'
+import { ScriptedServer } from '../scripted-server.ts'
 
 function encode(text: string, limit = 998, cuts: readonly number[] = []): string {
   const encoder = new ContentEncoder(limit)

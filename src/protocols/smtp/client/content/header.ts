@@ -1,0 +1,33 @@
+/** The header of a mail that is about to be sent, read ahead of the transaction. */
+import { open } from 'node:fs/promises'
+import { isAbsolute, join } from 'node:path'
+import type { Content } from '../../../../queue/contract.ts'
+
+/** Of a longer header only the beginning is looked at. */
+const headerOctets = 256 * 1024
+
+/** Octets as latin1, up to the empty line; undefined: the file cannot be read. */
+export async function readHeader(content: Content, contentDir: string): Promise<string | undefined> {
+  const octets = 'bytes' in content ? content.bytes : await readStart(content.file, contentDir)
+  if (octets === undefined) return undefined
+  const bytes = Buffer.from(octets.buffer, octets.byteOffset, Math.min(octets.byteLength, headerOctets))
+  const end = bytes.indexOf('\r\n\r\n')
+  return bytes.toString('latin1', 0, end < 0 ? bytes.length : end + 2)
+}
+
+async function readStart(file: string, contentDir: string): Promise<Uint8Array | undefined> {
+  try {
+    await using handle = await open(isAbsolute(file) ? file : join(contentDir, file))
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(headerOctets), 0, headerOctets, 0)
+    return buffer.subarray(0, bytesRead)
+  } catch {
+    // The transaction meets the same trouble, and has a name for it.
+    return undefined
+  }
+}
+
+/** Addresses of the Delivered-To fields of a header, in lower case. */
+export function deliveredTo(header: string): Set<string> {
+  const fields = header.replace(/\r\n(?=[ \t])/g, '').matchAll(/^delivered-to[ \t]*:[ \t]*(.*?)[ \t]*\r?$/gim)
+  return new Set(Array.from(fields, ([, address = '']) => address.toLowerCase()))
+}

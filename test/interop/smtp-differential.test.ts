@@ -1,0 +1,622 @@
+/**
+ * The same scripted servers behind Postfix's delivery client and behind ours: status and code of each recipient,
+ * number of sessions, commands and content must agree. Listed scripts first, then random ones from a seed.
+ */
+import { describe, expect, test } from 'vitest'
+import { whyMissing } from '../../bench/harness/processes.ts'
+import type { Answer, Script } from '../protocols/smtp/client/scripted-server.ts'
+import { type ModelCase, observeOurs, PostfixModel, type Profile } from '../support/postfix-model.ts'
+import { because } from '../support/privileges.ts'
+
+const noPostfix = whyMissing(['postfix'], { root: true })
+
+const plain: Profile = { name: 'plain' }
+const lmtp: Profile = { name: 'plainlmtp', lmtp: true }
+const waits = ['helo', 'mail', 'rcpt', 'data_init', 'data_xfer', 'data_done', 'rset', 'quit'] as const
+/** Two seconds for everything: for servers that fall silent. */
+const hasty: Profile = {
+  name: 'hasty',
+  postfix: Object.fromEntries(waits.map((wait) => [`${wait}_timeout`, '2s'])),
+  ours: Object.fromEntries(waits.map((wait) => [`${wait}_timeout`, 2_000])),
+}
+const hastyLmtp: Profile = {
+  name: 'hastylmtp',
+  lmtp: true,
+  postfix: Object.fromEntries(
+    waits.map((wait) => [wait === 'helo' ? 'lhlo_timeout' : `${wait}_timeout`, '2s']),
+  ),
+  ours: hasty.ours!,
+}
+
+const generic: Profile = {
+  name: 'generic',
+  postfix: {
+    generic_maps:
+      'inline:{ {s@sender.test = pub@out.test}, {x@in.test = x@out.test}, {@whole.test = @all.test}, {y@in.test = "q y"@out.test}, {user@in.test = u@out.test} }',
+  },
+  ours: {
+    generic_maps: [
+      {
+        's@sender.test': 'pub@out.test',
+        'x@in.test': 'x@out.test',
+        '@whole.test': '@all.test',
+        'y@in.test': '"q y"@out.test',
+        'user@in.test': 'u@out.test',
+      },
+    ],
+  },
+}
+
+const field = (text: string): Buffer =>
+  mailOf(['From: s@sender.test', text, 'Message-Id: <1@sender.test>'], ['x'])
+
+function mailOf(header: readonly string[], body: readonly string[]): Buffer {
+  return Buffer.from(`${[...header, '', ...body].join('\r\n')}\r\n`, 'latin1')
+}
+
+const date = 'Date: Thu, 1 Jan 2026 00:00:00 +0000'
+const eightBit = 'caf\xe9 = 100 % \t'
+
+/** Mail whose content the client has to change, or must not. */
+const contents: Readonly<Record<string, Buffer>> = {
+  'long lines': mailOf(
+    [date],
+    [997, 998, 999, 1000, 1995, 1996, 2000, 2047, 2048, 2049, 4096, 6000].map((n) => 'x'.repeat(n)),
+  ),
+  'long lines that begin with a dot': mailOf(
+    [date],
+    [`.${'x'.repeat(1_000)}`, `${'y'.repeat(998)}.z`, '.'.repeat(2_500)],
+  ),
+  dots: mailOf([date], ['.', '..', '.a', 'a.', '']),
+  'empty body': mailOf([date], []),
+  'no empty line': Buffer.from(`${date}\r\nSubject: x\r\n`),
+  '8bit text': mailOf(
+    [
+      date,
+      'MIME-Version: 1.0',
+      'Content-Type: text/plain; charset=iso-8859-1',
+      'Content-Transfer-Encoding: 8bit',
+    ],
+    [
+      eightBit,
+      '\xe9'.repeat(100),
+      'plain line',
+      `${'a'.repeat(71)} `,
+      `${'a'.repeat(72)} `,
+      `${'a'.repeat(73)} `,
+      'x'.repeat(200),
+      '.\xe9',
+      '.',
+      '\x01\x7f',
+      'end\t',
+    ],
+  ),
+  '8bit said, 7bit meant': mailOf(
+    [date, 'Content-Transfer-Encoding: 8bit', 'Content-Type: text/plain'],
+    ['a = b', 'From here'],
+  ),
+  '8bit not said': mailOf([date], [eightBit]),
+  binary: mailOf(
+    [date, 'Content-Type: application/octet-stream', 'Content-Transfer-Encoding: BINARY (yes)'],
+    [eightBit],
+  ),
+  'encoding in an odd place': mailOf(
+    [
+      'Content-Transfer-Encoding : 8bit',
+      'content-type: text/plain;',
+      '\tcharset=utf-8',
+      date,
+      'X-Fold: a',
+      ' b',
+    ],
+    [eightBit],
+  ),
+  multipart: mailOf(
+    [
+      date,
+      'MIME-Version: 1.0',
+      'Content-Type: multipart/mixed; boundary="=_a b"',
+      'Content-Transfer-Encoding: 8bit',
+    ],
+    [
+      'preamble \xe9',
+      '--=_a b',
+      'Content-Type: text/plain',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      eightBit,
+      '--=_a b',
+      'Content-Type: application/pdf',
+      'Content-Transfer-Encoding: base64',
+      '',
+      'AAAA',
+      '--=_a b',
+      'Content-Type: multipart/alternative;',
+      ' boundary=inner',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      '--inner',
+      '',
+      'seven',
+      '--inner trailing',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      eightBit,
+      '--=_a b--',
+      'epilogue \xe9',
+    ],
+  ),
+  'attached mail': mailOf(
+    [date, 'Content-Type: message/rfc822', 'Content-Transfer-Encoding: 8bit'],
+    ['Subject: inner', 'Content-Transfer-Encoding: 8bit', '', eightBit],
+  ),
+  'message/global': mailOf(
+    [date, 'Content-Type: message/global', 'Content-Transfer-Encoding: 8bit'],
+    ['Subject: inner', 'Content-Transfer-Encoding: 8bit', '', eightBit],
+  ),
+  'message/partial': mailOf(
+    [date, 'Content-Type: message/partial; id=x', 'Content-Transfer-Encoding: 8bit'],
+    ['Subject: inner', '', eightBit],
+  ),
+  digest: mailOf(
+    [date, 'Content-Type: multipart/digest; boundary=d', 'Content-Transfer-Encoding: 8bit'],
+    [
+      '--d',
+      '',
+      'Content-Transfer-Encoding: 8bit',
+      'Subject: one',
+      '',
+      eightBit,
+      '--d',
+      'Content-Type: text/plain',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      eightBit,
+      '--d--',
+    ],
+  ),
+  'body without its empty line': mailOf(
+    [date, 'Content-Transfer-Encoding: 8bit', 'this is no field \xe9'],
+    [eightBit],
+  ),
+  'part without its empty line': mailOf(
+    [date, 'Content-Type: multipart/mixed; boundary=b', 'Content-Transfer-Encoding: 8bit'],
+    ['--b', 'Content-Transfer-Encoding: 8bit', 'no field', eightBit, '--b--'],
+  ),
+  'two boundaries': mailOf(
+    [date, 'Content-Type: multipart/mixed; boundary=b; boundary=c', 'Content-Transfer-Encoding: 8bit'],
+    [
+      '--c',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      eightBit,
+      '--b',
+      'Content-Transfer-Encoding: 8bit',
+      '',
+      eightBit,
+      '--c--',
+      '--b--',
+      eightBit,
+    ],
+  ),
+  'a line too long in 8bit': mailOf(
+    [date, 'Content-Transfer-Encoding: 8bit'],
+    [`\xe9${'x'.repeat(5_000)} `, 'y'],
+  ),
+}
+
+const addressFields = [
+  'To: x@in.test',
+  'To: X <x@in.test>, "Q. Y" <y@in.test>,user@in.test (comment), a@whole.test',
+  'Cc: s@sender.test,\r\n  other@else.test',
+  'Reply-To: Johnny B. Goode <s@sender.test>',
+  'To: group: x@in.test, user+ext@in.test;, b@whole.test',
+  'Resent-To: <x@in.test> , <>',
+  'X-Other: s@sender.test',
+  `To: ${Array.from({ length: 12 }, (_, i) => `Name ${i} <n${i}@whole.test>`).join(', ')}`,
+  'To: untouched@else.test,   spaced@else.test',
+]
+
+const contentCases = (): ModelCase[] => [
+  ...Object.entries(contents)
+    .filter(([name]) => !name.startsWith('body without') && !name.includes('odd'))
+    .map(
+      ([name, content]): ModelCase => ({
+        name: `${name}, 8BITMIME offered`,
+        profile: plain,
+        servers: [[{ keywords: ['8BITMIME'] }]],
+        content,
+        body: '8BITMIME',
+      }),
+    ),
+  // Postfix mends fields and a missing empty line when it accepts mail: that would show where nothing is changed.
+  ...Object.entries(contents).flatMap(([name, content]): ModelCase[] => [
+    {
+      name: `${name}, to be converted`,
+      profile: plain,
+      servers: [[{ keywords: ['SIZE'] }]],
+      content,
+      body: '8BITMIME',
+    },
+    { name: `${name}, declared 7bit`, profile: plain, servers: [[{}]], content, body: '7BIT' },
+  ]),
+  ...addressFields.map(
+    (text): ModelCase => ({
+      name: `generic: ${text}`,
+      profile: generic,
+      servers: [[{ keywords: ['8BITMIME'] }]],
+      content: field(text),
+      body: '7BIT',
+    }),
+  ),
+]
+
+const pipelining = ['PIPELINING']
+const close = (text = ''): Answer => ({ close: text })
+
+const listed: readonly ModelCase[] = [
+  { name: 'no keywords', profile: plain, servers: [[{}]] },
+  { name: 'PIPELINING', profile: plain, servers: [[{ keywords: pipelining }]], recipients: ['a', 'b', 'c'] },
+  { name: 'greeting 554, then OK', profile: plain, servers: [[{ greeting: '554 5.7.1 no' }], [{}]] },
+  { name: 'greeting 554', profile: plain, servers: [[{ greeting: '554 5.7.1 no' }]] },
+  { name: 'greeting 450', profile: plain, servers: [[{ greeting: '450 4.3.2 busy' }]] },
+  { name: 'greeting 354', profile: plain, servers: [[{ greeting: '354 hm' }]] },
+  { name: 'greeting 354 with another server', profile: plain, servers: [[{ greeting: '354 hm' }], [{}]] },
+  { name: 'greeting masked', profile: plain, servers: [[{ greeting: '220 ****2***0**' }]] },
+  { name: 'greeting of two lines', profile: plain, servers: [[{ greeting: '220-mx.test\n220 ESMTP' }]] },
+  { name: 'garbage before the greeting', profile: plain, servers: [[{ greeting: 'hello\n220 mx ESMTP' }]] },
+  { name: 'EHLO 502', profile: plain, servers: [[{ answers: { EHLO: '502 what' } }]] },
+  { name: 'EHLO 421', profile: plain, servers: [[{ answers: { EHLO: '421 4.3.2 later' } }], [{}]] },
+  {
+    name: 'EHLO 502, HELO 550',
+    profile: plain,
+    servers: [[{ answers: { EHLO: '502 what', HELO: '550 5.7.1 no' } }]],
+  },
+  {
+    name: 'keywords in the reply to HELO',
+    profile: plain,
+    servers: [
+      [{ answers: { EHLO: '502 what', HELO: '250-mx\n250-PIPELINING\n250-SIZE 100\n250 8BITMIME' } }],
+    ],
+    body: '8BITMIME',
+  },
+  { name: 'EHLO 354', profile: plain, servers: [[{ answers: { EHLO: '354 what' } }]] },
+  {
+    name: 'our own name in the EHLO reply',
+    profile: plain,
+    servers: [[{ answers: { EHLO: '250 client.test' } }]],
+  },
+  { name: 'SIZE 0', profile: plain, servers: [[{ keywords: ['SIZE 0'] }]], body: '7BIT' },
+  { name: 'SIZE', profile: plain, servers: [[{ keywords: ['SIZE'] }]], body: '7BIT' },
+  { name: 'SIZE abc', profile: plain, servers: [[{ keywords: ['SIZE abc'] }]], body: '7BIT' },
+  { name: 'SIZE=100000', profile: plain, servers: [[{ keywords: ['SIZE=100000'] }]] },
+  {
+    name: 'keywords in lower case',
+    profile: plain,
+    servers: [[{ keywords: ['size 100000', 'pipelining', '8bitmime', 'dsn'] }]],
+    body: '8BITMIME',
+    envid: 'e1',
+    ret: 'HDRS',
+    notify: ['FAILURE', 'DELAY'],
+    orcpt: 'rfc822;o@x.test',
+  },
+  { name: '8BITMIME and 8bit', profile: plain, servers: [[{ keywords: ['8BITMIME'] }]], body: '8BITMIME' },
+  { name: '8BITMIME and 7bit', profile: plain, servers: [[{ keywords: ['8BITMIME'] }]], body: '7BIT' },
+  {
+    name: 'SMTPUTF8 asked for, all ASCII, not offered',
+    profile: plain,
+    servers: [[{ keywords: ['8BITMIME'] }]],
+    body: '8BITMIME',
+    smtputf8: true,
+  },
+  {
+    name: 'SMTPUTF8 without 8BITMIME',
+    profile: plain,
+    servers: [[{ keywords: ['SMTPUTF8'] }]],
+    body: '8BITMIME',
+    smtputf8: true,
+  },
+  {
+    name: 'SMTPUTF8 needed',
+    profile: plain,
+    servers: [[{ keywords: ['SMTPUTF8', '8BITMIME', 'DSN'] }]],
+    body: '8BITMIME',
+    smtputf8: true,
+    sender: 'jürgen@sender.test',
+  },
+  {
+    name: 'DSN without wishes',
+    profile: plain,
+    servers: [[{ keywords: ['DSN'] }]],
+    recipients: ['a', 'b c', 'd+e', 'f=g'],
+  },
+  {
+    name: 'MAIL 550',
+    profile: plain,
+    servers: [[{ answers: { MAIL: '550 5.7.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'MAIL 550, pipelined',
+    profile: plain,
+    servers: [[{ keywords: pipelining, answers: { MAIL: '550 5.7.1 no', DATA: '503 5.5.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'MAIL 450, then OK',
+    profile: plain,
+    servers: [[{ answers: { MAIL: '450 4.7.1 grey' } }], [{}]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'all RCPT 550',
+    profile: plain,
+    servers: [[{ answers: { RCPT: '550 5.1.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'all RCPT 550, pipelined, DATA 554',
+    profile: plain,
+    servers: [[{ keywords: pipelining, answers: { RCPT: '550 5.1.1 no', DATA: '554 5.5.1 none' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'all RCPT 550, pipelined, DATA 354',
+    profile: plain,
+    servers: [[{ keywords: pipelining, answers: { RCPT: '550 5.1.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'LMTP, all RCPT 550, pipelined, DATA 354, a reply to the dot',
+    profile: lmtp,
+    servers: [[{ keywords: pipelining, answers: { RCPT: '550 5.1.1 no', DATA: '354 hm\n250 odd' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'one RCPT 450: the next server gets it',
+    profile: plain,
+    servers: [[{ answers: { 'RCPT TO:<b': '450 4.2.1 later' } }], [{}]],
+    recipients: ['a', 'b', 'c'],
+  },
+  {
+    name: 'DATA 451, then OK',
+    profile: plain,
+    servers: [[{ answers: { DATA: '451 4.3.0 no' } }], [{}]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'DATA 451, one refused',
+    profile: plain,
+    servers: [[{ answers: { DATA: '451 4.3.0 no', 'RCPT TO:<b': '550 5.1.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  { name: 'DATA 250', profile: plain, servers: [[{ answers: { DATA: '250 hm' } }]] },
+  { name: 'dot 554', profile: plain, servers: [[{ dot: '554 5.6.0 no' }]], recipients: ['a', 'b'] },
+  { name: 'dot 354', profile: plain, servers: [[{ dot: '354 go on' }]] },
+  { name: 'dot 250 with an odd code', profile: plain, servers: [[{ dot: '250 5.0.0 ok' }]] },
+  { name: 'RCPT 552', profile: plain, servers: [[{ answers: { RCPT: '552 5.2.2 full' } }]] },
+  { name: 'RCPT 354', profile: plain, servers: [[{ answers: { RCPT: '354 go' } }]] },
+  { name: 'RCPT 251', profile: plain, servers: [[{ answers: { RCPT: '251 2.1.5 elsewhere' } }]] },
+  {
+    name: 'codes in many forms',
+    profile: plain,
+    servers: [
+      [
+        {
+          answers: {
+            'RCPT TO:<a': '550 2.1.1 x',
+            'RCPT TO:<b': '550 5.1 x',
+            'RCPT TO:<c': '550 5.1.1 x',
+            'RCPT TO:<d': '550 5.1.1x',
+            'RCPT TO:<e': '550 5.01.001 x',
+            'RCPT TO:<f': '550-5.2.1 first\n550 5.3.1 last',
+            'RCPT TO:<g': '550-5.2.1 first\n550 last',
+            'RCPT TO:<h': '450 4.1.1',
+            'RCPT TO:<i': '550  5.1.7 two blanks',
+            'RCPT TO:<j': '550-5.1.8 a\n450 4.1.8 b',
+            'RCPT TO:<k': '550',
+            'RCPT TO:<l': '5505.1.1 glued\n550 5.4.1 valid',
+            'RCPT TO:<m': '620 6.1.1 x',
+            'RCPT TO:<n': '555 5.5.4 x',
+            'RCPT TO:<o': '550 5.1234.1 x',
+          },
+        },
+      ],
+    ],
+    recipients: [...'abcdefghijklmno'],
+  },
+  {
+    name: '421 to a RCPT and gone',
+    profile: plain,
+    servers: [[{ answers: { 'RCPT TO:<a': close('421 4.3.2 gone') } }]],
+    recipients: ['a'],
+  },
+  {
+    name: '421 to a RCPT and gone, then OK',
+    profile: plain,
+    servers: [[{ answers: { RCPT: close('421 4.3.2 gone') } }], [{}]],
+    recipients: ['a', 'b'],
+  },
+  { name: 'closed before the greeting', profile: plain, servers: [[{ greeting: close() }]] },
+  {
+    name: 'closed before the greeting, then OK',
+    profile: plain,
+    servers: [[{ greeting: close() }], [{}]],
+  },
+  { name: 'closed after EHLO', profile: plain, servers: [[{ answers: { EHLO: close() } }]] },
+  { name: 'closed after MAIL', profile: plain, servers: [[{ answers: { MAIL: close() } }], [{}]] },
+  { name: 'closed after DATA', profile: plain, servers: [[{ answers: { DATA: close() } }]] },
+  { name: 'closed after the dot', profile: plain, servers: [[{ dot: close() }], [{}]] },
+  { name: '250 and closed after the dot', profile: plain, servers: [[{ dot: close('250 2.0.0 ok') }]] },
+  {
+    name: 'garbage before the reply to the dot',
+    profile: plain,
+    servers: [[{ keywords: pipelining, dot: 'hello\n250 2.0.0 ok' }]],
+  },
+  { name: 'QUIT never answered', profile: plain, servers: [[{ answers: { QUIT: null } }]] },
+  {
+    name: 'a reply of 5000 octets',
+    profile: plain,
+    servers: [[{ answers: { RCPT: `550 5.1.1 ${'x'.repeat(5_000)}` } }]],
+  },
+  { name: 'null sender', profile: plain, servers: [[{}]], sender: '' },
+  {
+    name: 'addresses that need quotes',
+    profile: plain,
+    servers: [[{}]],
+    recipients: ['a b', 'a"b', '.a', 'a@b', 'c..d', 'e\\f', 'g,h', 'i(j'],
+  },
+  {
+    name: 'LMTP, replies in the order of acceptance',
+    profile: lmtp,
+    servers: [
+      [
+        {
+          keywords: pipelining,
+          answers: { 'RCPT TO:<b': '550 5.1.1 no' },
+          dot: ['250 2.0.0 ok', '452 4.2.2 full'],
+        },
+      ],
+    ],
+    recipients: ['a', 'b', 'c'],
+  },
+  {
+    name: 'LMTP, lost between two replies',
+    profile: lmtp,
+    servers: [[{ dot: close('250 2.0.0 ok') }]],
+    recipients: ['a', 'c'],
+  },
+  { name: 'LMTP, LHLO 500', profile: lmtp, servers: [[{ answers: { LHLO: '500 what' } }]] },
+  { name: 'LMTP, LHLO 450, then OK', profile: lmtp, servers: [[{ answers: { LHLO: '450 later' } }], [{}]] },
+  { name: 'LMTP, greeting masked', profile: lmtp, servers: [[{ greeting: '220 ****' }]] },
+  { name: 'silence before the greeting', profile: hasty, servers: [[{ greeting: null }], [{}]] },
+  { name: 'silence after EHLO', profile: hasty, servers: [[{ answers: { EHLO: null } }]] },
+  { name: 'silence after MAIL', profile: hasty, servers: [[{ answers: { MAIL: null } }]] },
+  { name: 'silence after RCPT', profile: hasty, servers: [[{ answers: { RCPT: null } }], [{}]] },
+  { name: 'silence after DATA', profile: hasty, servers: [[{ answers: { DATA: null } }]] },
+  { name: 'silence after the dot', profile: hasty, servers: [[{ dot: null }]] },
+  { name: 'silence after the dot, then OK', profile: hasty, servers: [[{ dot: null }], [{}]] },
+  {
+    name: 'silence after RSET',
+    profile: hasty,
+    servers: [[{ answers: { RCPT: '550 5.1.1 no', RSET: null } }]],
+  },
+  {
+    name: 'LMTP, silence between two replies',
+    profile: hastyLmtp,
+    servers: [[{ dot: ['250 2.0.0 ok', null] }]],
+    recipients: ['a', 'b'],
+  },
+]
+
+describe.skipIf(noPostfix !== undefined)(`Postfix's client and ours${because(noPostfix)}`, () => {
+  test('do the same with the same servers', { timeout: 240_000 }, async () => {
+    const seed = Number(process.env.SEED ?? Date.now() % 1_000_000_000)
+    const cases = [
+      ...listed,
+      ...contentCases(),
+      ...randomCases(seed, Number(process.env.RANDOM_CASES ?? 100)),
+    ]
+    const theirs = await PostfixModel.observe(cases)
+    const differences: object[] = []
+    for (const [index, one] of cases.entries()) {
+      const ours = await observeOurs(one)
+      try {
+        expect(ours).toEqual(theirs[index])
+      } catch {
+        differences.push({ name: one.name, case: one.servers, postfix: theirs[index], ours })
+      }
+    }
+    const text = differences.map((one) => JSON.stringify(one)).join('\n')
+    expect(text, `seed ${seed}: ${differences.length} of ${cases.length} differ`).toBe('')
+  })
+})
+
+/** mulberry32. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
+
+function randomCases(seed: number, count: number): ModelCase[] {
+  const random = generator(seed)
+  const pick = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!
+  const chance = (p: number): boolean => random() < p
+  const reply = (): string => {
+    const code = pick(
+      '250',
+      '354',
+      '421',
+      '450',
+      '451',
+      '452',
+      '500',
+      '501',
+      '503',
+      '550',
+      '552',
+      '554',
+      '555',
+      '220',
+    )
+    const kind = pick(code[0]!, code[0]!, '2', '4', '5')
+    const text = pick(
+      '',
+      ' no',
+      ` ${kind}.1.1 words`,
+      ` ${kind}.7.0 a b c`,
+      ` ${kind}.3.${pick('0', '2', '99')}`,
+    )
+    return chance(0.2) ? `${code}-${kind}.9.9 first\n${code}${text}` : `${code}${text}`
+  }
+  const answer = (): Answer => (chance(0.12) ? close(chance(0.5) ? reply() : '') : reply())
+  const noted = (): Answer => {
+    const given = answer()
+    return typeof given === 'string' && chance(0.08) ? `garbage\n${given}` : given
+  }
+  const script = (helo: string, recipients: readonly string[]): Script => {
+    const answers: Record<string, Answer> = {}
+    if (chance(0.15)) answers[helo] = noted()
+    if (helo === 'EHLO' && chance(0.1)) answers.HELO = noted()
+    if (chance(0.2)) answers.MAIL = noted()
+    for (const recipient of recipients) if (chance(0.35)) answers[`RCPT TO:<${recipient}@`] = noted()
+    if (chance(0.2)) answers.DATA = noted()
+    if (chance(0.2)) answers.RSET = noted()
+    if (chance(0.2)) answers.QUIT = noted()
+    const keywords = [
+      'PIPELINING',
+      '8BITMIME',
+      'SIZE 100000',
+      'DSN',
+      'ENHANCEDSTATUSCODES',
+      'SMTPUTF8',
+    ].filter(() => chance(0.5))
+    return {
+      ...(chance(0.15) ? { greeting: noted() } : {}),
+      keywords,
+      answers,
+      ...(chance(0.35) ? { dot: recipients.map(() => noted()) } : {}),
+    }
+  }
+  return Array.from({ length: count }, (_, index): ModelCase => {
+    const profile = chance(0.25) ? hastyLmtp : hasty
+    const recipients = [...'abcde'].slice(0, 1 + Math.floor(random() * 5))
+    const servers = Array.from({ length: 1 + Math.floor(random() * 3) }, () => [
+      script(profile.lmtp === true ? 'LHLO' : 'EHLO', recipients),
+    ])
+    const body = pick(undefined, '7BIT' as const, '8BITMIME' as const)
+    return {
+      name: `random ${index} of seed ${seed}`,
+      profile,
+      servers,
+      recipients,
+      ...(body === undefined ? {} : { body }),
+    }
+  })
+}

@@ -1,0 +1,264 @@
+/**
+ * Postfix's own delivery client as the model: the same scripted servers and the same mail for it and for ours, and
+ * what each of them did, in a form that can be compared.
+ */
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ClientSettings } from '../../src/protocols/smtp/client/config.ts'
+import type { Notify } from '../../src/queue/contract.ts'
+import { deliver, type Setup } from '../protocols/smtp/client/harness.ts'
+import { type Script, ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
+import { SmtpClient } from './clients.ts'
+import { tempDir } from './fixtures.ts'
+import { type Peer, startPostfixModel } from './peers.ts'
+import { until } from './until.ts'
+
+/** Settings of both clients that say the same. */
+export interface Profile {
+  /** Letters only: a name for the transport. */
+  readonly name: string
+  readonly lmtp?: boolean
+  /** Parameters of Postfix without `smtp_` or `lmtp_`. */
+  readonly postfix?: Readonly<Record<string, string>>
+  readonly ours?: Partial<ClientSettings>
+}
+
+export interface ModelCase {
+  readonly name: string
+  readonly profile: Profile
+  /** One list per server, in the order they are tried; the n-th connection follows the n-th script. */
+  readonly servers: readonly (readonly Script[])[]
+  /** Local parts. */
+  readonly recipients?: readonly string[]
+  readonly sender?: string
+  /** CRLF lines, nothing stuffed. */
+  readonly content?: Buffer
+  readonly body?: '7BIT' | '8BITMIME'
+  readonly smtputf8?: boolean
+  readonly envid?: string
+  readonly ret?: 'FULL' | 'HDRS'
+  readonly notify?: readonly Notify[]
+  readonly orcpt?: string
+}
+
+export interface Observed {
+  /** `a sent 2.0.0` for each recipient, sorted. */
+  readonly results: readonly string[]
+  /** Per server, per session: its commands. */
+  readonly sessions: readonly (readonly (readonly string[])[])[]
+  /** All contents in order, as latin1. */
+  readonly contents: readonly string[]
+}
+
+export const plainMail = Buffer.from(
+  'From: s@sender.test\r\nTo: a@d.test\r\nSubject: model\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\n' +
+    'Message-Id: <1@sender.test>\r\n\r\nbody\r\n.dot\r\n\r\nlast\r\n',
+)
+
+export class PostfixModel {
+  readonly #peer: Peer
+
+  private constructor(peer: Peer) {
+    this.#peer = peer
+  }
+
+  /** Runs all cases at the same time; results in their order. */
+  static async observe(cases: readonly ModelCase[]): Promise<Observed[]> {
+    const servers = await Promise.all(cases.map((one) => startServers(one)))
+    const routes = cases.map((one, index) => {
+      return `${domainOf(one, servers[index]!)} ${one.profile.name}:${hopsOf(one.profile, servers[index]!)}\n`
+    })
+    const model = await PostfixModel.#start(
+      [...new Set(cases.map(({ profile }) => profile))],
+      routes.join(''),
+    )
+    return model.#observe(cases, servers)
+  }
+
+  static async #start(profiles: readonly Profile[], routes: string): Promise<PostfixModel> {
+    const dir = tempDir()
+    // Its processes drop root and must still get in.
+    chmodSync(dir, 0o755)
+    const map = join(dir, 'transport')
+    writeFileSync(map, `${routes}sender.test discard:\n`)
+    const services = profiles.map(({ name, lmtp, postfix = {} }) => {
+      const program = lmtp === true ? 'lmtp' : 'smtp'
+      const options = Object.entries(postfix).map(([key, value]) => {
+        const full = /^(soft_|disable_|mime_|line_|default_|header_)/.test(key) ? key : `${program}_${key}`
+        return ` -o {${full} = ${value}}`
+      })
+      return `${name} unix - - n - - ${program}${options.join('')}`
+    })
+    const settings = [
+      'myhostname=client.test',
+      'mydomain=client.test',
+      `transport_maps=texthash:${map}`,
+      'local_header_rewrite_clients=',
+      'remote_header_rewrite_domain=',
+      'recipient_delimiter=+',
+      'smtp_tls_security_level=none',
+      'bounce_queue_lifetime=1d',
+      'anvil_rate_time_unit=1s',
+      'smtpd_soft_error_limit=1000',
+      'smtpd_hard_error_limit=2000',
+    ].join(';')
+    return new PostfixModel(await startPostfixModel(settings, services.join('\n')))
+  }
+
+  get log(): string {
+    return readFileSync(join(this.#peer.dir, 'maillog'), 'utf8')
+  }
+
+  async #observe(
+    cases: readonly ModelCase[],
+    servers: readonly (readonly ScriptedServer[])[],
+  ): Promise<Observed[]> {
+    const client = await SmtpClient.connect(this.#peer.port)
+    await client.expect(250, 'EHLO feeder.test')
+    for (const [index, one] of cases.entries()) await feed(client, one, domainOf(one, servers[index]!))
+    client.close()
+    const observed: Observed[] = []
+    for (const [index, one] of cases.entries()) {
+      const domain = domainOf(one, servers[index]!)
+      const wanted = recipientsOf(one)
+      const results = await until(
+        `results of "${one.name}"`,
+        () => {
+          const found = this.#resultsFor(domain)
+          return found.length >= wanted.length && found
+        },
+        { deadlineMs: 60_000, everyMs: 100, describe: () => this.#about(domain) },
+      )
+      observed.push(await finish(servers[index]!, results))
+    }
+    return observed
+  }
+
+  #resultsFor(domain: string): string[] {
+    const found: string[] = []
+    for (const line of this.log.split('\n')) {
+      const match = /: to=<(.*)@([^@>]*)>, .* dsn=([0-9.]+), status=(\S+) /.exec(line)
+      if (match !== null && match[2] === domain) found.push(`${unquoted(match[1]!)} ${match[4]} ${match[3]}`)
+    }
+    return found.sort()
+  }
+
+  #about(domain: string): string {
+    return this.log
+      .split('\n')
+      .filter((line) => line.includes(domain))
+      .join('\n')
+  }
+}
+
+/** The same with our client. */
+export async function observeOurs(one: ModelCase): Promise<Observed> {
+  const servers = await startServers(one)
+  const domain = domainOf(one, servers)
+  const locals = recipientsOf(one)
+  const content = one.content ?? plainMail
+  const request: Setup['request'] = {
+    transport: one.profile.lmtp === true ? 'lmtp' : 'smtp',
+    nexthop: hopsOf(one.profile, servers),
+    sender: one.sender ?? 's@sender.test',
+    size: content.length,
+    content: { bytes: content },
+    body: declaredBody(one, content),
+    ...(one.smtputf8 === undefined ? {} : { smtputf8: one.smtputf8 }),
+    ...(one.envid === undefined ? {} : { envid: one.envid }),
+    ...(one.ret === undefined ? {} : { ret: one.ret }),
+    recipients: locals.map((local, index) => ({
+      id: index + 1,
+      address: `${local}@${domain}`,
+      ...(one.notify === undefined ? {} : { notify: one.notify }),
+      ...(one.orcpt === undefined ? {} : { orcpt: one.orcpt }),
+    })),
+  }
+  const report = await deliver({ request, settings: one.profile.ours ?? {} })
+  const results = report.results.map(({ id, status, dsn }) => `${locals[id - 1]} ${status} ${dsn}`).sort()
+  return finish(servers, results)
+}
+
+/** What a mail says of itself counts more than what its client said: settled when it is accepted. */
+function declaredBody({ body }: ModelCase, content: Buffer): ModelCase['body'] {
+  const header = content.toString('latin1').split('\r\n\r\n', 1)[0]!
+  return /^content-transfer-encoding[ \t]*:[ \t]*(8bit|binary)[ \t]*\r?$/im.test(header) ? '8BITMIME' : body
+}
+
+const hopsOf = ({ lmtp }: Profile, servers: readonly ScriptedServer[]): string =>
+  (lmtp === true ? 'inet:' : '') + servers.map(({ port }) => `[127.0.0.1]:${port}`).join(', ')
+
+const recipientsOf = (one: ModelCase): readonly string[] => one.recipients ?? ['a']
+
+function startServers(one: ModelCase): Promise<ScriptedServer[]> {
+  return Promise.all(one.servers.map((scripts) => ScriptedServer.start(...scripts)))
+}
+
+function domainOf(one: ModelCase, servers: readonly ScriptedServer[]): string {
+  return `${one.profile.name}.${servers.map(({ port }) => port).join('.')}.test`
+}
+
+async function feed(client: SmtpClient, one: ModelCase, domain: string): Promise<void> {
+  const parameters = [
+    ...(one.body === undefined ? [] : [`BODY=${one.body}`]),
+    ...(one.smtputf8 === true ? ['SMTPUTF8'] : []),
+    ...(one.envid === undefined ? [] : [`ENVID=${one.envid}`]),
+    ...(one.ret === undefined ? [] : [`RET=${one.ret}`]),
+  ]
+  const options = [
+    ...(one.notify === undefined ? [] : [`NOTIFY=${one.notify.join(',')}`]),
+    ...(one.orcpt === undefined ? [] : [`ORCPT=${one.orcpt}`]),
+  ]
+  const sender = one.sender ?? 's@sender.test'
+  await client.expect(250, octets([`MAIL FROM:<${sender}>`, ...parameters].join(' ')))
+  for (const local of recipientsOf(one)) {
+    const bare = /^[^\s"<>()[\]\\,;:@]+$/.test(local) && !/^\.|\.$|\.\./.test(local)
+    const path = bare ? local : `"${local.replace(/["\\]/g, '\\$&')}"`
+    await client.expect(250, octets([`RCPT TO:<${path}@${domain}>`, ...options].join(' ')))
+  }
+  await client.expect(354, 'DATA')
+  const content = (one.content ?? plainMail).toString('latin1').replace(/^\./gm, '..')
+  client.write(Buffer.from(`${content}.\r\n`, 'latin1'))
+  const reply = await client.reply(30_000)
+  if (reply.code !== 250) throw new Error(`${one.name}: ${reply.code} ${reply.text}`)
+}
+
+/** What they saw, without what cannot be the same: ports, sizes, and the Received field that Postfix adds. */
+async function finish(servers: readonly ScriptedServer[], results: readonly string[]): Promise<Observed> {
+  for (const server of servers)
+    await server.until(() => server.sessions.every(({ closed }) => closed), 30_000)
+  const sessions = servers.map((server) =>
+    server.sessions.map(({ commands }) =>
+      sortRuns(
+        commands.map((command) =>
+          command.replace(/(\.\d+)+\.test\b/g, '.PORT.test').replace(/ SIZE=\d+/, ' SIZE=N'),
+        ),
+      ),
+    ),
+  )
+  const contents = servers.flatMap((server) =>
+    server.sessions.flatMap(({ content }) =>
+      content.map((text) => text.replace(/^Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*/, '')),
+    ),
+  )
+  for (const server of servers) await server[Symbol.asyncDispose]()
+  return { results, sessions, contents }
+}
+
+/** Recipients in any order: that of the queue is not the client's. */
+function sortRuns(commands: readonly string[]): string[] {
+  const sorted: string[] = []
+  for (let i = 0; i < commands.length; ) {
+    let end = i
+    while (end < commands.length && commands[end]!.startsWith('RCPT')) end++
+    if (end > i) sorted.push(...commands.slice(i, end).sort())
+    else sorted.push(commands[end++]!)
+    i = end
+  }
+  return sorted
+}
+
+/** UTF-8 as the latin1 that `SmtpClient` writes. */
+const octets = (text: string): string => Buffer.from(text).toString('latin1')
+
+const unquoted = (local: string): string => local.replace(/^"(.*)"$/, '$1').replace(/\\(.)/g, '$1')
