@@ -1,7 +1,7 @@
 /**
  * Side-by-side benchmarks.
  *
- *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [pop3] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
+ *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [pop3] [pop3-drain] [pop3-idle] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
  *
  * `relay` and `pop3` compare with Postfix and Dovecot where they are installed (bench/peers/install-peers.sh); other
  * names are the programs bench/NAME.ts. --out is where the JSON goes (default bench/results), --dir where queues and
@@ -17,10 +17,12 @@ import { drain, drainFar } from './drain.ts'
 import { cleanUp, cleanUpOnSignals, run } from './harness/processes.ts'
 import { report } from './harness/report.ts'
 import { runScenario, type Scenario, type ScenarioResult } from './harness/scenario.ts'
+import { pop3Drain } from './pop3/drain.ts'
+import { pop3Idle } from './pop3/idle.ts'
 import { pop3 } from './pop3.ts'
 import { relay, relayReuse } from './relay.ts'
 
-const scenarios: readonly Scenario[] = [relay, relayReuse, drain, drainFar, pop3]
+const scenarios: readonly Scenario[] = [relay, relayReuse, drain, drainFar, pop3, pop3Drain, pop3Idle]
 const here = fileURLToPath(new URL('.', import.meta.url))
 
 const { values: option, positionals } = parseArgs({

@@ -37,6 +37,8 @@ export interface MaildirOptions {
   readonly unread?: boolean
   /** No sizes in file names. */
   readonly plain?: boolean
+  /** Stored with CRLF, as `mail.save_crlf` does; `size` is still that with LF. */
+  readonly crlf?: boolean
   readonly seed?: number
 }
 
@@ -65,8 +67,12 @@ export function generateMaildirs(options: MaildirOptions): number {
     }
     for (let index = 0; index < options.messages; index++) {
       const date = epoch + index * 60_000
-      const text = makeMail({ user, index, date, size: options.size }, corpus, random)
-      const sizes = options.plain === true ? '' : `,S=${text.length},W=${text.length + countLines(text)}`
+      const stored = makeMail({ user, index, date, size: options.size }, corpus, random)
+      const text =
+        options.crlf === true
+          ? Buffer.from(stored.toString('latin1').replaceAll('\n', '\r\n'), 'latin1')
+          : stored
+      const sizes = options.plain === true ? '' : `,S=${text.length},W=${stored.length + countLines(stored)}`
       const path = join(home, folder, `${date / 1000}.M${index}P${number}.peers${sizes}${suffix}`)
       writeFileSync(path, text, { mode: 0o600 })
       own(path)

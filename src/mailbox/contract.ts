@@ -98,7 +98,7 @@ export type MailboxContract = Contract<{
 
 // For who reads what the contract speaks of: pages, file names, and the files themselves.
 export { countBareLf, toCrlf } from './line-ends.ts'
-export { baseOf, mailPath, sizeInName } from './maildir-name.ts'
+export { baseOf, isSeen, mailPath, sizeInName } from './maildir-name.ts'
 export { inNewFlag, Page, pageLength, seenFlag } from './page.ts'
 export { readSizes, readUids, sizeBytes, uidBytes } from './snapshot.ts'
 export { keyOf } from './uidlist.ts'

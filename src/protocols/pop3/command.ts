@@ -62,12 +62,13 @@ export type ParsedNumber =
   | { readonly ok: false; readonly problem: 'invalid' | 'too large' }
 
 /** Digits from the start; leading zeros are accepted. `max` is the largest value. */
-export function parseNumber(text: string, max: number): ParsedNumber {
+export function parseNumber(text: string, max: number | bigint): ParsedNumber {
   let end = 0
   while (end < text.length && text.charCodeAt(end) >= 48 && text.charCodeAt(end) <= 57) end++
   if (end === 0) return { ok: false, problem: 'invalid' }
   const value = Number(text.slice(0, end))
-  if (value > max) return { ok: false, problem: 'too large' }
+  // As a number 2 ** 64 is no larger than 2 ** 64 - 1.
+  if (Number.isSafeInteger(value) ? value > max : BigInt(text.slice(0, end)) > max) return { ok: false, problem: 'too large' }
   return { ok: true, value, rest: text.slice(end) }
 }
 

@@ -62,6 +62,8 @@ export class Maildrop {
   /** 1: to be marked as seen. */
   #fetched: Uint8Array | undefined
   #fetchedCount = 0
+  /** Indexes of mails that were seen at the opening and are no more. */
+  #lostSeen: Set<number> | undefined
   /** Highest index that was found gone; a client that asks again and again is cut off. */
   #highestGone = -1
   deletedCount = 0
@@ -205,9 +207,16 @@ export class Maildrop {
     this.lastSeen = 0
   }
 
+  /** Another program has taken the seen mark away. */
+  lostSeen(index: number): void {
+    this.#lostSeen ??= new Set()
+    this.#lostSeen.add(index)
+  }
+
   /** RETR sent the mail, or at least began to. */
   markFetched(index: number): void {
-    if (this.#options.no_flag_updates || (this.#flags[index]! & seenFlag) !== 0) return
+    if (this.#options.no_flag_updates) return
+    if ((this.#flags[index]! & seenFlag) !== 0 && this.#lostSeen?.has(index) !== true) return
     this.#fetched ??= new Uint8Array(this.count)
     if (this.#fetched[index] === 1) return
     this.#fetched[index] = 1

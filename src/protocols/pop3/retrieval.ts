@@ -3,7 +3,7 @@
  * piece, as the client takes it.
  */
 import type { ActorContext } from '../../actors/index.ts'
-import type { LocateResult } from '../../mailbox/contract.ts'
+import { isSeen, type LocateResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
 import type { Maildrop, MailPlace } from './maildrop.ts'
@@ -108,6 +108,8 @@ export class Retrieval {
     host.locate(this.#uid).then(
       host.bind((place: LocateResult) => {
         if (this.#over) return
+        // It may have lost its seen mark under its new name.
+        if (place !== null && !isSeen(place.name)) host.maildrop.lostSeen(this.#index)
         if (place !== null && this.#open(place)) this.#send()
         else if (!this.#over) {
           this.#over = true

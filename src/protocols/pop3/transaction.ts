@@ -30,6 +30,8 @@ export interface TransactionOptions {
 const good = (line: string): Outcome => ({ kind: 'reply', line, bad: false })
 const bad = (line: string): Outcome => ({ kind: 'reply', line, bad: true })
 
+/** 64 bits, as Dovecot counts. */
+const maxLines = 0xffffffffffffffffn
 const maxNumber = 0xffff_ffff
 
 export function transact(
@@ -98,13 +100,14 @@ function top(maildrop: Maildrop, argument: string): Outcome {
   if (!number.rest.startsWith(' ')) return bad('-ERR TOP needs a message number and a number of lines')
   const found = present(maildrop, number.value)
   if (typeof found !== 'number') return found
-  const lines = parseNumber(number.rest.trimStart(), Number.MAX_SAFE_INTEGER)
-  if (!lines.ok && lines.problem === 'invalid') return bad('-ERR invalid number of lines')
+  const lines = parseNumber(number.rest.trimStart(), maxLines)
+  if (!lines.ok) {
+    const what = lines.problem === 'invalid' ? 'invalid number of lines' : 'number of lines is too large'
+    return bad(`-ERR ${what}`)
+  }
+  if (lines.rest !== '') return bad('-ERR unexpected text after the number of lines')
   // More lines than any mail has are all lines.
-  const count = lines.ok ? lines.value : Number.MAX_SAFE_INTEGER
-  if (lines.ok && lines.rest !== '') return bad('-ERR unexpected text after the number of lines')
-  if (!lines.ok && !/^[0-9]{1,20}$/.test(number.rest.trimStart()))
-    return bad('-ERR number of lines is too large')
+  const count = Math.min(lines.value, Number.MAX_SAFE_INTEGER)
   return { kind: 'retrieve', index: found, lines: count }
 }
 

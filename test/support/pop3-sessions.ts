@@ -1,0 +1,284 @@
+/** Random mailboxes and random POP3 sessions on them, the same for the same seed; and what a server made of them. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { LineClient } from './clients.ts'
+
+/** A whole number from 0 to `below` - 1. */
+export type Random = (below: number) => number
+
+/** The same numbers for the same seed. */
+export function randomNumbers(seed: number): Random {
+  let state = seed >>> 0
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
+  }
+}
+
+const pick = <T>(random: Random, values: readonly T[]): T => values[random(values.length)]!
+
+// Mailboxes
+
+/** Content of a mail: line ends, dots, NULs and missing parts of all kinds. */
+function mailContent(random: Random): string {
+  const kind = random(14)
+  if (kind === 0) return ''
+  const end = kind === 1 ? '\r\n' : '\n'
+  const endOf = () => (kind === 2 ? pick(random, ['\n', '\r\n']) : end)
+  let text = ''
+  for (let line = random(4) + (kind === 3 ? 0 : 1); line > 0; line--) {
+    text += `${pick(random, ['Subject: x', 'From: a@b', 'X-Y:', 'To: c,', ' folded', 'X-Long: '.padEnd(200, 'w')])}${endOf()}`
+  }
+  if (kind === 4) return text
+  text += endOf()
+  for (let line = random(kind === 5 ? 300 : 12); line > 0; line--) {
+    const content = pick(random, ['', '.', '..', '.x', 'text', 'a\rb', 'nul\0here', '\xe4\xf6', 'From x', ' .', 'x'.repeat(90)])
+    text += `${content}${endOf()}`
+  }
+  if (kind === 6) text += 'no end of line'
+  if (kind === 7) text += '.'
+  if (kind === 8) text += 'cr at the end\r'
+  if (kind === 9) text += `${'long '.repeat(20_000)}\n`
+  return text
+}
+
+const virtualSize = (text: string): number => text.length + (text.match(/(?<!\r)\n/g)?.length ?? 0)
+
+/** Makes a Maildir with up to eleven mails, some of them known to `dovecot-uidlist`. */
+export function makeMaildir(path: string, random: Random): void {
+  for (const folder of ['tmp', 'new', 'cur']) mkdirSync(join(path, folder), { recursive: true })
+  const records: string[] = []
+  let uid = 1 + random(3)
+  for (let mail = random(12); mail > 0; mail--) {
+    const seconds = 1_700_000_000 + records.length * 10 + random(10)
+    const content = mailContent(random)
+    let base = `${seconds}.M${random(999_999)}P${mail}.host`
+    const sized = random(4)
+    if (sized >= 2) base += `,S=${content.length}`
+    if (sized === 3) base += `,W=${virtualSize(content)}`
+    const isNew = random(4) === 0
+    const flags = [...'DFRST'].filter(() => random(4) === 0).join('')
+    const name = isNew ? base : `${base}:2,${flags}`
+    const file = join(path, isNew ? 'new' : 'cur', name)
+    writeFileSync(file, content, 'latin1')
+    utimesSync(file, seconds, seconds)
+    // In the order of names, as it would have been when they arrived.
+    if (records.length === mail % 3 || random(3) > 0) {
+      const keys = random(6) === 0 ? ` P${pick(random, ['old-1', 'x.y', ''])}${random(100)}` : ''
+      records.push(`${uid}${keys} :${base}`)
+      uid += 1 + random(3)
+    }
+  }
+  if (random(5) > 0) {
+    const header = `3 V17000000${10 + random(80)} N${uid + random(5)} G${'0123456789abcdef'.repeat(2)}`
+    writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
+  }
+}
+
+/** Files by folder, and UIDs of those that are there, as they stand on the disk. */
+export function maildirState(path: string): { files: string[]; uids: string[] } {
+  const files = ['new', 'cur'].flatMap((folder) =>
+    readdirSync(join(path, folder)).filter((name) => process.env.NOOTHER === undefined || !name.includes('.other')).map((name) => `${folder}/${name}`),
+  )
+  const list = join(path, 'dovecot-uidlist')
+  const bases = new Set(files.map((file) => file.slice(4).split(':')[0]))
+  const uids = (existsSync(list) ? readFileSync(list, 'latin1') : '')
+    .split('\n')
+    .slice(1)
+    .filter(Boolean)
+    .map((line) => {
+      const [uid = ''] = line.split(' ')
+      return `${uid} ${line.slice(line.indexOf(' :') + 2).split(':')[0]}`
+    })
+    .filter((line) => bases.has(line.slice(line.indexOf(' ') + 1)))
+  return { files: files.sort(), uids }
+}
+
+// Sessions
+
+export type Action =
+  /** Lines for one write, line ends included. */
+  | { readonly kind: 'send'; readonly lines: readonly string[] }
+  /** Another program removes a mail, or delivers one. */
+  | { readonly kind: 'remove'; readonly nth: number }
+  | { readonly kind: 'deliver'; readonly content: string; readonly second: number }
+  | { readonly kind: 'flag'; readonly nth: number; readonly flags: string }
+
+export interface Script {
+  readonly actions: readonly Action[]
+  /** How the client leaves. */
+  readonly end: 'quit' | 'drop' | 'fin'
+}
+
+const oddNumbers = ['', ' ', '0', '-1', '+1', '01', '0002', '1 ', '99', '4294967296', '99999999999999999999', 'abc', '1x', '1.5', ' 1', '1 1', '\t1']
+
+function argument(random: Random, mails: number): string {
+  return random(5) === 0 ? pick(random, oddNumbers) : String(1 + random(Math.max(1, mails + 1)))
+}
+
+const anyCase = (random: Random, verb: string): string =>
+  [...verb].map((letter) => (random(8) === 0 ? letter.toLowerCase() : letter)).join('')
+
+function command(random: Random, mails: number): string {
+  const number = () => argument(random, mails)
+  switch (random(16)) {
+    case 0:
+      return pick(random, ['STAT', 'STAT x', 'STAT 1', 'STAT '])
+    case 1:
+    case 2:
+      return `LIST ${number()}`
+    case 3:
+      return pick(random, ['LIST', 'UIDL', 'LIST ', 'UIDL '])
+    case 4:
+    case 5:
+      return `UIDL ${number()}`
+    case 6:
+    case 7:
+    case 8:
+      return `RETR ${number()}`
+    case 9:
+    case 10:
+      return `TOP ${number()} ${pick(random, ['0', '1', '2', '5', '10', '1000', '4294967296', '', ' 3', '-1', 'x', '1 2', '18446744073709551614', '99999999999999999999'])}`
+    case 11:
+    case 12:
+      return `DELE ${number()}`
+    case 13:
+      return pick(random, ['NOOP', 'NOOP x', 'RSET', 'RSET', 'RSET 1'])
+    case 14:
+      return pick(random, ['CAPA', 'LAST', 'USER x', 'PASS y', 'AUTH PLAIN', 'STLS', 'APOP a b', 'XCLIENT ADDR=1.2.3.4', 'IDLE'])
+    default:
+      return pick(random, ['', ' ', ' STAT', 'STAT\t', 'FOO', 'ST\rAT', 'Z'.repeat(600), 'x'.repeat(1500), '\x80\xff', 'RETR', 'TOP', 'DELE', 'TOP 1'])
+  }
+}
+
+/** A session after login. */
+export function makeScript(random: Random): Script {
+  const mails = 6
+  const actions: Action[] = []
+  for (let step = 2 + random(14); step > 0; step--) {
+    const kind = random(24)
+    if (kind === 0) actions.push({ kind: 'remove', nth: random(8) })
+    else if (kind === 1) actions.push({ kind: 'deliver', content: mailContent(random), second: random(50) })
+    else if (kind === 2) actions.push({ kind: 'flag', nth: random(8), flags: pick(random, ['S', 'FS', '', 'R']) })
+    else {
+      const count = random(3) === 0 ? 2 + random(6) : 1
+      const lines = Array.from({ length: count }, () => {
+        const line = command(random, mails)
+        const [verb = '', ...rest] = line.split(' ')
+        return `${[anyCase(random, verb), ...rest].join(' ')}${random(10) === 0 ? '\n' : '\r\n'}`
+      })
+      actions.push({ kind: 'send', lines })
+    }
+  }
+  return { actions, end: pick(random, ['quit', 'quit', 'quit', 'drop', 'fin']) }
+}
+
+// What a server makes of it
+
+class ScriptClient extends LineClient {
+  static async connect(port: number): Promise<ScriptClient> {
+    return new ScriptClient(await LineClient.socketTo(port))
+  }
+}
+
+/** What of a status line servers have in common. */
+function status(line: string, sent: string): string {
+  const [verb = '', ...words] = sent.trimEnd().split(' ')
+  const hasArgument = words.join(' ').trim() !== ''
+  const name = verb.toUpperCase()
+  if (line.startsWith('-ERR')) return /^-ERR( \[[^\]]*\])?/.exec(line)![0]
+  if (!line.startsWith('+OK')) return line
+  if (name === 'STAT' || ((name === 'LIST' || name === 'UIDL') && hasArgument)) return line
+  if (name === 'RETR' || name === 'LIST') return /^\+OK \d+/.exec(line)?.[0] ?? line
+  return '+OK'
+}
+
+function isMulti(line: string, sent: string): boolean {
+  if (!line.startsWith('+OK')) return false
+  const bare = sent.replace(/\r?\n$/, '')
+  const space = bare.indexOf(' ')
+  const verb = (space === -1 ? bare : bare.slice(0, space)).toUpperCase()
+  const rest = space === -1 ? '' : bare.slice(space + 1).replace(/^ +/, '')
+  if (verb === 'RETR' || verb === 'TOP' || verb === 'CAPA') return true
+  return (verb === 'LIST' || verb === 'UIDL') && rest === ''
+}
+
+/** The mails of a Maildir, without what a server may have renamed. */
+function nth(path: string, index: number): { folder: string; name: string } | undefined {
+  const all = ['new', 'cur']
+    .flatMap((folder) => readdirSync(join(path, folder)).map((name) => ({ folder, name })))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  return all[index]
+}
+
+function meddle(path: string, action: Exclude<Action, { kind: 'send' }>): void {
+  if (action.kind === 'deliver') {
+    const name = `${1_700_009_000 + action.second}.M1P${action.content.length}.other`
+    writeFileSync(join(path, 'new', name), action.content, 'latin1')
+    return
+  }
+  const mail = nth(path, action.nth)
+  if (mail === undefined) return
+  const file = join(path, mail.folder, mail.name)
+  if (action.kind === 'remove') rmSync(file)
+  else if (mail.folder === 'cur') {
+    const renamed = join(path, 'cur', `${mail.name.split(':')[0]}:2,${action.flags}`)
+    writeFileSync(renamed, readFileSync(file))
+    if (renamed !== file) rmSync(file)
+  }
+}
+
+/** Runs a session; returns what came back, in comparable form. `maildir` is the server's own copy. */
+export async function runScript(
+  { port, user, maildir }: { readonly port: number; readonly user: string; readonly maildir: string },
+  script: Script,
+): Promise<string[]> {
+  const client = await ScriptClient.connect(port)
+  const transcript: string[] = []
+  let isOver = false
+  const line = async (): Promise<string> => {
+    try {
+      return await client.line(20_000)
+    } catch (error) {
+      isOver = true
+      return (error as Error).message.startsWith('connection closed') ? 'EOF' : 'SILENCE'
+    }
+  }
+  const take = async (sent: string): Promise<void> => {
+    const first = await line()
+    transcript.push(`${JSON.stringify(sent.slice(0, 60))} ${status(first, sent)}`)
+    if (!isMulti(first, sent)) return
+    const isCapa = /^capa/i.test(sent)
+    for (let next = await line(); next !== '.' && !isOver; next = await line()) {
+      // After login Dovecot shows less, see the specification's appendix B.
+      if (!isCapa) transcript.push(next)
+    }
+    transcript.push(isOver ? 'EOF' : '.')
+  }
+  await line()
+  client.write(`USER ${user}\r\nPASS secret\r\n`)
+  await take('USER')
+  await take('PASS')
+  for (const action of script.actions) {
+    if (isOver) break
+    if (action.kind !== 'send') {
+      meddle(maildir, action)
+      continue
+    }
+    client.write(action.lines.join(''))
+    for (const sent of action.lines) if (!isOver) await take(sent)
+  }
+  if (!isOver) {
+    if (script.end === 'quit') {
+      client.write('QUIT\r\nSTAT\r\n')
+      await take('QUIT')
+      await take('after QUIT')
+    } else if (script.end === 'fin') client.socket.end()
+    else client.socket.destroy()
+  }
+  client.socket.end()
+  await client.closed
+  return transcript
+}
