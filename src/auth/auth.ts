@@ -16,8 +16,8 @@ import { DelayedAnswers } from './delayed-answers.ts'
 import { PasswdFileError } from './errors.ts'
 import { Exchanges, type OpenExchange } from './exchanges.ts'
 import { type AuthArgs, fitsPassword } from './hasher.ts'
-import { KnownPasswords } from './known-passwords.ts'
-import { loginName } from './login-name.ts'
+import { KnownPasswords, knownPasswordOctets } from './known-passwords.ts'
+import { loginName, splitMaster } from './login-name.ts'
 import { Networks } from './networks.ts'
 import { Penalties } from './penalty.ts'
 import { Salts } from './salts.ts'
@@ -80,7 +80,7 @@ class Auth {
     this.#known = knownPasswordsOf(config)
     this.#tokens = new Tokens(config.auth)
     this.#salts = saltsOf(config)
-    this.#trusted = new Networks(config.auth.penalty_trusted_networks)
+    this.#trusted = new Networks(config.login.trusted_networks)
     this.#checkElsewhere =
       args?.checkElsewhere ?? (async (field, password) => await fitsPassword(field, password))
     this.#checks = new SlowChecks({
@@ -98,7 +98,9 @@ class Auth {
     this.#whenAllowed(remote, () =>
       this.#verify(
         {
-          ...this.#attempt({ user: name, authorization: '' }, remote, (result) => answer.resolve(result)),
+          ...this.#attempt(splitMaster(name, this.#config.auth.master_separator), remote, (result) =>
+            answer.resolve(result),
+          ),
           credentials: `${name}\0${password}`,
         },
         password,
@@ -125,7 +127,8 @@ class Auth {
     if (exchange === undefined) answer.resolve({ kind: 'failure', reason: 'malformed', user: '' })
     else {
       const startedAt = this.#context.clock.monotonic()
-      const open = { mechanism, exchange, remote: facts.remote, startedAt }
+      const { remote, certificateName } = facts
+      const open = { mechanism, exchange, remote, certificateName, startedAt }
       this.#whenAllowed(facts.remote, () => this.#step(this.#exchanges.nextNumber(), open, initial, answer))
     }
     return answer
@@ -162,7 +165,7 @@ class Auth {
       this.#known = knownPasswordsOf(config)
       this.#tokens = new Tokens(config.auth)
       this.#salts = saltsOf(config)
-      this.#trusted = new Networks(config.auth.penalty_trusted_networks)
+      this.#trusted = new Networks(config.login.trusted_networks)
     }
     this.#lookNow()
   }
@@ -193,10 +196,10 @@ class Auth {
   }
 
   #verify(attempt: Attempt, password: string): void {
-    const { name, reply } = attempt
+    const { name } = attempt
     const user = this.#find(name)
     if (!this.#users.isKnown) {
-      reply(notNow)
+      this.#postpone(attempt)
       return
     }
     const stored = user === undefined ? this.#users.decoy : user.password
@@ -225,7 +228,7 @@ class Auth {
       digest.toString('base64'),
       async () => await (stored.blocks ? this.#checkElsewhere(field, password) : stored.verify(password)),
       (fits) => {
-        if (fits === undefined) reply(notNow)
+        if (fits === undefined) this.#postpone(attempt)
         else {
           if (fits && user !== undefined) {
             this.#known.add(user.account.user, digest, user.field, this.#context.clock.monotonic())
@@ -237,7 +240,7 @@ class Auth {
     if (isTaken) return
     const { waiting } = this.#checks
     this.#context.log.warn({ event: 'auth.overloaded', waiting }, 'too many logins at once')
-    reply(notNow)
+    this.#postpone(attempt)
   }
 
   // --- SASL
@@ -267,7 +270,7 @@ class Auth {
       return
     }
     const user = step.kind === 'failure' ? step.user : step.identity.user
-    const identity = step.kind === 'failure' ? { user, authorization: '' } : step.identity
+    const identity = step.kind === 'failure' ? { user, authorization: '' } : this.#whom(step.identity, open)
     const attempt = this.#attempt(identity, remote, (result) =>
       answer.resolve(
         result.ok
@@ -294,6 +297,13 @@ class Auth {
         }
         answer.resolve({ kind: 'failure', reason: step.reason, user: user.slice(0, maxNameLength) })
     }
+  }
+
+  /** Who an exchange has shown the client to be, and as whom it logs in. */
+  #whom(identity: Identity, { certificateName }: OpenExchange): Identity {
+    const { auth, tls } = this.#config
+    if (tls.client_cert.username && certificateName !== '') return { ...identity, user: certificateName }
+    return identity.authorization === '' ? splitMaster(identity.user, auth.master_separator) : identity
   }
 
   #saslHost({ bindings, certificateName }: SaslFacts): SaslHost {
@@ -365,15 +375,22 @@ class Auth {
     const user = name.slice(0, maxNameLength)
     this.#context.log.info({ event: 'auth.failed', user, remote, reason }, 'login refused')
     const now = this.#context.clock.monotonic()
-    const { failure_delay, penalty_max_delay } = this.#config.auth
-    if (penalty_max_delay > 0 && !this.#trusted.has(remote)) this.#penalties.failed(remote, credentials, now)
+    const { failure_delay, penalty } = this.#config.auth
+    if (penalty.enabled && !this.#trusted.has(remote))
+      this.#penalties.failed(remote, credentials, now, penalty.expire)
     this.#at(askedAt + failure_delay, () => reply(refused))
+  }
+
+  /** It cannot be checked now. */
+  #postpone({ askedAt, reply }: Attempt): void {
+    const delay = this.#config.auth.internal_failure_delay
+    this.#at(askedAt + delay * (1 + Math.random() / 2), () => reply(notNow))
   }
 
   /** Begins an attempt when the address has waited long enough. */
   #whenAllowed(remote: string, begin: () => void): void {
     const now = this.#context.clock.monotonic()
-    this.#at(now + this.#penalties.wait(remote, now, this.#config.auth.penalty_max_delay), begin)
+    this.#at(now + this.#penalties.wait(remote, now, this.#config.auth.penalty.max), begin)
   }
 
   #at(due: number, run: () => void): void {
@@ -432,7 +449,10 @@ const usersOf = ({ auth, data_dir, mail }: Config): Users =>
   })
 
 const knownPasswordsOf = (config: Config): KnownPasswords =>
-  new KnownPasswords({ maxEntries: config.auth.cache_size, ttlMs: config.auth.cache_ttl })
+  new KnownPasswords({
+    maxEntries: Math.floor(config.auth.cache.size / knownPasswordOctets),
+    ttlMs: config.auth.cache.ttl,
+  })
 
 const saltsOf = (config: Config): Salts => new Salts(join(config.data_dir, 'auth-secret'))
 

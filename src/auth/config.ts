@@ -1,4 +1,4 @@
-import { boolean, choice, duration, integer, list, networks, path, string } from '../config/schema.ts'
+import { boolean, choice, duration, list, path, size, string } from '../config/schema.ts'
 
 /** Schemes `mailactors user add` can write. */
 export const writableSchemes = ['ARGON2ID', 'SSHA512', 'SSHA256', 'PLAIN'] as const
@@ -24,6 +24,9 @@ const checkMechanisms = (names: readonly string[]): string | undefined => {
   const unknown = names.find((name) => !known.includes(name.toUpperCase()))
   return unknown === undefined ? undefined : `unknown mechanism ${unknown} (known are ${known.join(', ')})`
 }
+
+const checkNameFormat = (format: string): boolean =>
+  /%[LU]?[un]/.test(format) && !/%(?![LU]?[und])/.test(format)
 
 /** Table `[auth]`: who may log in, and how passwords are checked. */
 export const authSettings = {
@@ -53,15 +56,17 @@ export const authSettings = {
     default: 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@',
     doc: 'Characters that login names may have; a name with any other is refused. Empty: any.',
   }),
-  penalty_max_delay: duration({
-    default: 15_000,
-    min: 0,
-    max: 60_000,
-    doc: 'After a wrong password the next login from that address (of IPv6 its /48) waits 4 seconds, then 8, then this long, until one succeeds or 15 seconds pass without. The same wrong password again adds nothing. 0: no waiting.',
+  username_format: string({
+    default: '%Lu',
+    check: (value) =>
+      checkNameFormat(value) ? undefined : 'has to contain %u or %n, and no other variable than %u %n %d',
+    doc: 'The name that is looked for: `%u` as given, `%n` its part before the `@`, `%d` the part after it; an `L` after the `%` makes it lower case, a `U` upper case. The passwd-file is searched whatever the case.',
   }),
-  penalty_trusted_networks: networks({
-    default: ['127.0.0.0/8', '::1'],
-    doc: 'Addresses and networks that never wait for that reason: this machine, web mail, proxies.',
+  master_separator: string({
+    default: '',
+    check: (value) =>
+      /^[^\sA-Za-z0-9@._-]?$/.test(value) ? undefined : 'must be one punctuation mark such as *',
+    doc: 'Lets `user*master` with the password of `master`, who needs `master` in the passwd-file, log in as `user`. Empty: no such names.',
   }),
   failure_delay: duration({
     default: 2_000,
@@ -69,20 +74,15 @@ export const authSettings = {
     max: 60_000,
     doc: 'A refused login is answered this long after it was asked, whatever the reason, so that guessing is slow and tells nothing. 0 answers at once.',
   }),
+  internal_failure_delay: duration({
+    default: 2_000,
+    min: 0,
+    max: 60_000,
+    doc: 'A login that cannot be checked now (the passwd-file cannot be read, too many at once) is told so this long after it was asked, and up to half as much later: not all clients come back at the same time.',
+  }),
   default_scheme: choice(writableSchemes, {
     default: 'ARGON2ID',
     doc: 'Scheme of new passwords written by `mailactors user`, unless `--scheme` names another.',
-  }),
-  cache_size: integer({
-    default: 10_000,
-    min: 0,
-    max: 1_000_000,
-    doc: 'Users whose last good password is remembered (as a salted fast hash, in memory only), so that clients that poll do not pay for the slow hash each time. An entry ends when the user changes in the passwd-file. 0 remembers none.',
-  }),
-  cache_ttl: duration({
-    default: 3_600_000,
-    min: 0,
-    doc: 'How long a good password is remembered at most.',
   }),
   postmaster: string({
     default: '',
@@ -146,5 +146,35 @@ export const authSettings = {
   oauth2_openid_configuration_url: string({
     default: '',
     doc: 'Told to clients whose token is refused: where they learn how to get one.',
+  }),
+}
+
+/** Table `[auth.penalty]`: how clients wait that guess passwords. */
+export const penaltySettings = {
+  enabled: boolean({
+    default: true,
+    doc: 'After a wrong password the next login from that address (of IPv6 its /48) waits 4 seconds, then 8, then `max`, until one succeeds or 15 seconds pass without. The same wrong password again adds nothing. Addresses in `login.trusted_networks` never wait.',
+  }),
+  max: duration({ default: 15_000, min: 1_000, max: 60_000, doc: 'Longest wait.' }),
+  expire: duration({
+    default: 29_000,
+    min: 15_000,
+    max: 3_600_000,
+    doc: 'Wrong passwords of an address are remembered for so long after the last.',
+  }),
+}
+
+/** Table `[auth.cache]`: passwords that were found right. */
+export const cacheSettings = {
+  size: size({
+    default: 4 * 1024 * 1024,
+    min: 0,
+    max: 1024 * 1024 * 1024,
+    doc: 'Memory for users whose last good password is remembered (as a salted fast hash, never on disk; about 400 octets each), so that clients that poll do not pay for the slow hash each time. An entry ends when the user changes in the passwd-file. 0 remembers none.',
+  }),
+  ttl: duration({
+    default: 3_600_000,
+    min: 0,
+    doc: 'How long a good password is remembered at most.',
   }),
 }

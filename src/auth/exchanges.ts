@@ -5,6 +5,8 @@ export interface OpenExchange {
   readonly mechanism: string
   readonly exchange: SaslExchange
   readonly remote: string
+  /** Of a client certificate that was verified; empty: none. */
+  readonly certificateName: string
   /** On the clock that never jumps. */
   readonly startedAt: number
 }

@@ -1,5 +1,8 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
+/** Memory of one, about. */
+export const knownPasswordOctets = 400
+
 interface KnownPassword {
   readonly digest: Buffer
   /** The password field it was checked against; another one there makes this worthless. */

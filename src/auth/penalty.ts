@@ -1,6 +1,6 @@
 /**
  * How long logins from an address wait after others from there failed: 4 s, 8 s, then the longest. The same wrong
- * password again, as of a program that was not told of a change, adds nothing. Dovecot's rule, see `auth.penalty_max_delay`.
+ * password again, as of a program that was not told of a change, adds nothing. Dovecot's rule, see `[auth.penalty]`.
  */
 import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
@@ -15,7 +15,6 @@ interface Record {
 const maxLevel = 4
 /** Everything is forgiven after so long without a failure. */
 const forgivenAfterMs = 15_000
-const expiresAfterMs = 29_000
 const maxSeen = 10
 /** Addresses under observation; the one quiet for longest is forgotten first. */
 const maxRecords = 100_000
@@ -34,7 +33,7 @@ export class Penalties {
     return Math.min(maxDelayMs, 2_000 * 2 ** record.level)
   }
 
-  failed(address: string, credentials: string, now: number): void {
+  failed(address: string, credentials: string, now: number, expiresAfterMs: number): void {
     const key = keyOf(address)
     const known = this.#records.get(key)
     const record =
@@ -49,7 +48,7 @@ export class Penalties {
     if (record.seen.length > maxSeen) record.seen.shift()
     this.#records.delete(key)
     this.#records.set(key, record)
-    this.#expire(now)
+    this.#expire(now, expiresAfterMs)
   }
 
   succeeded(address: string): void {
@@ -57,7 +56,7 @@ export class Penalties {
   }
 
   /** The oldest are in front. */
-  #expire(now: number): void {
+  #expire(now: number, expiresAfterMs: number): void {
     for (const [key, { changedAt }] of this.#records) {
       if (this.#records.size <= maxRecords && now - changedAt < expiresAfterMs) return
       this.#records.delete(key)

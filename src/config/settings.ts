@@ -4,7 +4,7 @@
  * octets, absolute paths), the same on each thread.
  */
 import { anvilSettings, limitsSettings } from '../accounting/config.ts'
-import { authSettings } from '../auth/config.ts'
+import { cacheSettings as authCacheSettings, authSettings, penaltySettings } from '../auth/config.ts'
 import { cacheSettings } from '../cache/config.ts'
 import { dnsSettings, netSettings } from '../dns/config.ts'
 import { proxyProtocolSettings } from '../listeners/config.ts'
@@ -60,6 +60,8 @@ export const tables = {
   tls: tlsSettings,
   'tls.client_cert': clientCertSettings,
   auth: authSettings,
+  'auth.penalty': penaltySettings,
+  'auth.cache': authCacheSettings,
   mail: mailSettings,
   maildir: maildirSettings,
   mailbox: mailboxSettings,
@@ -116,7 +118,10 @@ export interface Config extends Settings<typeof generalSettings> {
     readonly client_cert: Settings<typeof clientCertSettings>
   }
   /** `passwd_file` is filled in: never empty. */
-  readonly auth: Settings<typeof authSettings>
+  readonly auth: Settings<typeof authSettings> & {
+    readonly penalty: Settings<typeof penaltySettings>
+    readonly cache: Settings<typeof authCacheSettings>
+  }
   readonly mail: Settings<typeof mailSettings>
   readonly maildir: Settings<typeof maildirSettings>
   readonly mailbox: Settings<typeof mailboxSettings>

@@ -29,7 +29,10 @@ afterEach(async () => {
 const users = (text: string) => writeFileSync(join(dir, 'users'), text)
 
 async function start(set: readonly string[] = []): Promise<void> {
-  const config = loadConfig({ cwd: dir, set: [`data_dir=${dir}`, ...set] })
+  const config = loadConfig({
+    cwd: dir,
+    set: [`data_dir=${dir}`, 'auth.penalty.enabled=false', 'auth.internal_failure_delay=0', ...set],
+  })
   const keep = (facts: object) => {
     lines.push(facts)
   }

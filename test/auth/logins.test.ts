@@ -141,7 +141,7 @@ describe('who may log in', () => {
   })
 
   test('a master user logs in as others, who do not as each other', async () => {
-    await start(users)
+    await start(users, ['auth.penalty.enabled=false'])
     expect(await begin('PLAIN', 'ann\0boss\0top', '127.0.0.1')).toMatchObject({
       kind: 'success',
       account: { user: 'ann' },
@@ -157,6 +157,39 @@ describe('who may log in', () => {
       })
     }
   })
+})
+
+test('a master user may also write for whom it comes', async () => {
+  const set = ['auth.penalty.enabled=false', 'auth.master_separator=*']
+  await start('ann:{PLAIN}secret\nboss:{PLAIN}top::::::master=yes', set)
+  expect(await verify('ann*boss', 'top')).toMatchObject({ ok: true, account: { user: 'ann' } })
+  expect(await begin('PLAIN', '\0ann*boss\0top')).toMatchObject({ kind: 'success', account: { user: 'ann' } })
+  expect(await verify('ann*boss', 'secret')).toEqual(refused)
+  expect(await verify('boss*ann', 'secret')).toEqual(refused)
+})
+
+test('P017 names get a domain and a form before they are looked for', async () => {
+  const users = 'alice@example.org:{PLAIN}secret\nbob:{PLAIN}secret'
+  await start(users, ['auth.default_domain=example.org'])
+  expect(await verify('ALICE', 'secret')).toMatchObject({ ok: true, account: { user: 'alice@example.org' } })
+  await system.stop()
+  await start(users, ['auth.username_format=%Ln'])
+  expect(await verify('BOB@anywhere', 'secret')).toMatchObject({ ok: true, account: { user: 'bob' } })
+})
+
+test('EXTERNAL: a client certificate that was verified is a login, and may be the name of others', async () => {
+  await start('ann:{PLAIN}secret\nboss:{PLAIN}top::::::master=yes', ['auth.penalty.enabled=false'])
+  const external = (certificateName: string, text: string, mechanism = 'EXTERNAL') =>
+    auth.askWith(patient, 'saslStart', mechanism, Buffer.from(text), {
+      remote: '::1',
+      bindings: {},
+      certificateName,
+    })
+  expect(await external('ann', '')).toMatchObject({ kind: 'success', account: { user: 'ann' } })
+  expect(await external('boss', 'ann')).toMatchObject({ kind: 'success', account: { user: 'ann' } })
+  expect(await external('ann', 'boss')).toMatchObject({ kind: 'failure' })
+  expect(await external('', 'ann')).toMatchObject({ kind: 'failure' })
+  expect(await external('nobody', '')).toMatchObject({ kind: 'failure' })
 })
 
 describe('after failures', () => {
@@ -198,11 +231,11 @@ describe('after failures', () => {
   })
 
   test('trusted networks never wait, and nobody does without a penalty', async () => {
-    await start('ann:{PLAIN}secret')
+    await start('ann:{PLAIN}secret', ['login.trusted_networks=127.0.0.0/8'])
     await verify('ann', 'a', '127.0.0.1')
     expect(await delayOf(verify('ann', 'b', '127.0.0.1'))).toBe(0)
     await system.stop()
-    await start('ann:{PLAIN}secret', ['auth.penalty_max_delay=0'])
+    await start('ann:{PLAIN}secret', ['auth.penalty.enabled=false'])
     await verify('ann', 'a')
     expect(await delayOf(verify('ann', 'b'))).toBe(0)
   })

@@ -10,7 +10,7 @@ import { expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
-import { makeMaildir, makeScript, maildirState, randomNumbers, runScript } from '../support/pop3-sessions.ts'
+import { maildirState, makeMaildir, makeScript, randomNumbers, runScript } from '../support/pop3-sessions.ts'
 import { because } from '../support/privileges.ts'
 import { until } from '../support/until.ts'
 
@@ -63,17 +63,14 @@ test.skipIf(missing !== undefined)(
         // Without QUIT Dovecot writes marks into names when somebody opens the mailbox next; ours does it at once.
         const compared = (path: string) => {
           const { files, uids } = maildirState(path)
-          const names = script.end === 'quit' ? files : files.map((name) => name.replace(/(:2,[A-R]*)S/, '$1'))
+          const names =
+            script.end === 'quit' ? files : files.map((name) => name.replace(/(:2,[A-R]*)S/, '$1'))
           return JSON.stringify({ files: names, uids })
         }
-        await until(
-          `the same files (${place})`,
-          () => compared(ours) === compared(theirs),
-          {
-            deadlineMs: 8_000,
-            describe: () => `${compared(ours)} ${compared(theirs)}`,
-          },
-        )
+        await until(`the same files (${place})`, () => compared(ours) === compared(theirs), {
+          deadlineMs: 8_000,
+          describe: () => `${compared(ours)} ${compared(theirs)}`,
+        })
       }
     }
   },

@@ -34,7 +34,19 @@ function mailContent(random: Random): string {
   if (kind === 4) return text
   text += endOf()
   for (let line = random(kind === 5 ? 300 : 12); line > 0; line--) {
-    const content = pick(random, ['', '.', '..', '.x', 'text', 'a\rb', 'nul\0here', '\xe4\xf6', 'From x', ' .', 'x'.repeat(90)])
+    const content = pick(random, [
+      '',
+      '.',
+      '..',
+      '.x',
+      'text',
+      'a\rb',
+      'nul\0here',
+      '\xe4\xf6',
+      'From x',
+      ' .',
+      'x'.repeat(90),
+    ])
     text += `${content}${endOf()}`
   }
   if (kind === 6) text += 'no end of line'
@@ -80,7 +92,9 @@ export function makeMaildir(path: string, random: Random): void {
 /** Files by folder, and UIDs of those that are there, as they stand on the disk. */
 export function maildirState(path: string): { files: string[]; uids: string[] } {
   const files = ['new', 'cur'].flatMap((folder) =>
-    readdirSync(join(path, folder)).filter((name) => process.env.NOOTHER === undefined || !name.includes('.other')).map((name) => `${folder}/${name}`),
+    readdirSync(join(path, folder))
+      .filter((name) => process.env.NOOTHER === undefined || !name.includes('.other'))
+      .map((name) => `${folder}/${name}`),
   )
   const list = join(path, 'dovecot-uidlist')
   const bases = new Set(files.map((file) => file.slice(4).split(':')[0]))
@@ -112,7 +126,25 @@ export interface Script {
   readonly end: 'quit' | 'drop' | 'fin'
 }
 
-const oddNumbers = ['', ' ', '0', '-1', '+1', '01', '0002', '1 ', '99', '4294967296', '99999999999999999999', 'abc', '1x', '1.5', ' 1', '1 1', '\t1']
+const oddNumbers = [
+  '',
+  ' ',
+  '0',
+  '-1',
+  '+1',
+  '01',
+  '0002',
+  '1 ',
+  '99',
+  '4294967296',
+  '99999999999999999999',
+  'abc',
+  '1x',
+  '1.5',
+  ' 1',
+  '1 1',
+  '\t1',
+]
 
 function argument(random: Random, mails: number): string {
   return random(5) === 0 ? pick(random, oddNumbers) : String(1 + random(Math.max(1, mails + 1)))
@@ -147,9 +179,33 @@ function command(random: Random, mails: number): string {
     case 13:
       return pick(random, ['NOOP', 'NOOP x', 'RSET', 'RSET', 'RSET 1'])
     case 14:
-      return pick(random, ['CAPA', 'LAST', 'USER x', 'PASS y', 'AUTH PLAIN', 'STLS', 'APOP a b', 'XCLIENT ADDR=1.2.3.4', 'IDLE'])
+      return pick(random, [
+        'CAPA',
+        'LAST',
+        'USER x',
+        'PASS y',
+        'AUTH PLAIN',
+        'STLS',
+        'APOP a b',
+        'XCLIENT ADDR=1.2.3.4',
+        'IDLE',
+      ])
     default:
-      return pick(random, ['', ' ', ' STAT', 'STAT\t', 'FOO', 'ST\rAT', 'Z'.repeat(600), 'x'.repeat(1500), '\x80\xff', 'RETR', 'TOP', 'DELE', 'TOP 1'])
+      return pick(random, [
+        '',
+        ' ',
+        ' STAT',
+        'STAT\t',
+        'FOO',
+        'ST\rAT',
+        'Z'.repeat(600),
+        'x'.repeat(1500),
+        '\x80\xff',
+        'RETR',
+        'TOP',
+        'DELE',
+        'TOP 1',
+      ])
   }
 }
 
@@ -161,7 +217,8 @@ export function makeScript(random: Random): Script {
     const kind = random(24)
     if (kind === 0) actions.push({ kind: 'remove', nth: random(8) })
     else if (kind === 1) actions.push({ kind: 'deliver', content: mailContent(random), second: random(50) })
-    else if (kind === 2) actions.push({ kind: 'flag', nth: random(8), flags: pick(random, ['S', 'FS', '', 'R']) })
+    else if (kind === 2)
+      actions.push({ kind: 'flag', nth: random(8), flags: pick(random, ['S', 'FS', '', 'R']) })
     else {
       const count = random(3) === 0 ? 2 + random(6) : 1
       const lines = Array.from({ length: count }, () => {

@@ -98,7 +98,8 @@ export class Service {
       'data_dir = "data"',
       this.#options.top ?? '',
       ...listeners,
-      '[auth]\npasswd_file = "users"\n',
+      // Wrong passwords of one test must not slow down the next.
+      '[auth]\npasswd_file = "users"\n[auth.penalty]\nenabled = false\n',
       this.#options.tables ?? '',
       '',
     ].join('\n')

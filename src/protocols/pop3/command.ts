@@ -68,7 +68,8 @@ export function parseNumber(text: string, max: number | bigint): ParsedNumber {
   if (end === 0) return { ok: false, problem: 'invalid' }
   const value = Number(text.slice(0, end))
   // As a number 2 ** 64 is no larger than 2 ** 64 - 1.
-  if (Number.isSafeInteger(value) ? value > max : BigInt(text.slice(0, end)) > max) return { ok: false, problem: 'too large' }
+  if (Number.isSafeInteger(value) ? value > max : BigInt(text.slice(0, end)) > max)
+    return { ok: false, problem: 'too large' }
   return { ok: true, value, rest: text.slice(end) }
 }
 

@@ -53,7 +53,14 @@ export class Pop3Server {
   async #start(options: ServerOptions): Promise<void> {
     const users = ['alice:{PLAIN}secret', 'bob:{PLAIN}p w  d', 'dave:{PLAIN}other', ...(options.users ?? [])]
     writeFileSync(join(this.root, 'users'), `${users.join('\n')}\n`)
-    const set = [`data_dir=${this.root}`, 'hostname=mx.test', 'auth.failure_delay=0', ...(options.set ?? [])]
+    const set = [
+      `data_dir=${this.root}`,
+      'hostname=mx.test',
+      'auth.failure_delay=0',
+      'auth.internal_failure_delay=0',
+      'auth.penalty.enabled=false',
+      ...(options.set ?? []),
+    ]
     const loaded = loadConfig({ file: false, set, cwd: this.root })
     const config: Config = { ...loaded, pop3: { ...loaded.pop3, ...options.pop3 } }
     const children: ChildSpec[] = [
