@@ -22,6 +22,8 @@ export interface ActorThread {
   readonly pulse: Pulse
   state: ThreadState
   idleSince: number
+  /** Actors it had started at the last look. */
+  started: number
   /** When a thread that drains is hurried; for ever moved on once it was. */
   hurryAt: number
   /** Heap at the last looks: garbage comes and goes, what it never falls below is in use. */

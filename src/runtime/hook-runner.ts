@@ -46,9 +46,13 @@ export class HookRunner {
 
   #loop(loop: NonNullable<PoolHooks['loop']>): void {
     if (this.#isStopped) return
-    const delayMs = loop(this.#place)
-    if (delayMs >= 0) {
-      this.#timer = setTimeout(() => this.#loop(loop), delayMs)
+    const next = loop(this.#place)
+    if (next === 'recycle') {
+      this.#recycle()
+      return
+    }
+    if (next >= 0) {
+      this.#timer = setTimeout(() => this.#loop(loop), next)
       return
     }
     this.#lastWork = this.#turns

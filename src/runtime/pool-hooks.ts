@@ -17,12 +17,13 @@ export interface PoolHooks {
   postInit?(place: HookPlace): void | Promise<void>
   /**
    * In the thread, from its event loop: first after `postInit`, then after as many milliseconds as it returned; -1: when
-   * something has been done there, looked for four times a second. What it throws ends the thread.
+   * something has been done there, looked for four times a second. What it throws ends the thread. With `recycle` the
+   * thread is drained and replaced, and `loop` not called any more: for code or tables that have changed.
    */
-  loop?(place: HookPlace): number
+  loop?(place: HookPlace): number | 'recycle'
   /**
    * In the thread, before each actor is started there; `kind` is the name of its definition. What it throws is the reason
-   * why the actor does not start. With `recycle` the thread is drained and replaced: for code or tables that have changed.
+   * why the actor does not start. With `recycle` the thread is drained and replaced after it.
    */
   preAccept?(place: HookPlace & { readonly kind: string }): 'recycle' | undefined | void
   /** In the thread, before it ends as it was asked to. */

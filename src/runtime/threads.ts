@@ -210,6 +210,7 @@ export class Threads {
       pulse: new Pulse(load, slot, now),
       state: 'starting',
       idleSince: now,
+      started: 0,
       hurryAt: Number.POSITIVE_INFINITY,
       heap: [],
     }
@@ -476,11 +477,19 @@ export class Threads {
   #tend(): void {
     const now = performance.now()
     for (const one of [...this.#threads.values()]) {
-      if (this.#options.load.actors(one.slot) > 0) one.idleSince = now
+      this.#lookForWork(one, now)
       if (one.state === 'draining') this.#tendDraining(one, now)
       else if (one.state !== 'starting') this.#tendActive(one, now)
     }
     for (const pool of this.#pools.values()) this.#tendPool(pool, now)
+  }
+
+  /** Also what came and went since the last look. */
+  #lookForWork(one: ActorThread, now: number): void {
+    const { load } = this.#options
+    const started = load.started(one.slot)
+    if (load.actors(one.slot) > 0 || started !== one.started) one.idleSince = now
+    one.started = started
   }
 
   #tendDraining(one: ActorThread, now: number): void {
