@@ -1,8 +1,9 @@
 /** Pools of the real service are resized and recycled while mail goes through it. */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Pop3Client, SmtpClient } from '../support/clients.ts'
-import { startService, startSink } from '../support/fixtures.ts'
+import { startService, startSink, tempDir } from '../support/fixtures.ts'
 import type { Service } from '../support/service.ts'
 import { sendTraffic } from '../support/traffic.ts'
 import { until } from '../support/until.ts'
@@ -141,6 +142,35 @@ describe('sessions', () => {
     expect(await poolOf(service, 'storage')).toMatchObject({ threads: 1, recycled: 1, crashes: 0 })
   })
 })
+
+test('a thread that is stuck is named, ended and replaced, and nobody else waits for it', async () => {
+  const sink = await startSink()
+  const patterns = join(tempDir(), 'generic')
+  // It takes for ever to find out that it does not match, and looks ahead, which only the matcher with backtracking can.
+  writeFileSync(patterns, '/^(?=a)(a+)+$/ nobody@peers.test\n')
+  const service = await startService({
+    tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sink.port}"\ngeneric_maps = ["pcre:${patterns}"]
+[pools.deliveries]\ndaemon_timeout = "3s"\n[queue]\nminimal_backoff_time = "900s"\n`,
+  })
+  const reader = await Pop3Client.login(service.ports.pop3, 'ann')
+  const smtp = await SmtpClient.connect(service.ports.smtp)
+  await smtp.expect(250, 'EHLO client.test')
+  const mail = (from: string, to: string) => ({ from, to: [to], content: 'Subject: x\r\n\r\nx' })
+  expect((await smtp.send(mail(`${'a'.repeat(60)}!@peers.test`, 'stuck@dest.test'))).code).toBe(250)
+  const stalled = await service.untilEvent('thread.stalled')
+  expect(stalled).toMatchObject({ pool: 'deliveries', component: 'delivery', message: expect.any(String) })
+  await reader.ok('NOOP')
+  const recycled = await service.untilEvent('thread.recycled')
+  expect(recycled).toMatchObject({ pool: 'deliveries', why: 'stalled', component: 'delivery' })
+  // The mail is kept, and the next one goes out by the thread that took over.
+  expect((await smtp.send(mail('sender@peers.test', 'after@dest.test'))).code).toBe(250)
+  await until('the mail after it', () => sink.mails.some((one) => one.recipients.includes('after@dest.test')))
+  const queued = JSON.parse(await ok(service, 'queue', 'list', '--json'))
+  expect(JSON.stringify(queued)).toContain('stuck@dest.test')
+  expect(await poolOf(service, 'deliveries')).toMatchObject({ threads: 1, crashes: 1 })
+  await reader.ok('QUIT')
+  expect((await service.stop()).code).toBe(0)
+}, 60_000)
 
 describe('the commands', () => {
   test('say what they did, and what cannot be done', async () => {
