@@ -17,12 +17,16 @@ import { drain, drainFar } from './drain.ts'
 import { cleanUp, cleanUpOnSignals, run } from './harness/processes.ts'
 import { report } from './harness/report.ts'
 import { runScenario, type Scenario, type ScenarioResult } from './harness/scenario.ts'
+import { intake, intakeReuse } from './intake.ts'
 import { pop3Drain } from './pop3/drain.ts'
 import { pop3Idle } from './pop3/idle.ts'
 import { pop3 } from './pop3.ts'
 import { relay, relayReuse } from './relay.ts'
 
-const scenarios: readonly Scenario[] = [relay, relayReuse, drain, drainFar, pop3, pop3Drain, pop3Idle]
+const scenarios: readonly Scenario[] = [
+  ...[relay, relayReuse, drain, drainFar, intake, intakeReuse],
+  ...[pop3, pop3Drain, pop3Idle],
+]
 const here = fileURLToPath(new URL('.', import.meta.url))
 
 const { values: option, positionals } = parseArgs({

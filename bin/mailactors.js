@@ -43,7 +43,10 @@ function fail(line) {
 
 function handOver(node) {
   var argv = [path.join(__dirname, 'mailactors.js')].concat(process.argv.slice(2))
-  var env = Object.assign({}, process.env, { MAILACTORS_HANDED_OVER: '1' })
+  var env = Object.assign({}, process.env, {
+    MAILACTORS_HANDED_OVER: '1',
+    MAILACTORS_CALLED: path.basename(process.argv[1]),
+  })
   // Sockets that a service manager opened stand behind the three standard descriptors.
   var stdio = ['inherit', 'inherit', 'inherit']
   for (var fd = 3; fd < 3 + (Number(process.env.LISTEN_FDS) || 0); fd++) stdio.push(fd)

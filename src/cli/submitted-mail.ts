@@ -2,6 +2,8 @@
  * A mail as a local program hands it in, made into one that can be sent: line ends, missing fields, recipients
  * from the header. Works on octets in latin1, so that what is not ASCII goes through as it came.
  */
+import { isAscii } from 'node:buffer'
+import { type Completed, composeHead } from '../protocols/smtp/server/header.ts'
 import { addressesIn } from './address-list.ts'
 
 export interface MailOptions {
@@ -11,6 +13,8 @@ export interface MailOptions {
   readonly fullName?: string
   /** A line with a single dot is content, not the end. */
   readonly ignoreDots: boolean
+  /** It comes from somewhere else (-G): nothing is added to its header. */
+  readonly isForeign?: boolean
   readonly hostname: string
   readonly now: Date
   /** Makes the Message-Id unique. */
@@ -32,62 +36,66 @@ interface Field {
 }
 
 /** Fields that are about how it got here, or are nobody's business: Postfix drops the same. */
-const dropped = ['bcc', 'resent-bcc', 'content-length', 'return-path']
+const dropped: ReadonlySet<string> = new Set(['bcc', 'resent-bcc', 'content-length', 'return-path'])
 
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 const days = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 
 export function prepareMail(octets: Buffer, options: MailOptions): PreparedMail {
-  const text = octets.toString('latin1')
-  const { fields, body } = split(text, options.ignoreDots)
-  const kept = fields.filter(({ name }) => !dropped.includes(name))
-  const head = [...missingFields(fields, options), ...kept.flatMap(({ lines }) => lines)]
-  const content = Buffer.from([...head, '', ...body, ''].join('\r\n'), 'latin1')
+  const lines = linesOf(octets.toString('latin1'), options.ignoreDots)
+  const { slices } = composeHead(Buffer.from(lines.map((line) => `${line}\r\n`).join(''), 'latin1'), true, {
+    front: '',
+    drops: dropped,
+    completion: options.isForeign === true ? undefined : (name) => completed(name, options),
+  })
+  const content = Buffer.concat(slices)
   return {
     content,
-    headerRecipients: headerRecipients(fields),
+    headerRecipients: headerRecipients(fieldsOf(lines)),
     // Anything outside ASCII: 8BITMIME has to be asked for.
-    isEightBit: /[\x80-\xff]/.test(text),
+    isEightBit: !isAscii(content),
   }
 }
 
-function split(text: string, ignoreDots: boolean): { fields: readonly Field[]; body: readonly string[] } {
+function linesOf(text: string, ignoreDots: boolean): readonly string[] {
   // A bare CR inside a line is no line end; in front of an LF it is.
-  let lines = text.split(/\r?\n/)
+  let lines = text.split(/\r*\n/)
   if (lines.at(-1) === '') lines.pop()
   if (!ignoreDots) {
     const end = lines.indexOf('.')
     if (end >= 0) lines = lines.slice(0, end)
   }
   // What mbox puts in front of a mail.
-  if (/^>?From /.test(lines[0] ?? '')) lines.shift()
-  const fields: { name: string; lines: string[] }[] = []
-  let at = 0
-  for (; at < lines.length; at++) {
-    const line = lines[at] ?? ''
-    const name = /^([!-9;-~]+)[ \t]*:/.exec(line)?.[1]
-    if (name !== undefined) fields.push({ name: name.toLowerCase(), lines: [line] })
-    else if (/^[ \t]/.test(line) && fields.length > 0 && line.trim() !== '') fields.at(-1)?.lines.push(line)
-    else break
-  }
-  // An empty line ends the header; anything else that is no field begins the body.
-  const body = lines.slice(lines[at] === '' ? at + 1 : at)
-  return { fields, body }
+  if (/^>*From /.test(lines[0] ?? '')) lines.shift()
+  return lines
 }
 
-function missingFields(fields: readonly Field[], options: MailOptions): string[] {
-  const has = (name: string) => fields.some((field) => field.name === name)
-  const added: string[] = []
-  if (!has('date')) added.push(`Date: ${dateText(options.now)}`)
-  if (!has('from')) added.push(`From: ${fromText(options)}`)
-  if (!has('message-id')) added.push(`Message-Id: <${options.unique}@${options.hostname}>`)
-  return added
+function fieldsOf(lines: readonly string[]): readonly Field[] {
+  const fields: { name: string; lines: string[] }[] = []
+  for (const line of lines) {
+    const name = /^([!-9;-~]+)[ \t]*:/.exec(line)?.[1]
+    if (name !== undefined) fields.push({ name: name.toLowerCase(), lines: [line] })
+    else if (/^[ \t]/.test(line) && fields.length > 0) fields.at(-1)?.lines.push(line)
+    else break
+  }
+  return fields
+}
+
+function completed(name: Completed, options: MailOptions): string {
+  switch (name) {
+    case 'Message-Id':
+      return `<${options.unique}@${options.hostname}>`
+    case 'Date':
+      return dateText(options.now)
+    case 'From':
+      return fromText(options)
+  }
 }
 
 function fromText({ sender, fullName, hostname }: MailOptions): string {
   const address = sender === '' ? `MAILER-DAEMON@${hostname}` : sender
   const name = fullName?.replace(/[\r\n\0]+/g, ' ').trim() ?? ''
-  if (name === '') return asLatin1(address)
+  if (name === '') return address
   const isPlain = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+$/.test(name)
   // RFC 2047 section 5 wants other letters encoded.
   const phrase = isPlain
@@ -95,11 +103,7 @@ function fromText({ sender, fullName, hostname }: MailOptions): string {
     : /^[\x20-\x7e]+$/.test(name)
       ? `"${name.replace(/["\\]/g, '\\$&')}"`
       : `=?utf-8?B?${Buffer.from(name).toString('base64')}?=`
-  return asLatin1(`${phrase} <${address}>`)
-}
-
-function asLatin1(text: string): string {
-  return Buffer.from(text, 'utf8').toString('latin1')
+  return `${phrase} <${address}>`
 }
 
 function headerRecipients(fields: readonly Field[]): readonly string[] {

@@ -39,10 +39,10 @@ describe('a mail handed in', () => {
   test('gets CRLF line ends and the fields it lacks', () => {
     const { lines } = prepared('Subject: x\n\nbody\r\nmore\n', { fullName: 'Ann Lee' })
     expect(lines).toEqual([
+      'Subject: x',
+      'Message-Id: <id1@mail.test>',
       expect.stringMatching(/^Date: \w{3}, \d+ Jan 2026 \d\d:\d\d:05 [+-]\d{4}$/),
       'From: Ann Lee <ann@mail.test>',
-      'Message-Id: <id1@mail.test>',
-      'Subject: x',
       '',
       'body',
       'more',
@@ -69,6 +69,21 @@ describe('a mail handed in', () => {
     expect(headerRecipients).toEqual(['new@b.test', 'bcc@c.test'])
   })
 
+  test('that is sent again gets the Resent fields it lacks', () => {
+    const { lines } = prepared('From: old@a.test\nResent-To: new@b.test\n\n')
+    expect(lines.slice(2, 5)).toEqual([
+      'Resent-Message-Id: <id1@mail.test>',
+      expect.stringMatching(/^Resent-Date: /),
+      'Resent-From: ann@mail.test',
+    ])
+  })
+
+  test('from elsewhere (-G) gets no fields, but loses Bcc all the same', () => {
+    expect(prepared('Subject: x\nBcc: y\n\nbody\n', { isForeign: true }).text).toBe(
+      'Subject: x\r\n\r\nbody\r\n',
+    )
+  })
+
   test('ends at a single dot, unless dots are ignored', () => {
     const text = 'From: a@b\n\none\n.\ntwo\n'
     expect(prepared(text).text).toMatch(/one\r\n$/)
@@ -87,9 +102,9 @@ describe('a mail handed in', () => {
     { name: 'from an mbox', text: 'From ann Fri Jan  2\nSubject: x\n\nbody\n', body: 'body\r\n' },
   ])('$name has one empty line before its body', ({ text, body }) => {
     const mail = prepared(text).text
-    const end = mail.indexOf('\r\n\r\n')
-    expect(mail.slice(0, end)).toMatch(/^Date: /)
-    expect(mail.slice(end + 4)).toBe(body)
+    const [head, ...rest] = mail.split(/(?<=\r\n)\r\n/)
+    expect(head).toMatch(/^Date: /m)
+    expect(rest.join('')).toBe(body)
   })
 
   test('keeps octets that are no UTF-8, and says that they are not ASCII', () => {

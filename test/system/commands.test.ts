@@ -101,6 +101,7 @@ describe('beside a running service', () => {
     const text = 'From: ann@mail.peers.test\nTo: bob@mail.peers.test\nSubject: by send\n\n.dot\nbody\n'
     const sent = await service.command(['send', '-t', '-i'], text)
     expect(sent).toMatchObject({ code: 0, stderr: '' })
+    await service.untilEvent('delivery')
     const pop = await Pop3Client.login(service.ports.pop3, 'bob')
     expect(await pop.ok('STAT')).toMatch(/^\+OK 1 /)
     const mail = await pop.multi('RETR 1')

@@ -23,14 +23,19 @@ interface Options extends ConfigOptions {
   readonly N?: string
   readonly R?: string
   readonly V?: string
+  readonly B?: string
+  readonly G?: boolean
+  readonly I?: boolean
+  /** `true`: without a value. */
+  readonly q?: string | true
   readonly json?: boolean
 }
 
 /** What the control socket takes. */
 const maxOctets = 128 * 1024 * 1024
 /** Options of sendmail that change nothing here, with and without a value. */
-const ignoredFlags = ['-n', '-m', '-v', '-G', '-U', '-s'] as const
-const ignoredWithValue = ['-A', '-B', '-C', '-d', '-e', '-h', '-L', '-O', '-p', '-X'] as const
+const ignoredFlags = ['-n', '-m', '-v', '-U', '-s', '-x'] as const
+const ignoredWithValue = ['-A', '-C', '-d', '-D', '-e', '-h', '-L', '-O', '-p', '-X'] as const
 
 /** `mailactors send`: what sendmail does, for the running service. */
 export function addSendCommand(program: Command, terminal: Terminal): void {
@@ -46,6 +51,9 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
     .option('-N <dsn>', 'notices wanted: never, or success,failure,delay')
     .option('-R <what>', 'what of the message a notice returns: full or hdrs')
     .option('-V <envid>', 'envelope id, returned in notices')
+    .option('-B <type>', '7BIT or 8BITMIME; what is not given is found out')
+    .option('-G', 'the message comes from elsewhere: no fields are added to it')
+    .option('-q [what]', 'send nothing, but try the queue: all of it, or with -qRSITE what goes to SITE')
     .option('-b <mode>', 'm: submit (default); s: speak SMTP on stdin and stdout; p: list the queue', 'm')
     .option(
       '-o <option>',
@@ -57,10 +65,19 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
     .option('--set <key=value>', 'override one setting; may be given again', collect, [] as string[])
     .option('--json', 'print the queue id as JSON')
     .addOption(new Option('-r <address>').hideHelp())
+    .addOption(new Option('-I').hideHelp())
+    .addHelpText(
+      'after',
+      '\nA link to mailactors that is called sendmail, mailq or newaliases acts as that program.' +
+        '\nExit codes are those of sendmail: 64 usage, 65 bad input data, 69 no service runs, 75 try again later.',
+    )
   for (const flag of ignoredFlags) command.addOption(new Option(flag).hideHelp())
   for (const flag of ignoredWithValue) command.addOption(new Option(`${flag} <value>`).hideHelp())
   command.action(async (recipients: string[], options: Options) => {
     const { config } = loadOrFail(terminal, options)
+    if (options.q !== undefined) return await flushQueue(config, options.q)
+    // There is no database of aliases to be built.
+    if (options.I === true) return undefined
     switch (options.b) {
       case 'm':
         return await submit(terminal, config, recipients, options)
@@ -68,6 +85,19 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
         return await speakSmtp(terminal, config)
       case 'p':
         return await listQueue(terminal, config.data_dir, options.json === true)
+      case 'i':
+        return undefined
+      case 'd':
+      case 'l':
+        throw new CommandFailure(
+          exitCodes.usage,
+          `send: -b${options.b} starts no service here (run mailactors serve)`,
+        )
+      case 'v':
+        throw new CommandFailure(
+          exitCodes.usage,
+          'send: -bv is not there (mailactors resolve DESTINATION shows where mail would go)',
+        )
       default:
         throw new CommandFailure(
           exitCodes.usage,
@@ -84,6 +114,8 @@ async function submit(
   options: Options,
 ): Promise<void> {
   const { notify, ret } = notices(options)
+  const body = bodyType(options.B)
+  const fullName = options.F ?? terminal.env.NAME
   const given = args
     .flatMap((arg) => arg.split(','))
     .map((arg) => arg.trim())
@@ -101,7 +133,8 @@ async function submit(
     hostname: config.hostname,
     now: new Date(),
     unique: `${Date.now().toString(36)}.${randomBytes(8).toString('hex')}`,
-    ...(options.F === undefined ? {} : { fullName: options.F }),
+    isForeign: options.G === true,
+    ...(fullName === undefined ? {} : { fullName }),
   })
   const wanted = options.t ? [...given, ...mail.headerRecipients] : given
   const addresses = [...new Set(wanted.map((address) => qualified(address, config)))]
@@ -117,7 +150,7 @@ async function submit(
   const envelope: Envelope = {
     sender,
     recipients,
-    body: mail.isEightBit ? '8BITMIME' : '7BIT',
+    body: body ?? (mail.isEightBit ? '8BITMIME' : '7BIT'),
     ...([sender, ...addresses].some((address) => /[^\x20-\x7e]/.test(address)) ? { smtputf8: true } : {}),
     ...(ret === undefined ? {} : { ret }),
     ...(options.V === undefined ? {} : { envid: options.V }),
@@ -128,6 +161,26 @@ async function submit(
     { content: mail.content },
   )
   if (options.json) printJson(terminal, answer)
+}
+
+function bodyType(given: string | undefined): Envelope['body'] {
+  if (given === undefined) return undefined
+  const word = given.toUpperCase()
+  if (word === '7BIT' || word === '8BITMIME') return word
+  throw new CommandFailure(exitCodes.usage, `send: -B ${given} (valid are 7BIT and 8BITMIME)`)
+}
+
+/** `-q`, `-qRSITE`; `-q15m` is for a daemon, and says nothing here. */
+async function flushQueue(config: Config, what: string | true): Promise<void> {
+  const [, kind, value = ''] = /^([A-Z])(.*)$/.exec(what === true ? '' : what) ?? []
+  if (kind !== undefined && kind !== 'R') {
+    throw new CommandFailure(
+      exitCodes.usage,
+      `send: -q${what} (valid are -q and -qRSITE; see mailactors queue)`,
+    )
+  }
+  if (what !== true && kind === undefined) return
+  await new ControlClient(config.data_dir).request('queue.flush', { site: value })
 }
 
 /** `-N` and `-R`, RFC 3461 sections 4.1 and 4.3. */
