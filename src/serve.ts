@@ -218,6 +218,8 @@ class MailSystem implements Administered, AuthArgs {
     await changePools(this.#running, before, config, this.#options.log)
     this.#running.whereis<AuthContract>('auth')?.tell('reload')
     this.#running.whereis<QueueContract>('queue')?.tell('reload')
+    // What was agreed under the old settings is not for mail under the new ones.
+    this.#running.whereis<CacheContract>('cache')?.tell('flush')
     const closed = await this.#changeListeners(listening, config.listener)
     const kept = [...unchanged, ...closed.map(({ service, address }) => `listener ${service} ${address}`)]
     this.#options.log.info({ event: 'reloaded', unchanged: kept }, 'configuration reloaded')

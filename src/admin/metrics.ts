@@ -91,6 +91,27 @@ const metrics: readonly Metric[] = [
     ],
   },
   {
+    name: 'cache_handshakes_spared',
+    help: 'Connections that need not be made, since the cache started',
+    labels: [],
+    read: (s) => [[{}, s.cache.savings.handshakesSpared]],
+  },
+  {
+    name: 'cache_spared_seconds',
+    help: 'Time that making those connections would have taken',
+    labels: [],
+    read: (s) => [[{}, s.cache.savings.msSpared / 1_000]],
+  },
+  {
+    name: 'cache_destination_handshakes_spared',
+    help: 'Connections that need not be made, for the destinations that gained most',
+    labels: ['destination'],
+    read: (s) =>
+      s.cache.savings.destinations.map(
+        ({ destination, handshakesSpared }) => [{ destination }, handshakesSpared] as const,
+      ),
+  },
+  {
     name: 'thread_actors',
     help: 'Actors living on a thread',
     labels: ['pool', 'thread'],

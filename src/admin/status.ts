@@ -1,5 +1,5 @@
 import type { SessionTotals } from '../accounting/contract.ts'
-import type { CacheStatistics } from '../cache/contract.ts'
+import type { CacheReport } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import type { QueueCounts } from '../queue/contract.ts'
 import type { Administered, PoolRow, ThreadRow } from './contract.ts'
@@ -17,7 +17,7 @@ export interface Status {
   /** What POP3 sessions that have ended did since the start. */
   readonly pop3: SessionTotals
   readonly queue: QueueCounts
-  readonly cache: CacheStatistics
+  readonly cache: CacheReport
   readonly threads: readonly ThreadRow[]
   readonly pools: readonly PoolRow[]
   /** Resident memory of the process, in octets. */

@@ -13,7 +13,16 @@ import {
 import { defaults } from '../config/schema.ts'
 import type { Config } from '../config/settings.ts'
 import { cacheSettings } from './config.ts'
-import type { CacheContract, CacheStatistics, IdleConnection, KeeperContract, Lease } from './contract.ts'
+import type {
+  CacheContract,
+  CacheReport,
+  IdleConnection,
+  IdleRow,
+  KeeperContract,
+  Lease,
+  SavingsReport,
+} from './contract.ts'
+import { Savings } from './savings.ts'
 import { CacheTable, type Entry } from './table.ts'
 
 /** What the cache tells itself. */
@@ -22,10 +31,11 @@ type OwnContract = CacheContract & {
   readonly report: () => void
 }
 
-interface Held {
-  readonly keeper: ActorRef<KeeperContract>
-  readonly connection: number
-}
+type Held = Pick<IdleConnection, 'keeper' | 'connection' | 'setupMs' | 'relay' | 'tls' | 'uses'>
+
+/** Destinations named in one line of the log, and in `cache stats`. */
+const namedInLog = 10
+const namedInStats = 50
 
 const defaultSettings: Config['cache'] = defaults(cacheSettings)
 
@@ -34,6 +44,8 @@ class ConnectionCache {
   readonly #table: CacheTable<Held>
   /** Keepers that live, by actor id: a last message of one that died saves nothing. */
   readonly #keepers = new Set<number>()
+  /** Since the cache started, and since the last report. */
+  readonly #savings = { total: new Savings(), interval: new Savings() }
   /** One timer for all: when it rings, and its id. */
   #timerAt = Number.POSITIVE_INFINITY
   #timer = 0
@@ -61,37 +73,71 @@ class ConnectionCache {
       idle.keeper.tell('close', idle.connection)
       return
     }
-    const { keeper, connection, destination, endpoint } = idle
+    const { keeper, connection, destination, endpoint, unbind, setupMs, relay, tls, uses } = idle
     const expiresAt = this.#context.clock.monotonic() + ttlMs
-    const key = keyOf(keeper, connection)
-    this.#table.save({ handle: { keeper, connection }, key, destination, endpoint, expiresAt })
+    if (unbind !== '') this.#table.removeBinding(unbind, endpoint)
+    if (destination !== '') this.#table.saveDestination({ destination, endpoint, properties: '', expiresAt })
+    const handle = { keeper, connection, setupMs, relay, tls, uses }
+    this.#table.saveEndpoint({
+      handle,
+      key: keyOf(keeper, connection),
+      endpoint,
+      properties: '',
+      expiresAt,
+    })
     if (expiresAt < this.#timerAt) this.#arm()
   }
 
   findDestination(destination: string): Lease | null {
-    return lease(this.#table.findDestination(destination, this.#context.clock.monotonic()))
+    const found = this.#table.findDestination(destination, this.#context.clock.monotonic())
+    return this.#lend(found?.entry, destination)
   }
 
-  findEndpoint(endpoint: string): Lease | null {
-    return lease(this.#table.findEndpoint(endpoint, this.#context.clock.monotonic()))
+  findEndpoint(endpoint: string, destination: string, keeper: ActorRef<KeeperContract> | null): Lease | null {
+    const accepts = keeper === null ? undefined : ({ handle }: Entry<Held>) => handle.keeper.id === keeper.id
+    const entry = this.#table.findEndpoint(endpoint, this.#context.clock.monotonic(), accepts)
+    // A miss here follows one for the destination, which was counted.
+    return entry === undefined ? null : this.#lend(entry, destination)
+  }
+
+  #lend(entry: Entry<Held> | undefined, destination: string): Lease | null {
+    const { total, interval } = this.#savings
+    if (entry === undefined) {
+      total.miss(destination)
+      interval.miss(destination)
+      return null
+    }
+    const { keeper, connection, setupMs } = entry.handle
+    total.hit(destination, setupMs)
+    interval.hit(destination, setupMs)
+    return { keeper, connection, endpoint: entry.endpoint, setupMs }
+  }
+
+  wasted(destination: string, setupMs: number): void {
+    this.#savings.total.wasted(destination, setupMs)
+    this.#savings.interval.wasted(destination, setupMs)
   }
 
   gone(connections: readonly number[], keeper: ActorRef<KeeperContract>): void {
     for (const connection of connections) this.#table.remove(keyOf(keeper, connection))
   }
 
-  list(): readonly { destination: string; endpoint: string; connection: number; expiresInMs: number }[] {
+  list(): readonly IdleRow[] {
     const now = this.#context.clock.monotonic()
-    return [...this.#table.entries()].map(({ destination, endpoint, expiresAt, handle }) => ({
-      destination,
+    const destinations = Map.groupBy(this.#table.bindings(), ({ endpoint }) => endpoint)
+    return [...this.#table.entries()].map(({ endpoint, expiresAt, handle }) => ({
+      destinations: (destinations.get(endpoint) ?? []).map(({ destination }) => destination),
       endpoint,
       connection: handle.connection,
+      relay: handle.relay,
+      tls: handle.tls,
+      uses: handle.uses,
       expiresInMs: Math.max(0, Math.round(expiresAt - now)),
     }))
   }
 
-  stats(): CacheStatistics {
-    return this.#table.statistics()
+  stats(): CacheReport {
+    return { ...this.#table.statistics(), savings: savingsReport(this.#savings.total, namedInStats) }
   }
 
   flush(): number {
@@ -137,6 +183,8 @@ class ConnectionCache {
     const statistics = this.#table.statistics()
     const { since, ...counters } = statistics
     this.#table.resetStatistics(this.#context.clock.now())
+    const savings = savingsReport(this.#savings.interval, namedInLog)
+    this.#savings.interval.clear()
     if (Object.values(counters).every((counter) => counter === 0)) return
     this.#context.log.info(
       {
@@ -145,6 +193,9 @@ class ConnectionCache {
         ...counters,
         ...rate('destinationHitPercent', counters.destinationHits, counters.destinationMisses),
         ...rate('endpointHitPercent', counters.endpointHits, counters.endpointMisses),
+        handshakesSpared: savings.handshakesSpared,
+        msSpared: Math.round(savings.msSpared),
+        destinations: savings.destinations,
       },
       'connection cache statistics',
     )
@@ -159,10 +210,9 @@ function keyOf(keeper: AnyRef, connection: number): string {
   return `${keeper.id}/${connection}`
 }
 
-function lease(entry: Entry<Held> | undefined): Lease | null {
-  if (entry === undefined) return null
-  const { keeper, connection } = entry.handle
-  return { keeper, connection, endpoint: entry.endpoint }
+function savingsReport(savings: Savings, named: number): SavingsReport {
+  const destinations = savings.rows(named).map((row) => ({ ...row, msSpared: Math.round(row.msSpared) }))
+  return { ...savings.total, msSpared: Math.round(savings.total.msSpared), destinations }
 }
 
 function close(entry: Entry<Held>): void {

@@ -13,4 +13,10 @@ export const cacheSettings = {
     min: 1_000,
     doc: 'How often hits, misses and peak sizes are logged, as the event `cache.statistics`.',
   }),
+  protocol_timeout: duration({
+    default: 5_000,
+    min: 10,
+    max: 60_000,
+    doc: 'How long a delivery waits for the answer of the cache before it makes a connection of its own.',
+  }),
 }

@@ -3,16 +3,27 @@
  * thread that made the connection, with that thread's keeper; the cache knows where, and lends.
  */
 import type { ActorRef, AnyActorDefinition, AnyRef, Contract } from '../actors/index.ts'
+import type { SavingsRow } from './savings.ts'
 
-/** What a delivery asks its keeper to hold; `connection` is the keeper's number for it. */
+export type { SavingsRow }
+
+/** What a keeper holds and lends through the cache; `connection` is the keeper's number for it. */
 export interface IdleConnection {
   readonly keeper: ActorRef<KeeperContract>
   readonly connection: number
-  /** Destination label: what the queue manager looks up. */
+  /** Destination label, what the queue manager looks up; empty: found by its endpoint only. */
   readonly destination: string
   /** Endpoint label: one server address with all that makes connections to it interchangeable. */
   readonly endpoint: string
+  /** A destination label that no longer leads to this endpoint: nothing could be delivered there. Empty: none. */
+  readonly unbind: string
   readonly ttlMs: number
+  /** What it took to make the connection: what the next delivery is spared. */
+  readonly setupMs: number
+  /** For people: `mx.test[192.0.2.1]:25`, TLS or not, deliveries so far. */
+  readonly relay: string
+  readonly tls: boolean
+  readonly uses: number
 }
 
 /** A connection lent to one delivery. It is no longer in the cache. */
@@ -20,6 +31,19 @@ export interface Lease {
   readonly keeper: ActorRef<KeeperContract>
   readonly connection: number
   readonly endpoint: string
+  readonly setupMs: number
+}
+
+/** One idle connection as `cache list` shows it. */
+export interface IdleRow {
+  /** Labels of the destinations that lead to it. */
+  readonly destinations: readonly string[]
+  readonly endpoint: string
+  readonly connection: number
+  readonly relay: string
+  readonly tls: boolean
+  readonly uses: number
+  readonly expiresInMs: number
 }
 
 export type CacheContract = Contract<{
@@ -29,15 +53,19 @@ export type CacheContract = Contract<{
   save(idle: IdleConnection): void
   /** Takes the oldest connection for a destination. */
   findDestination(destination: string): Lease | null
-  findEndpoint(endpoint: string): Lease | null
+  /** Takes the oldest connection to an endpoint for a delivery to `destination`; with `keeper` only one of its. */
+  findEndpoint(endpoint: string, destination: string, keeper: ActorRef<KeeperContract> | null): Lease | null
+  /** A connection that was lent turned out to be of no use. */
+  wasted(destination: string, setupMs: number): void
   /** The keeper saw the connection end, or its time ran out. */
   gone(connections: readonly number[], keeper: ActorRef<KeeperContract>): void
-  list(): readonly { destination: string; endpoint: string; connection: number; expiresInMs: number }[]
-  stats(): CacheStatistics
+  list(): readonly IdleRow[]
+  stats(): CacheReport
   /** Closes all idle connections with QUIT; returns how many. */
   flush(): number
 }>
 
+/** The counters of the present interval. */
 export interface CacheStatistics {
   readonly since: number
   readonly destinationHits: number
@@ -47,6 +75,16 @@ export interface CacheStatistics {
   readonly maxDestinations: number
   readonly maxEndpoints: number
   readonly maxSessions: number
+}
+
+export interface CacheReport extends CacheStatistics {
+  readonly savings: SavingsReport
+}
+
+/** What was spared since the cache started. */
+export interface SavingsReport extends Omit<SavingsRow, 'destination'> {
+  /** The destinations that gained most. */
+  readonly destinations: readonly SavingsRow[]
 }
 
 /** One keeper per delivery thread: it holds the sockets and watches them while they are idle. */

@@ -54,3 +54,16 @@ function field(value: string | undefined): string {
   }
   return value
 }
+
+/** A destination label for people: the next hop, and the transport when it is not `smtp`. */
+export function readableLabel(label: string): string {
+  const [transport = '', sender = '', nexthop = ''] = label.split(' ').map(written)
+  const from = sender === '' ? '' : ` from ${sender}`
+  return `${transport === 'smtp' ? '' : `${transport}:`}${nexthop}${from}`
+}
+
+/** What `field` made a field of. */
+function written(field: string): string {
+  if (field === '-') return ''
+  return field.startsWith('=') ? Buffer.from(field.slice(1), 'base64url').toString() : field
+}

@@ -1,26 +1,35 @@
 /**
  * The data model of the connection cache: two layers that expire on their own.
  *
- *     destinations: label → bindings (endpoint label), oldest first
- *     endpoints:    label → sessions, oldest first
+ *     destinations: label → bindings (endpoint label, properties), oldest first
+ *     endpoints:    label → sessions (handle, properties), oldest first
  *
- * Pure: the time comes in, what expired goes out. A binding may point to an endpoint that has no session now.
+ * Pure: the time comes in, what expired goes out. A binding may point to an endpoint that has no session now. Labels
+ * and properties mean nothing here.
  */
 import type { CacheStatistics } from './contract.ts'
 
 /** One idle connection. `H`: whatever the owner needs to reach it. */
 export interface Entry<H> {
   readonly handle: H
+  /** Unique among the sessions. */
   readonly key: string
-  readonly destination: string
   readonly endpoint: string
+  readonly properties: string
   readonly expiresAt: number
 }
 
-interface Binding {
+/** Where connections to a destination are to be found. */
+export interface Binding {
   readonly destination: string
   readonly endpoint: string
+  readonly properties: string
   expiresAt: number
+}
+
+export interface FoundByDestination<H> {
+  readonly binding: Binding
+  readonly entry: Entry<H>
 }
 
 /** Milliseconds by which something may be noticed too late. Lookups never find what is over. */
@@ -51,9 +60,8 @@ export class CacheTable<H> {
     return this.#sessions.size
   }
 
-  /** `key` is unique among the sessions. An empty destination saves the endpoint alone. */
-  save(entry: Entry<H>): void {
-    if (entry.destination !== '') this.#bind(entry.destination, entry.endpoint, entry.expiresAt)
+  /** At the tail, never deduplicated. */
+  saveEndpoint(entry: Entry<H>): void {
     let sessions = this.#endpoints.get(entry.endpoint)
     if (sessions === undefined) {
       sessions = new Set()
@@ -67,52 +75,56 @@ export class CacheTable<H> {
   }
 
   /** The same binding again only lives longer; its place does not change. */
-  #bind(destination: string, endpoint: string, expiresAt: number): void {
+  saveDestination({ destination, endpoint, properties, expiresAt }: Binding): void {
     let bindings = this.#destinations.get(destination)
     if (bindings === undefined) {
       bindings = []
       this.#destinations.set(destination, bindings)
     }
-    const same = bindings.find((binding) => binding.endpoint === endpoint)
+    const same = bindings.find((one) => one.endpoint === endpoint && one.properties === properties)
     // It stays scheduled where it is, and moves on when its old time comes.
     if (same !== undefined) same.expiresAt = expiresAt
     else {
-      const binding = { destination, endpoint, expiresAt }
+      const binding = { destination, endpoint, properties, expiresAt }
       bindings.push(binding)
       this.#schedule(binding)
     }
     if (this.#destinations.size > this.#maxDestinations) this.#maxDestinations = this.#destinations.size
+    if (this.#endpoints.size > this.#maxEndpoints) this.#maxEndpoints = this.#endpoints.size
+  }
+
+  /** A destination no longer leads to an endpoint; the sessions there stay. */
+  removeBinding(destination: string, endpoint: string): void {
+    for (const binding of [...(this.#destinations.get(destination) ?? [])]) {
+      if (binding.endpoint === endpoint) this.#unbind(binding)
+    }
   }
 
   /** Takes the oldest session of the first binding that has one. The binding stays. */
-  findDestination(label: string, now: number): Entry<H> | undefined {
-    const bindings = this.#destinations.get(label)
-    if (bindings !== undefined) {
-      for (const { endpoint, expiresAt } of bindings) {
-        if (expiresAt <= now) continue
-        const entry = this.#take(endpoint, now)
-        if (entry !== undefined) {
-          this.#destinationHits++
-          return entry
-        }
+  findDestination(label: string, now: number): FoundByDestination<H> | undefined {
+    for (const binding of this.#destinations.get(label) ?? []) {
+      if (binding.expiresAt <= now) continue
+      const entry = this.#take(binding.endpoint, now)
+      if (entry !== undefined) {
+        this.#destinationHits++
+        return { binding, entry }
       }
     }
     this.#destinationMisses++
     return undefined
   }
 
-  findEndpoint(label: string, now: number): Entry<H> | undefined {
-    const entry = this.#take(label, now)
+  /** Takes the oldest session, or the oldest of those that `accepts` lets through. */
+  findEndpoint(label: string, now: number, accepts?: (entry: Entry<H>) => boolean): Entry<H> | undefined {
+    const entry = this.#take(label, now, accepts)
     if (entry === undefined) this.#endpointMisses++
     else this.#endpointHits++
     return entry
   }
 
-  #take(endpoint: string, now: number): Entry<H> | undefined {
-    const sessions = this.#endpoints.get(endpoint)
-    if (sessions === undefined) return undefined
-    for (const entry of sessions) {
-      if (entry.expiresAt <= now) continue
+  #take(endpoint: string, now: number, accepts?: (entry: Entry<H>) => boolean): Entry<H> | undefined {
+    for (const entry of this.#endpoints.get(endpoint) ?? []) {
+      if (entry.expiresAt <= now || accepts?.(entry) === false) continue
       this.#drop(entry)
       return entry
     }
@@ -176,6 +188,10 @@ export class CacheTable<H> {
 
   entries(): IterableIterator<Entry<H>> {
     return this.#sessions.values()
+  }
+
+  *bindings(): Generator<Binding> {
+    for (const bindings of this.#destinations.values()) yield* bindings
   }
 
   /** Empties the table; returns all sessions. */

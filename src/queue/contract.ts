@@ -4,7 +4,9 @@
  * Duty: once `enqueue` answered `queued`, the mail is on stable storage and the queue delivers it, or tells its
  * sender why not. Before that answer the duty is the caller's.
  */
+
 import type { Contract } from '../actors/index.ts'
+import type { Lease } from '../cache/contract.ts'
 
 export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'
 
@@ -87,6 +89,8 @@ export interface DeliveryRequest {
   readonly lease?: ConnectionLease
   /** Nobody is sent anything: only whether the recipients could be delivered to is asked. */
   readonly probe?: boolean
+  /** Whether to look for idle connections to the servers of the next hop. */
+  readonly reuseConnection?: boolean
   /** Whether to keep the connection for the next delivery instead of closing it. */
   readonly cacheConnection: boolean
 }
@@ -161,6 +165,8 @@ export type QueueContract = Contract<{
   enqueue(mail: NewMail): EnqueueResult
   /** A delivery actor says how it went; the actor ends after this. */
   delivered(report: DeliveryReport): void
+  /** A delivery that found a connection on another thread asks to be done there. Names one of its recipients. */
+  relocate(recipient: number, lease: Lease): void
   /** In order of arrival, from after `after` (a queue id, '' for the start). */
   list(after: string, limit: number): readonly QueueListing[]
   show(queueId: string): QueueListing | null

@@ -3,6 +3,8 @@
  * turns reports into results, windows and dead sites. What is to be written down goes to `settle`.
  */
 import type { ActorContext, ExitReason } from '../actors/index.ts'
+import type { Lease } from '../cache/contract.ts'
+import { tablesOf } from '../tables/contract.ts'
 import type { ActiveMail, ActiveRecipient, ActiveSet } from './active.ts'
 import { Admission, type OwnResult } from './admission.ts'
 import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
@@ -41,14 +43,14 @@ export class Courier {
     this.#config = config
     this.#active = parts.active
     this.#hooks = parts.hooks
-    this.scheduler = new Scheduler((transport) => transportSettings(config, transport))
+    this.scheduler = new Scheduler((transport) => transportSettings(config, transport, tablesOf(context)))
     this.dispatcher = new Dispatcher(context, parts.actors)
     this.admission = new Admission(config, this.scheduler)
   }
 
   configure(config: QueueSources): void {
     this.#config = config
-    this.scheduler.configure((transport) => transportSettings(config, transport))
+    this.scheduler.configure((transport) => transportSettings(config, transport, tablesOf(this.#context)))
     this.admission.configure(config)
   }
 
@@ -105,8 +107,12 @@ export class Courier {
       const cache = cacheSettings(this.#config, site.transport.name)
       const use =
         cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
-      this.dispatcher.start(selection, content, use)
+      this.dispatcher.start(selection, content, { ...use, timeoutMs: this.#config.cache.protocol_timeout })
     }
+  }
+
+  relocate(recipient: number, lease: Lease): void {
+    this.dispatcher.relocate(recipient, lease)
   }
 
   /** False: it is the report of a delivery that is not known any more. */

@@ -13,7 +13,16 @@ export interface Running extends Selection {
   readonly content: Content
   /** On the clock that never jumps, milliseconds. */
   readonly since: number
-  readonly cacheConnection: boolean
+  /** Use of the connection cache. */
+  readonly cache: CacheUse
+}
+
+/** Whether a delivery looks for an idle connection, and whether it leaves its own behind. */
+export interface CacheUse {
+  readonly load: boolean
+  readonly store: boolean
+  /** How long to wait for the cache, milliseconds. */
+  readonly timeoutMs: number
 }
 
 /** The delivery actor of a transport. */
@@ -41,19 +50,18 @@ export class Dispatcher {
     return this.#byRecipient.get(recipient)
   }
 
-  start(selection: Selection, content: Content, use: { load: boolean; store: boolean }): void {
+  start(selection: Selection, content: Content, cache: CacheUse): void {
     const key = this.#nextKey++
     const running: Running = {
       ...selection,
       key,
       content,
       since: this.#context.clock.monotonic(),
-      cacheConnection: use.store,
+      cache,
     }
-    this.#running.set(key, running)
-    for (const { id } of selection.recipients) this.#byRecipient.set(id, running)
-    const cache = use.load ? this.#context.whereis<CacheContract>('cache') : undefined
-    if (cache === undefined) {
+    this.#add(running)
+    const actor = cache.load ? this.#context.whereis<CacheContract>('cache') : undefined
+    if (actor === undefined) {
       this.#spawn(running, null)
       return
     }
@@ -64,11 +72,29 @@ export class Dispatcher {
       nexthop,
       ...(smtputf8 === true ? { smtputf8 } : {}),
     })
-    cache.ask('findDestination', label).then(
+    actor.askWith({ timeoutMs: cache.timeoutMs }, 'findDestination', label).then(
       this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
       // Without the cache the delivery makes its own connection.
       this.#context.bind(() => this.#spawn(running, null)),
     )
+  }
+
+  /** Starts a delivery anew where the connection is that it found. Nothing was done for it before. */
+  relocate(recipient: number, lease: Lease): void {
+    const running = this.#byRecipient.get(recipient)
+    if (running === undefined) {
+      lease.keeper.tell('close', lease.connection)
+      return
+    }
+    // Under another name: the end of the delivery that moves is not the end of this one.
+    const moved = { ...this.#take(running), key: this.#nextKey++ }
+    this.#add(moved)
+    this.#spawn(moved, lease)
+  }
+
+  #add(running: Running): void {
+    this.#running.set(running.key, running)
+    for (const { id } of running.recipients) this.#byRecipient.set(id, running)
   }
 
   /** Takes the delivery that made a report out of the books; undefined: it is not one of ours any more. */
@@ -130,7 +156,7 @@ export class Dispatcher {
 }
 
 function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
-  const { mail, site, recipients, content, cacheConnection } = running
+  const { mail, site, recipients, content, cache } = running
   const { stored } = mail
   return {
     queueId: stored.queueId,
@@ -148,6 +174,7 @@ function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
     client: stored.client,
     recipients: recipients.map(({ attempts: _, ...recipient }) => recipient),
     ...(lease === null ? {} : { lease: { connection: lease.connection, endpoint: lease.endpoint } }),
-    cacheConnection,
+    cacheConnection: cache.store,
+    ...(cache.load ? { reuseConnection: true } : {}),
   }
 }

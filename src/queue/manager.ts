@@ -17,6 +17,7 @@ import {
   errorReason,
   UsageError,
 } from '../actors/index.ts'
+import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
 import { Committer, type StoredPending, temporary } from './committer.ts'
@@ -390,6 +391,10 @@ export class QueueManager {
   }
 
   // --- Deliveries end
+
+  relocate(recipient: number, lease: Lease): void {
+    this.#courier.relocate(recipient, lease)
+  }
 
   delivered(report: DeliveryReport): void {
     if (this.#courier.delivered(report)) this.#pump()

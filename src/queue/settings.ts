@@ -1,5 +1,6 @@
 /** From the configuration to what the parts of the queue need. */
 import type { Config } from '../config/settings.ts'
+import { isInList, type Tables } from '../tables/contract.ts'
 import type { ActiveLimits } from './active.ts'
 import {
   type QueueConfig,
@@ -16,7 +17,17 @@ import { parseFeedback } from './window.ts'
 /** What the queue reads of the configuration. */
 export type QueueSources = Pick<
   Config,
-  'hostname' | 'data_dir' | 'mail' | 'auth' | 'queue' | 'service' | 'dsn' | 'notify' | 'smtp' | 'lmtp'
+  | 'hostname'
+  | 'data_dir'
+  | 'cache'
+  | 'mail'
+  | 'auth'
+  | 'queue'
+  | 'service'
+  | 'dsn'
+  | 'notify'
+  | 'smtp'
+  | 'lmtp'
 > &
   Pick<Config, 'transport' | 'transports'>
 
@@ -29,7 +40,11 @@ export function protocolOf(config: QueueSources, transport: string): TransportPr
 }
 
 /** The limits of a transport: its own, else those of its protocol, else those of `[queue]`. */
-export function transportSettings(config: QueueSources, transport: string): TransportSettings {
+export function transportSettings(
+  config: QueueSources,
+  transport: string,
+  tables: Tables,
+): TransportSettings {
   const { queue } = config
   const protocol = protocolOf(config, transport)
   const own: Partial<TransportTuning> = config.transports[transport] ?? {}
@@ -59,7 +74,8 @@ export function transportSettings(config: QueueSources, transport: string): Tran
     extraMemory: tuned('extra_recipient_limit'),
     refillLimit: tuned('recipient_refill_limit'),
     refillDelay: tuned('recipient_refill_delay'),
-    alwaysCaches: (nexthop) => isListed(nexthop, cacheSettings(config, transport)?.destinations ?? []),
+    alwaysCaches: (nexthop) =>
+      isInList(cacheSettings(config, transport)?.destinations ?? [], siteName(nexthop), tables),
   }
 }
 
@@ -77,13 +93,11 @@ export function cacheSettings(
   }
 }
 
-/** Lists name domains without brackets and port, or the path of a socket. */
-function isListed(nexthop: string, destinations: readonly string[]): boolean {
-  if (destinations.length === 0) return false
-  const domain = nexthop.startsWith('unix:')
-    ? nexthop.slice('unix:'.length)
-    : nexthop.replace(/:[^:\]]*$/, '').replace(/^\[(.*)\]$/, '$1')
-  return destinations.some((listed) => listed.toLowerCase() === domain || listed === nexthop)
+/** What lists call a next hop: the domain or host without brackets and port, of a list the first; the path of a socket. */
+function siteName(nexthop: string): string {
+  if (nexthop.startsWith('unix:')) return nexthop.slice('unix:'.length)
+  const [first = ''] = nexthop.replace(/^inet:/, '').split(/[\s,]+/)
+  return first.replace(/^\[(?:ipv6:)?([^\]]*)\].*$/i, '$1').replace(/^([^:]*):[^:]*$/, '$1')
 }
 
 export const routingSettings = (config: QueueSources): RoutingSettings => ({

@@ -118,3 +118,25 @@ export function parsedSources(written: unknown): { readonly value: unknown } | {
     throw error
   }
 }
+
+/** Whether an element of a list is a table and no name, address or socket path. */
+export function isTableType(element: string): boolean {
+  const type = /^(?:proxy:)*([a-z]+):/.exec(element)?.[1] ?? ''
+  return fileTypes.has(type) || wordTypes.has(type) || combinedTypes.has(type) || databaseTypes.has(type)
+}
+
+/** What is wrong with the elements of a list that are tables; undefined: nothing. For `check` of a setting. */
+export function listProblem(list: readonly string[]): string | undefined {
+  for (const element of list) {
+    const pattern = element.replace(/^!/, '')
+    if (!isTableType(pattern)) continue
+    try {
+      const { type, name } = typedSource(pattern)
+      if (fileTypes.has(type) && !name.startsWith('/'))
+        return `\`${element}\`: give the whole path of the table`
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  return undefined
+}

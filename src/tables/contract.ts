@@ -14,6 +14,7 @@ export {
   type Maps,
   mapAddress,
 } from './maps.ts'
+export { isInList } from './match-list.ts'
 export type { Lookup, TableProblem } from './result.ts'
 export { Tables, tableProblems } from './tables.ts'
 

@@ -44,6 +44,11 @@ export class Tables {
     return maps
   }
 
+  /** The table that is written so. */
+  named(source: string): Table {
+    return this.#table(source)
+  }
+
   #table(source: TableSource): Table {
     if (typeof source !== 'string') return entriesTable(source)
     let table = this.#known.get(source)

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type ActorRef, actor, killed, type Logger } from '../../src/actors/index.ts'
 import { cacheActor } from '../../src/cache/cache.ts'
 import { cacheSettings } from '../../src/cache/config.ts'
-import type { CacheContract, KeeperContract } from '../../src/cache/contract.ts'
+import type { CacheContract, IdleConnection, KeeperContract } from '../../src/cache/contract.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { TestSystem } from '../../src/testing/test-system.ts'
 
@@ -52,8 +52,24 @@ afterEach(() => system.stop())
 
 const cache = () => system.whereis<CacheContract>('cache')!
 
+function idle(connection: number, over: Partial<IdleConnection> = {}): IdleConnection {
+  return {
+    keeper: started[0]!,
+    connection,
+    destination: 'd',
+    endpoint: 'e',
+    unbind: '',
+    ttlMs: 30_000,
+    setupMs: 100,
+    relay: 'mx.test[192.0.2.1]:25',
+    tls: false,
+    uses: 1,
+    ...over,
+  }
+}
+
 function save(connection: number, destination = 'd', endpoint = 'e', ttlMs = 30_000): void {
-  cache().tell('save', { keeper: started[0]!, connection, destination, endpoint, ttlMs })
+  cache().tell('save', idle(connection, { destination, endpoint, ttlMs }))
 }
 
 describe('the connection cache', () => {
@@ -63,7 +79,7 @@ describe('the connection cache', () => {
     const lease = await cache().ask('findDestination', 'd')
     expect(lease).toMatchObject({ connection: 1, endpoint: 'e' })
     expect(lease!.keeper.id).toBe(started[0]!.id)
-    expect(await cache().ask('findEndpoint', 'e')).toMatchObject({ connection: 2 })
+    expect(await cache().ask('findEndpoint', 'e', 'd', null)).toMatchObject({ connection: 2 })
     expect(await cache().ask('findDestination', 'd')).toBeNull()
   })
 
@@ -111,13 +127,7 @@ describe('the connection cache', () => {
     cache().tell('startKeeper', keeper, cache())
     await system.settle()
     save(1)
-    cache().tell('save', {
-      keeper: started[1]!,
-      connection: 1,
-      destination: 'x',
-      endpoint: 'y',
-      ttlMs: 1_000,
-    })
+    cache().tell('save', idle(1, { keeper: started[1]!, destination: 'x', endpoint: 'y', ttlMs: 1_000 }))
     kill[0]!()
     await system.settle()
     expect(await cache().ask('findDestination', 'd')).toBeNull()
@@ -142,7 +152,7 @@ describe('the connection cache', () => {
     expect(events()[0]).not.toHaveProperty('endpointHitPercent')
     await system.advance(600_000)
     expect(events()).toHaveLength(1)
-    await cache().ask('findEndpoint', 'e')
+    await cache().ask('findEndpoint', 'e', 'd', null)
     await system.stop()
     expect(events()).toHaveLength(2)
     expect(events()[1]).toMatchObject({ endpointMisses: 1 })

@@ -12,8 +12,11 @@ function tableOf(): {
   const table = new CacheTable<string>(0)
   return {
     table,
-    save: (key, destination, endpoint, now = 0) =>
-      table.save({ handle: key, key, destination, endpoint, expiresAt: now + ttl }),
+    save: (key, destination, endpoint, now = 0) => {
+      const expiresAt = now + ttl
+      if (destination !== '') table.saveDestination({ destination, endpoint, properties: '', expiresAt })
+      table.saveEndpoint({ handle: key, key, endpoint, properties: '', expiresAt })
+    },
   }
 }
 
@@ -34,7 +37,7 @@ describe('the two layers', () => {
     table.findEndpoint('e', 1_100)
     table.findEndpoint('e', 1_100)
     save('C', '', 'e', 2_500)
-    expect(table.findDestination('d', 2_900)?.handle).toBe('C')
+    expect(table.findDestination('d', 2_900)?.entry.handle).toBe('C')
     save('D', '', 'e', 2_950)
     expect(table.findDestination('d', 3_000)).toBeUndefined()
   })
@@ -44,15 +47,15 @@ describe('the two layers', () => {
     save('A', 'd', 'e1')
     save('B', 'd', 'e2')
     table.findEndpoint('e1', 1)
-    expect(table.findDestination('d', 1)?.handle).toBe('B')
+    expect(table.findDestination('d', 1)?.entry.handle).toBe('B')
     save('C', '', 'e1')
-    expect(table.findDestination('d', 2)?.handle).toBe('C')
+    expect(table.findDestination('d', 2)?.entry.handle).toBe('C')
   })
 
   test('L23 one session: hit, then miss', () => {
     const { table, save } = tableOf()
     save('A', 'd', 'e')
-    expect(table.findDestination('d', 1)?.handle).toBe('A')
+    expect(table.findDestination('d', 1)?.entry.handle).toBe('A')
     expect(table.findDestination('d', 1)).toBeUndefined()
   })
 
@@ -62,7 +65,7 @@ describe('the two layers', () => {
     table.findEndpoint('e', 1)
     expect(table.findDestination('d', 1)).toBeUndefined()
     save('B', '', 'e')
-    expect(table.findDestination('d', 1)?.handle).toBe('B')
+    expect(table.findDestination('d', 1)?.entry.handle).toBe('B')
   })
 
   test('what is over is not found, expired or not', () => {
@@ -101,7 +104,7 @@ describe('the two layers', () => {
     const { table, save } = tableOf()
     for (let i = 0; i < 10_000; i++) save(`s${i}`, `d${i % 100}`, `e${i % 1_000}`, i % 500)
     const seen = new Set<string>()
-    for (let i = 0; i < 5_000; i++) seen.add(table.findDestination(`d${i % 100}`, 600)!.handle)
+    for (let i = 0; i < 5_000; i++) seen.add(table.findDestination(`d${i % 100}`, 600)!.entry.handle)
     for (const { handle } of table.expire(5_000)) seen.add(handle)
     expect(seen.size).toBe(10_000)
     expect(table.nextExpiry()).toBeUndefined()

@@ -122,6 +122,7 @@ test('status fits a service that did nothing yet', () => {
       maxDestinations: 0,
       maxEndpoints: 0,
       maxSessions: 0,
+      savings: { hits: 0, misses: 0, handshakesSpared: 0, msSpared: 0, destinations: [] },
     },
     pools: [],
     threads: [{ pool: 'storage', thread: 1, actors: 2, utilization: 0.254, heapBytes: 2 ** 20 }],

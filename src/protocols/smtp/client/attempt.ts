@@ -2,7 +2,10 @@
  * One delivery request from beginning to end: the lent connection if there is one, then each next hop, each of its
  * servers, one session after the other until no recipient is left or the limits are reached.
  */
+
+import type { Lease } from '../../../cache/contract.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
+import { destinationLabelOf, endpointLabelOf } from './connection-labels.ts'
 import { deliveredTo } from './content/header.ts'
 import { octetsOf } from './content/octets.ts'
 import { Course } from './course.ts'
@@ -24,6 +27,15 @@ export function attempt(request: DeliveryRequest, environment: AttemptEnvironmen
   return new Attempt(request, environment)
 }
 
+/** A next hop and its place in the list. */
+interface Hop {
+  /** No next hop comes after it. */
+  readonly lastHop: boolean
+  /** Sessions used up before. */
+  readonly used: number
+  readonly destination: Destination
+}
+
 export class Attempt {
   readonly #course: Course
   readonly #opening: Opening
@@ -31,6 +43,7 @@ export class Attempt {
   readonly #startedAt: number
   /** Addresses used from the cache: not visited again. */
   readonly #visited = new Set<string>()
+  #moved: Lease | undefined
 
   constructor(request: DeliveryRequest, environment: AttemptEnvironment) {
     this.#course = new Course(request, environment)
@@ -61,6 +74,14 @@ export class Attempt {
       ...(tls === undefined ? {} : { tls }),
       ...(this.#course.damaged ? { damaged: true } : {}),
     }
+  }
+
+  /**
+   * An idle connection to a server of the next hop, on another thread. Nothing was done here, and nothing is
+   * reported: the request goes to where the connection is.
+   */
+  get moved(): Lease | undefined {
+    return this.#moved
   }
 
   /** Fields in front that name the recipient need a request with one; Delivered-To shows that it has been there. */
@@ -103,7 +124,10 @@ export class Attempt {
     const limit = this.#course.env.settings.mx_session_limit
     // Whether there is another server shows only with a lookup, which a good session spares.
     const outcome = await this.#exchange.use(session, { probe: true, final: false })
-    if (outcome === 'miss') return 0
+    if (outcome === 'miss') {
+      this.#course.env.connections.wasted(destinationLabelOf(this.#course.request), session.setupMs)
+      return 0
+    }
     this.#visited.add(addressKey(session.target.address, session.target.port))
     if (limit === 1) this.#settle()
     return 1
@@ -117,7 +141,7 @@ export class Attempt {
       const onFallback = index >= destinations.length
       const isLast = index === all.length - 1
       const weAreMx = await this.#tryDestination(destination, { isLast, used })
-      if (this.#course.aborted) return
+      if (this.#course.aborted || this.#moved !== undefined) return
       used = 0
       if (this.#course.done) return
       // Other relays would only send it round once more.
@@ -188,29 +212,85 @@ export class Attempt {
     })
   }
 
-  async #tryServers(
-    servers: readonly Server[],
-    hop: { lastHop: boolean; used: number; destination: Destination },
-  ): Promise<void> {
+  async #tryServers(servers: readonly Server[], hop: Hop): Promise<void> {
     const { mx_address_limit, mx_session_limit } = this.#course.env.settings
-    const fresh = servers.filter(({ address, port }) => !this.#visited.has(addressKey(address, port)))
-    let visited = hop.used
-    let sessions = hop.used
+    const labels = await this.#endpointLabels(hop.destination)
+    const count = { visited: hop.used, sessions: hop.used }
+    const isFull = () => mx_session_limit > 0 && count.sessions >= mx_session_limit
+    const isVisited = ({ address, port }: Server) => this.#visited.has(addressKey(address, port))
+    if (this.#course.request.reuseConnection === true) {
+      for (const server of servers.filter(({ best }) => best)) {
+        if (isFull() || isVisited(server)) continue
+        // The last session there can be: no other server would be left, or the limit is reached.
+        const isLast = servers.every((other) => other === server || isVisited(other))
+        const final = hop.lastHop && (isLast || count.sessions + 1 === mx_session_limit)
+        if (await this.#useIdle(labels(server), server, final)) {
+          count.visited++
+          count.sessions++
+        }
+        if (this.#course.done || this.#moved !== undefined) return
+      }
+    }
+    const fresh = servers.filter((server) => !isVisited(server))
     for (const [index, server] of fresh.entries()) {
-      if (mx_session_limit > 0 && sessions >= mx_session_limit) return
-      visited++
-      const lastAddress = index === fresh.length - 1 || (mx_address_limit > 0 && visited >= mx_address_limit)
+      if (isFull()) return
+      count.visited++
+      const lastAddress =
+        index === fresh.length - 1 || (mx_address_limit > 0 && count.visited >= mx_address_limit)
+      const finalBefore = hop.lastHop && lastAddress
+      const finalWithin = hop.lastHop && (lastAddress || count.sessions + 1 === mx_session_limit)
+      if (!server.best && this.#course.request.reuseConnection === true) {
+        if (await this.#useIdle(labels(server), server, finalWithin)) {
+          count.sessions++
+          if (this.#course.done || lastAddress) return
+          continue
+        }
+      }
       const { destination } = hop
-      const opened = await this.#opening.open(server, { destination, final: hop.lastHop && lastAddress })
+      const opened = await this.#opening.open(server, { destination, final: finalBefore })
       if (this.#course.aborted) return
       if (opened !== undefined) {
-        sessions++
-        const lastSession = mx_session_limit > 0 && sessions >= mx_session_limit
-        await this.#use(opened, hop.lastHop && (lastAddress || lastSession))
+        count.sessions++
+        opened.session.endpoint = labels(server)
+        await this.#use(opened, finalWithin)
       }
       if (this.#course.done) return
       if (lastAddress) return
     }
+  }
+
+  /** Under which label connections to the servers of a next hop are kept; empty: they are not. */
+  async #endpointLabels(destination: Destination): Promise<(server: Server) => string> {
+    const { tls } = this.#course.env
+    const policy = await tls.policy(destination)
+    if (!policy.ok) return () => ''
+    const { level } = policy.policy
+    const { nexthop } = destination
+    return ({ host, address, port }) =>
+      endpointLabelOf(this.#course.request, { host, address, port, nexthop, level })
+  }
+
+  /** Whether a session came of an idle connection to the server. */
+  async #useIdle(endpoint: string, server: Server, final: boolean): Promise<boolean> {
+    const { env, request, dispositions } = this.#course
+    if (endpoint === '') return false
+    const destination = destinationLabelOf(request)
+    // Once something has happened here, it is to come to its end here.
+    const onlyHere = request.lease !== undefined || this.#visited.size > 0 || dispositions.isTouched
+    const found = await env.connections.find(endpoint, destination, onlyHere)
+    if (found === undefined || this.#course.aborted) return false
+    if (!found.isHere) {
+      this.#moved = found.lease
+      return false
+    }
+    const session = env.keeper()?.take(found.lease.connection)
+    const outcome = session === undefined ? 'miss' : await this.#exchange.use(session, { probe: true, final })
+    if (outcome === 'miss') {
+      env.connections.wasted(destination, found.lease.setupMs)
+      return false
+    }
+    this.#visited.add(addressKey(server.address, server.port))
+    return true
   }
 
   async #use({ session, plainly }: Opened, final: boolean): Promise<void> {

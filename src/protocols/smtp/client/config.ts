@@ -14,6 +14,7 @@ import {
   type Settings,
   string,
 } from '../../../config/schema.ts'
+import { listProblem } from '../../../tables/config.ts'
 import { tlsClientSettings } from './tls/config.ts'
 
 const second = 1_000
@@ -228,7 +229,8 @@ export const smtpSettings = {
 
   connection_cache_destinations: list({
     default: [],
-    doc: 'Destinations whose connections are always kept for the next delivery: domains, or socket paths of LMTP.',
+    doc: 'Destinations whose connections are always kept for the next delivery: domains without brackets and port, socket paths of LMTP, or lookup tables that have them (`texthash:/path`); `!` in front excepts.',
+    check: listProblem,
   }),
   connection_cache_on_demand: boolean({
     default: true,
@@ -243,6 +245,10 @@ export const smtpSettings = {
     default: 300 * second,
     min: 0,
     doc: 'Age from which on a connection is closed after its delivery.',
+  }),
+  tls_connection_reuse: boolean({
+    default: false,
+    doc: 'Keep connections with TLS as well. A server that limits the mails of a connection may not like it.',
   }),
   connection_reuse_count_limit: integer({
     default: 0,

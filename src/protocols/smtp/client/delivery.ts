@@ -11,7 +11,7 @@ import { mapsOf } from '../../../tables/contract.ts'
 import { type Attempt, attempt } from './attempt.ts'
 import { clientProtocol, clientSettings } from './config.ts'
 import type { AttemptEnvironment } from './environment.ts'
-import { keeperOf, startKeeper } from './keeper.ts'
+import { connectionsOf, keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
 import type { Run } from './session.ts'
 import { TlsClient } from './tls/client.ts'
@@ -35,10 +35,13 @@ class Delivery {
   readonly #context: ActorContext
   readonly #attempt: Attempt
   readonly #ended = Promise.withResolvers<void>()
+  /** One of the request's: what it goes by in the queue. */
+  readonly #recipient: number
   #retryMs = firstRetryMs
 
   constructor(context: ActorContext, request: DeliveryRequest) {
     this.#context = context
+    this.#recipient = request.recipients[0]!.id
     if (request.cacheConnection) startKeeper(context)
     this.#attempt = attempt(request, environmentFor(context, request.transport))
   }
@@ -62,7 +65,10 @@ class Delivery {
   /** Until it is taken: a result that gets lost is a mail delivered twice. */
   #report(report: DeliveryReport): void {
     const queue = this.#context.whereis<QueueContract>('queue')
-    if (queue?.tell('delivered', report) === true) {
+    const { moved } = this.#attempt
+    const isTold =
+      moved === undefined ? queue?.tell('delivered', report) : queue?.tell('relocate', this.#recipient, moved)
+    if (isTold === true) {
       this.#ended.resolve()
       this.#context.stop()
       return
@@ -123,7 +129,9 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
       sessions: settings.tls_session_cache_database === 'memory' ? sharedSessions(context) : undefined,
       now: () => context.clock.now(),
     }),
-    keeper: () => keeperOf(context),
+    // A connection made under settings that no longer count is for this mail alone.
+    keeper: () => (context.setting<Config>('config') === config ? keeperOf(context) : undefined),
+    connections: connectionsOf(context, config.cache.protocol_timeout),
     run,
     bind: (callback) => context.bind(callback),
     now: () => context.clock.now(),

@@ -44,6 +44,11 @@ export class Dispositions {
     return this.#remaining
   }
 
+  /** Whether anything came of the attempt so far, were it a failure. */
+  get isTouched(): boolean {
+    return this.#results.size > 0 || this.#kept.size > 0 || this.#last !== undefined
+  }
+
   /** In the order they were decided. */
   get results(): readonly RecipientResult[] {
     return [...this.#results.values()]

@@ -1,4 +1,5 @@
 /** What an attempt works with: settings, resolver, clock, log, and the idle connections of its thread. */
+import type { Lease } from '../../../cache/contract.ts'
 import type { Settings } from '../../../config/schema.ts'
 import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
 import type { AddressSearch, Maps, TableSource } from '../../../tables/contract.ts'
@@ -11,8 +12,24 @@ import type { TlsClient } from './tls/client.ts'
 export interface KeepLabels {
   /** Empty: by its endpoint only. */
   readonly destination: string
-  readonly endpoint: string
+  /** Destination that no longer leads to the endpoint; empty: none. */
+  readonly unbind: string
   readonly ttlMs: number
+}
+
+/** Finds idle connections by their endpoint; the cache, see `cache/contract.ts`. */
+export interface ConnectionFinder {
+  /**
+   * A connection that is the caller's from now on. `isHere`: its keeper is that of this thread. With `onlyHere` others
+   * are not looked for. Undefined when there is none, or nobody answers.
+   */
+  find(
+    endpoint: string,
+    destination: string,
+    onlyHere: boolean,
+  ): Promise<{ readonly lease: Lease; readonly isHere: boolean } | undefined>
+  /** What was lent was of no use. */
+  wasted(destination: string, setupMs: number): void
 }
 
 /** Holds idle connections of this thread; the keeper actor's, see `keeper.ts`. */
@@ -56,6 +73,7 @@ export interface AttemptEnvironment {
   readonly tls: TlsClient
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
+  readonly connections: ConnectionFinder
   isOwnAddress(address: string): boolean
   readonly run: Run
   readonly bind: Bind

@@ -1,12 +1,11 @@
 /** One mail over one session: what was announced is checked, the transaction made, its marks applied, the
  * connection kept or left. */
-import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
 import type { DeliveryRequest } from '../../../queue/contract.ts'
 import { xforwardCommands } from './commands.ts'
-import type { ClientSettings } from './config.ts'
+import { destinationLabelOf } from './connection-labels.ts'
 import { type ContentPlan, planContent } from './content/plan.ts'
 import { type Course, originOf } from './course.ts'
-import { dataFailure, type Failure, isLoss, LocalDataError, localFailure } from './failure.ts'
+import { dataFailure, type Failure, isHard, isLoss, LocalDataError, localFailure } from './failure.ts'
 import type { Session } from './session.ts'
 import { type TransactionResult, transact } from './transaction.ts'
 
@@ -53,7 +52,7 @@ export class Exchange {
     if (refusal !== undefined) {
       this.#course.dispositions.allFailed(refusal, originOf(session), options.final)
       this.#course.dispositions.sessionWasNormal()
-      this.#leave(session, { keep: refusal.scope === 'message', farewell: 'quit' })
+      this.#leave(session, { keep: refusal.scope === 'message', isUseful: true, farewell: 'quit' })
       return 'used'
     }
     const planned = this.#plan(session)
@@ -100,6 +99,7 @@ export class Exchange {
     this.#apply(result, session, { each: options.final, rest: options.final && !again }, recipients)
     this.#leave(session, {
       keep: keep && result.reusable && result.failure === undefined,
+      isUseful: isUseful(result),
       farewell: result.farewell,
     })
     return lost ? 'lost' : 'used'
@@ -152,17 +152,12 @@ export class Exchange {
   /** Decided before the final dot is written, because QUIT goes with it. */
   #mayKeep(session: Session): boolean {
     const { settings } = this.#course.env
-    if (!this.#wantsKeeping() || session.damaged || settings.connection_cache_time_limit <= 0) return false
+    if (!this.#course.request.cacheConnection || session.damaged) return false
+    if (session.endpoint === '' || settings.connection_cache_time_limit <= 0) return false
+    if (session.tls !== undefined && !session.tlsReusable) return false
     if (this.#course.env.keeper() === undefined) return false
     const limit = settings.connection_reuse_count_limit
     return !this.#isExpired(session) && (limit === 0 || session.uses <= limit)
-  }
-
-  #wantsKeeping(): boolean {
-    const { settings } = this.#course.env
-    const { cacheConnection, nexthop } = this.#course.request
-    if (cacheConnection && settings.connection_cache_on_demand) return true
-    return settings.connection_cache_destinations.length > 0 && isAlwaysKept(nexthop, settings)
   }
 
   #isExpired(session: Session): boolean {
@@ -201,40 +196,34 @@ export class Exchange {
     if (cutLines > 0) this.#course.log('warn', 'delivery.long-replies', { relay, lines: cutLines })
   }
 
-  /** What the queue looks up. Not the whole request: the sender is part of a label only when credentials depend on it. */
-  #destinationLabel(): string {
-    const { transport, nexthop, smtputf8 } = this.#course.request
-    return destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
-  }
-
-  #leave(session: Session, how: { keep: boolean; farewell: TransactionResult['farewell'] }): void {
+  #leave(
+    session: Session,
+    how: { keep: boolean; isUseful: boolean; farewell: TransactionResult['farewell'] },
+  ): void {
     const { settings } = this.#course.env
     this.#course.current = undefined
     const keeper = how.keep && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
-    if (keeper !== undefined && this.#wantsKeeping() && !this.#isExpired(session)) {
+    if (keeper !== undefined && !this.#isExpired(session)) {
+      const label = destinationLabelOf(this.#course.request)
       const kept = keeper.put(session, {
-        destination: this.#destinationSaved ? '' : this.#destinationLabel(),
-        endpoint: endpointLabel({
-          transport: this.#course.request.transport,
-          address: session.target.address,
-          port: session.target.port,
-          ...(this.#course.request.smtputf8 === true ? { smtputf8: true } : {}),
-        }),
+        destination: this.#destinationSaved || !how.isUseful ? '' : label,
+        unbind: how.isUseful ? '' : label,
         ttlMs: settings.connection_cache_time_limit,
       })
-      this.#destinationSaved = true
+      this.#destinationSaved ||= how.isUseful
       if (kept) return
     }
     // Less preferred servers must not take over the name of the destination.
-    if (how.farewell !== 'none') this.#destinationSaved = true
+    if (how.farewell !== 'none' && how.isUseful) this.#destinationSaved = true
     this.#course.part(session, how.farewell)
   }
 }
 
-/** `connection_cache_destinations` names domains without brackets and ports, and paths of sockets. */
-function isAlwaysKept(nexthop: string, settings: ClientSettings): boolean {
-  const name = nexthop.startsWith('unix:')
-    ? nexthop.slice('unix:'.length)
-    : nexthop.replace(/^inet:/, '').replace(/^\[([^\]]*)\].*$|:[^:]*$/, '$1')
-  return settings.connection_cache_destinations.some((entry) => entry.toLowerCase() === name.toLowerCase())
+/**
+ * Whether the server did anything for the mail. One that only puts off is quick at it, and its connections are idle more
+ * often than those of its neighbours: were it found by the destination, all mail would go there first, for ever.
+ */
+function isUseful({ marks, failure }: TransactionResult): boolean {
+  if (failure !== undefined) return isHard(failure)
+  return marks.some((mark) => mark?.kind === 'sent' || (mark?.kind === 'failed' && isHard(mark.failure)))
 }

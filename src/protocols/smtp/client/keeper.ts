@@ -5,9 +5,9 @@
  *
  * It outlives the deliveries: the first one that may keep a connection asks the cache to start it on its thread.
  */
-import { type ActorContext, actor } from '../../../actors/index.ts'
+import { type ActorContext, type ActorRef, actor } from '../../../actors/index.ts'
 import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
-import type { KeepLabels, SessionKeeper } from './environment.ts'
+import type { ConnectionFinder, KeepLabels, SessionKeeper } from './environment.ts'
 import type { Run, Session, SessionListener } from './session.ts'
 
 /** The cache says when an idle connection ends; should it have forgotten, this much later it ends anyway. */
@@ -30,12 +30,25 @@ class Keeper implements SessionKeeper {
     const cache = this.#context.whereis<CacheContract>('cache')
     if (cache === undefined || !session.alive || session.hasStrayInput) return false
     const connection = ++this.#lastNumber
-    const known = cache.tell('save', { keeper: this.#context.self, connection, ...labels })
+    const known = cache.tell('save', {
+      keeper: this.#context.self,
+      connection,
+      ...labels,
+      endpoint: session.endpoint,
+      setupMs: session.setupMs,
+      relay: session.relay,
+      tls: session.tls !== undefined,
+      uses: session.uses,
+    })
     if (!known) return false
     this.#idle.set(connection, session)
     session.attach(this.#watcher(connection), this.#run)
     session.expect(labels.ttlMs + graceMs)
     return true
+  }
+
+  get ref(): ActorRef<KeeperContract> {
+    return this.#context.self
   }
 
   take(connection: number): Session | undefined {
@@ -90,6 +103,28 @@ const placeOf = (context: ActorContext): KeeperPlace =>
 /** The keeper of this thread, if there is one. */
 export function keeperOf(context: ActorContext): SessionKeeper | undefined {
   return placeOf(context).keeper
+}
+
+/** Idle connections of all threads, by way of the cache. */
+export function connectionsOf(context: ActorContext, timeoutMs: number): ConnectionFinder {
+  return {
+    async find(endpoint, destination, onlyHere) {
+      const cache = context.whereis<CacheContract>('cache')
+      const here = placeOf(context).keeper?.ref
+      if (cache === undefined || (onlyHere && here === undefined)) return undefined
+      try {
+        const only = onlyHere ? here! : null
+        const lease = await cache.askWith({ timeoutMs }, 'findEndpoint', endpoint, destination, only)
+        return lease === null ? undefined : { lease, isHere: lease.keeper.id === here?.id }
+      } catch {
+        // Without the cache the delivery makes its own connection.
+        return undefined
+      }
+    },
+    wasted(destination, setupMs) {
+      context.whereis<CacheContract>('cache')?.tell('wasted', destination, setupMs)
+    },
+  }
 }
 
 /** Has the keeper of this thread started if there is none. Does not wait: until it is there, nothing is kept. */

@@ -91,6 +91,7 @@ export class Opening {
   ): Promise<Session | 'plaintext' | undefined> {
     const { env } = this.#course
     const { settings, hostname } = env
+    const begun = performance.now()
     const session = await this.#connect(server)
     if (session === undefined) return undefined
     if (this.#course.aborted) {
@@ -117,7 +118,11 @@ export class Opening {
     })
     session.tlsStatus = tlsStatus(plan, session, result.ok ? undefined : result.failure)
     this.#course.tls = session.tlsStatus
-    if (result.ok) return session
+    if (result.ok) {
+      session.setupMs = performance.now() - begun
+      session.tlsReusable = plan.reusable
+      return session
+    }
     if (result.polite) this.#course.part(session, 'quit')
     else session.destroy()
     if (result.tlsFailed && mayFallBack) {

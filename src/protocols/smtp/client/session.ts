@@ -83,6 +83,12 @@ export class Session implements ReplyListener {
   delayDot = false
   /** Undefined: the connection is in plaintext. */
   tls: SessionTls | undefined
+  /** Whether a connection with TLS may be kept. */
+  tlsReusable = false
+  /** Label under which it is kept; empty: nobody could find it again. */
+  endpoint = ''
+  /** What it took to get here from nothing, milliseconds. */
+  setupMs = 0
   /** The level of TLS and what came of it, for the log; undefined: nothing was decided. */
   tlsStatus: string | undefined
 

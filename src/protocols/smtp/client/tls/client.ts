@@ -167,6 +167,7 @@ export class TlsClient {
       ...(dane === undefined ? {} : { dane }),
       fingerprintDigest: settings.tls_fingerprint_digest,
       verifyDepth: settings.tls_scert_verifydepth,
+      reusable: policy.given.reuse ?? settings.tls_connection_reuse,
       multipleLabels: engine.wildcard_matches_multiple_labels,
       sessionKey: digest.digest('base64url'),
     }

@@ -46,6 +46,8 @@ export interface TlsPlan {
   readonly fingerprintDigest: string
   readonly dane?: DaneSet
   readonly verifyDepth: number
+  /** Whether the connection may be kept for the next mail. */
+  readonly reusable: boolean
   readonly multipleLabels: boolean
   /** Name of the TLS session, to be resumed by a connection that is the same in all that matters. */
   readonly sessionKey: string
@@ -60,6 +62,7 @@ export const noTls: TlsPlan = {
   match: [],
   fingerprintDigest: 'sha256',
   verifyDepth: 9,
+  reusable: false,
   multipleLabels: true,
   sessionKey: '',
 }

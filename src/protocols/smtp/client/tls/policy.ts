@@ -40,6 +40,8 @@ export interface GivenAttributes {
   readonly protocols?: readonly string[]
   readonly ciphers?: CipherGrade
   readonly exclude?: readonly string[]
+  /** `tls_connection_reuse`. */
+  readonly reuse?: boolean
 }
 
 /** The same policy where the DNS has nothing that would serve its level. */
@@ -81,6 +83,7 @@ interface Draft {
   protocols?: readonly string[]
   ciphers?: CipherGrade
   exclude?: readonly string[]
+  reuse?: boolean
   match?: readonly string[]
   servername?: string
   tafile?: string[]
@@ -187,7 +190,13 @@ const attributes: Readonly<Record<string, Attribute>> = {
       return undefined
     },
   },
-  connection_reuse: { levels: withTls, read: yesOrNo },
+  connection_reuse: {
+    levels: withTls,
+    read(text, draft) {
+      draft.reuse = text === 'yes'
+      return yesOrNo(text)
+    },
+  },
   enable_rpk: { levels: withTls, read: yesOrNo },
   policy_type: {
     levels: always,
@@ -235,6 +244,7 @@ function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult 
     ...(protocols === undefined ? {} : { protocols }),
     ...(ciphers === undefined ? {} : { ciphers }),
     ...(exclude === undefined ? {} : { exclude }),
+    ...(draft.reuse === undefined ? {} : { reuse: draft.reuse }),
   }
   const match = draft.match ?? defaultMatch(level, settings)
   if (needsMatch(level) && level !== 'dane' && level !== 'dane-only' && match.length === 0) {
