@@ -71,6 +71,7 @@ const shared: readonly string[] = [
   'protocols/smtp/xtext.ts',
   'queue/delays.ts',
   'queue/queue-id.ts',
+  'tables/config.ts',
   'queue/room.ts',
 ]
 

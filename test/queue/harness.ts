@@ -10,6 +10,7 @@ import {
   type Logger,
 } from '../../src/actors/index.ts'
 import { authSettings } from '../../src/auth/config.ts'
+import { cacheSettings } from '../../src/cache/config.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
@@ -86,6 +87,7 @@ export class Harness {
           queue: { ...defaults(queueSettings), minfree: 0, ...(config.queue as object) },
           dsn: { ...defaults(dsnSettings), ...(config.dsn as object) },
           notify: { ...defaults(notifySettings), ...(config.notify as object) },
+          cache: defaults(cacheSettings),
           smtp: { ...defaults(smtpSettings), ...(config.smtp as object) },
           lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
           transport: config.transport ?? {},

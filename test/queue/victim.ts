@@ -5,6 +5,7 @@
 import { writeSync } from 'node:fs'
 import { type AnyContract, actor } from '../../src/actors/index.ts'
 import { authSettings } from '../../src/auth/config.ts'
+import { cacheSettings } from '../../src/cache/config.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
@@ -65,6 +66,7 @@ const system = await ActorSystem.start({
       queue: { ...defaults(queueSettings), minfree: 0 },
       dsn: defaults(dsnSettings),
       notify: defaults(notifySettings),
+      cache: defaults(cacheSettings),
       smtp: defaults(smtpSettings),
       lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
       transport: {},
