@@ -36,6 +36,9 @@ export type SendItem = (item: unknown) => Promise<void>
 
 export type Command = (service: Administered, request: CommandRequest, send: SendItem) => Promise<unknown>
 
+/** Another program may keep the uid list locked for two minutes. */
+const rebuildTimeoutMs = 150_000
+
 /** Mails asked of the queue at once: bounds the reply that crosses the thread. */
 const pageLength = 500
 
@@ -88,6 +91,14 @@ export const commands: Readonly<Record<string, Command>> = {
     }
     const there = new Set(removed)
     return { removed, missing: wanted.filter((id) => !there.has(id)) }
+  },
+
+  async 'mailbox.rebuild'(service, { args }) {
+    const { maildir } = args
+    if (typeof maildir !== 'string') throw new CommandError(usage, 'mailbox rebuild: which Maildir?')
+    const result = await service.mailboxes().askWith({ timeoutMs: rebuildTimeoutMs }, 'rebuild', maildir)
+    if (!result.ok) throw new CommandError(result.temporary ? temporary : unavailable, result.reason)
+    return { mails: result.mails }
   },
 
   async 'cache.list'(service, _request, send) {

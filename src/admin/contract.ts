@@ -4,6 +4,7 @@ import type { AccountingContract } from '../accounting/contract.ts'
 import type { ActorRef } from '../actors/index.ts'
 import type { CacheContract } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
+import type { MailboxesContract } from '../mailbox/contract.ts'
 import type { ClientInfo, Envelope, QueueContract } from '../queue/contract.ts'
 
 /** One actor of the live tree. */
@@ -86,6 +87,7 @@ export interface Administered {
   readonly queue: () => ActorRef<QueueContract>
   readonly cache: () => ActorRef<CacheContract>
   readonly accounting: () => ActorRef<AccountingContract>
+  readonly mailboxes: () => ActorRef<MailboxesContract>
   /** Takes a mail from a local user; answers when it is on stable storage. */
   submit(envelope: Envelope, content: Uint8Array, client: ClientInfo): Promise<SubmitResult>
   /** Names what could not change in the running service. */

@@ -68,6 +68,11 @@ export class Users {
     return this.#byName.get(name.toLowerCase())
   }
 
+  /** In the order of the file. */
+  get accounts(): readonly Account[] {
+    return Array.from(this.#byName.values(), ({ account }) => account)
+  }
+
   /** The user of the first line. */
   get first(): User | undefined {
     return this.#byName.values().next().value

@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander'
 import { addCacheCommand } from './commands/cache.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addControlCommands } from './commands/control.ts'
+import { addMailboxCommand } from './commands/mailbox.ts'
 import { addPoolsCommands } from './commands/pools.ts'
 import { addQueueCommand } from './commands/queue.ts'
 import { addResolveCommand } from './commands/resolve.ts'
@@ -50,6 +51,7 @@ export function buildProgram(terminal: Terminal): Command {
   addConfigCommand(program, terminal)
   addUserCommand(program, terminal)
   addSendCommand(program, terminal)
+  addMailboxCommand(program, terminal)
   addQueueCommand(program, terminal)
   addCacheCommand(program, terminal)
   addResolveCommand(program, terminal)

@@ -61,6 +61,8 @@ export type UpdateResult = { readonly ok: true; readonly failed: number } | Mail
 /** Null: this state is no longer kept, so open the mailbox again. */
 export type PagesResult = readonly Uint8Array[] | null
 
+export type RebuildResult = { readonly ok: true; readonly mails: number } | MailboxRefusal
+
 export type LocateResult = { readonly name: string; readonly inNew: boolean } | null
 
 export type MailboxesContract = Contract<{
@@ -79,6 +81,8 @@ export type MailboxesContract = Contract<{
   arrived(maildir: string): void
   /** A session has ended: old mails go, if `mail.autoexpunge` says so. */
   left(maildir: string): void
+  /** Forgets what memory and index have of it, and looks at the files anew. UIDs stay: they are in the uid list. */
+  rebuild(maildir: string): RebuildResult
   /** Mailboxes that are in memory. */
   list(): readonly { readonly maildir: string; readonly mails: number }[]
 }>
@@ -88,6 +92,7 @@ export type MailboxContract = Contract<{
   open(user: string, options: OpenOptions): OpenResult
   pages(generation: number, from: number, withNames: boolean): PagesResult
   left(): void
+  rebuild(): RebuildResult
   update(request: UpdateRequest): UpdateResult
   locate(uid: number): LocateResult
   arrived(): void

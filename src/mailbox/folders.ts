@@ -22,12 +22,12 @@ export class Folders {
     this.files = files
   }
 
-  /** Times of `new/` and `cur/`; makes what is missing of the Maildir. */
-  times(): { readonly fresh: FolderTime; readonly cur: FolderTime } {
+  /** Times of `new/` and `cur/`; makes what is missing of the Maildir, unless `readOnly`. */
+  times(readOnly = false): { readonly fresh: FolderTime; readonly cur: FolderTime } {
     try {
       return { fresh: folderTime(this.fresh), cur: folderTime(this.cur) }
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error
+      if (readOnly || errnoOf(error) !== 'ENOENT') throw error
       createMaildir(this.maildir)
       return { fresh: folderTime(this.fresh), cur: folderTime(this.cur) }
     }

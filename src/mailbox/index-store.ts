@@ -4,7 +4,7 @@
  *
  * One database for all mailboxes, one writer. A write returns when it is on the disk (WAL, synchronous=FULL).
  */
-import { mkdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { MailboxError } from './errors.ts'
@@ -25,6 +25,8 @@ export interface IndexWrite {
   readonly maildir: string
   /** Forget all that was stored of it before. */
   readonly reset?: boolean
+  /** Forget it altogether; nothing else is written then. */
+  readonly forget?: boolean
   readonly state?: string
   /** `bytes` null removes the row. */
   readonly pages?: readonly { readonly number: number; readonly bytes: Uint8Array | null }[]
@@ -81,6 +83,21 @@ export class IndexStore {
     }
   }
 
+  /** What the index has of a mailbox, beside a service that may be running; undefined: nothing, or it cannot be read. */
+  static peek(file: string, maildir: string): StoredIndex | undefined {
+    if (!existsSync(file)) return undefined
+    try {
+      const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 })
+      try {
+        return new IndexStore(db).load(maildir)
+      } finally {
+        db.close()
+      }
+    } catch {
+      return undefined
+    }
+  }
+
   close(): void {
     this.#db.close()
   }
@@ -116,6 +133,12 @@ export class IndexStore {
     let id = (
       this.#run('SELECT id FROM mailbox WHERE maildir = ?').get(write.maildir) as { id: number } | undefined
     )?.id
+    if (write.forget === true) {
+      for (const table of ['page', 'intent'])
+        this.#run(`DELETE FROM ${table} WHERE mailbox = ?`).run(id ?? -1)
+      this.#run('DELETE FROM mailbox WHERE id = ?').run(id ?? -1)
+      return
+    }
     if (id === undefined) {
       id = Number(
         this.#run('INSERT INTO mailbox (maildir, state) VALUES (?, ?)').run(write.maildir, '')

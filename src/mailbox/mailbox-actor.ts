@@ -7,13 +7,14 @@ import type {
   OpenOptions,
   OpenResult,
   PagesResult,
+  RebuildResult,
   UpdateRequest,
   UpdateResult,
 } from './contract.ts'
 import { MailboxError } from './errors.ts'
 import type { MailboxIndexContract } from './index-actor.ts'
 import type { IndexWrite } from './index-store.ts'
-import { Mailbox } from './mailbox.ts'
+import { Mailbox, type MailboxOptions, rebuilt } from './mailbox.ts'
 import type { MailboxIndex } from './register.ts'
 
 /** The parts of the configuration a mailbox needs. */
@@ -35,7 +36,8 @@ const indexTimeoutMs = 30_000
 
 class MailboxKeeper {
   readonly #context: ActorContext<MailboxContract>
-  readonly #mailbox: Mailbox
+  readonly #options: MailboxOptions
+  #mailbox: Mailbox
   readonly #idleMs: number
   #usedAt: number
   #timer = 0
@@ -46,13 +48,14 @@ class MailboxKeeper {
     this.#context = context
     this.#idleMs = config.mailbox.idle_close
     this.#usedAt = context.clock.monotonic()
-    this.#mailbox = new Mailbox({
+    this.#options = {
       maildir,
       hostname: config.hostname,
       index: indexOf(context),
       settings: config,
       log: context.log,
-    })
+    }
+    this.#mailbox = new Mailbox(this.#options)
     this.#tickIn(this.#idleMs)
   }
 
@@ -82,6 +85,16 @@ class MailboxKeeper {
   pages(generation: number, from: number, withNames: boolean): PagesResult {
     this.#used()
     return this.#mailbox.pages(generation, from, withNames)
+  }
+
+  async rebuild(): Promise<RebuildResult> {
+    this.#used()
+    try {
+      this.#mailbox = await rebuilt(this.#mailbox, this.#options)
+      return { ok: true, mails: this.#mailbox.count }
+    } catch (error) {
+      return this.#refusal(error, '')
+    }
   }
 
   /** Nobody waits for this: a failure is only logged. */

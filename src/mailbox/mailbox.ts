@@ -67,6 +67,16 @@ export class Mailbox {
     return this.#register.mails.count
   }
 
+  /** Whether its UIDs are on the disk. */
+  get hasList(): boolean {
+    return this.#register.hasList
+  }
+
+  /** Whether the uid list on the disk lacks something that was learned. */
+  get listIsBehind(): boolean {
+    return this.#register.listIsBehind
+  }
+
   /** Whether the index lacks something; `save` mends that. */
   get unsaved(): boolean {
     return this.#loaded && this.#register.unsaved
@@ -233,9 +243,10 @@ export class Mailbox {
 
   async #load(): Promise<void> {
     if (this.#loaded) return
-    this.#folders.times()
-    this.#readOnly = !isWritable(this.#maildir)
-    if (this.#readOnly && !this.#options.settings.mailbox.allow_readonly) {
+    const { readOnly = false, settings } = this.#options
+    this.#folders.times(readOnly)
+    this.#readOnly = readOnly || !isWritable(this.#maildir)
+    if (this.#readOnly && !readOnly && !settings.mailbox.allow_readonly) {
       throw new MailboxError('MA_MAILBOX_PERMISSION', 'the Maildir cannot be written', {
         path: this.#maildir,
       })
@@ -351,4 +362,19 @@ export class Mailbox {
     }
     return false
   }
+}
+
+/**
+ * The same mailbox with everything read from its files. What `before` knows and the files do not is written first.
+ * @throws MailboxError; what the index has is gone then, which costs time only.
+ */
+export async function rebuilt(before: Mailbox, options: MailboxOptions): Promise<Mailbox> {
+  const look = { keepNew: true, deletedFlag: '' }
+  await before.open(look)
+  await before.close()
+  await options.index.save({ maildir: options.maildir, forget: true })
+  const after = new Mailbox(options)
+  await after.open(look)
+  await after.save()
+  return after
 }

@@ -22,6 +22,7 @@ import type {
   OpenOptions,
   OpenResult,
   PagesResult,
+  RebuildResult,
   UpdateRequest,
   UpdateResult,
 } from './contract.ts'
@@ -86,6 +87,14 @@ class Mailboxes {
       () => {
         // The next session that ends asks again.
       },
+    )
+  }
+
+  rebuild(maildir: string): Deferred<RebuildResult> {
+    return this.#pass<RebuildResult>(
+      maildir,
+      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'rebuild'),
+      refusal,
     )
   }
 

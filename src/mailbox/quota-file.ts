@@ -76,6 +76,12 @@ export async function readQuota(
   return recount(maildir, wanted, options)
 }
 
+/** What the file says, whether or not that is believed; undefined: it is not there. */
+export function readQuotaFile(maildir: string): QuotaUsage | undefined {
+  const file = readFile(maildir)
+  return file && { ...file.limits, usedOctets: file.octets, usedMails: file.mails }
+}
+
 /** Adds what came, or went; where nobody counts nothing happens. A file that makes no sense is made anew. */
 export async function addToQuota(
   maildir: string,

@@ -40,6 +40,8 @@ export interface RegisterOptions {
   readonly index: MailboxIndex
   readonly settings: MailboxSettings
   readonly log: Logger
+  /** Only look: UIDs that are missing last no longer than this. */
+  readonly readOnly?: boolean
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
@@ -116,6 +118,11 @@ export class Register {
     return this.#list !== ''
   }
 
+  /** Whether the list on the disk lacks something that `tidy` would write. */
+  get listIsBehind(): boolean {
+    return this.#rewriteList
+  }
+
   /** Whether the index lacks something. */
   get unsaved(): boolean {
     return this.#dirtyState || this.#mails.unsaved
@@ -161,7 +168,7 @@ export class Register {
   }
 
   #readList(): void {
-    const { log, maildir } = this.#options
+    const { log, maildir, readOnly } = this.#options
     let read: ReadUidList | undefined
     try {
       read = readUidList(maildir)
@@ -181,7 +188,8 @@ export class Register {
       this.#lines = 0
       this.#rewriteList = true
       if (this.#uidValidity === 0) {
-        this.#uidValidity = newUidValidity(maildir, Math.floor(this.#options.now() / 1000))
+        const seconds = Math.floor(this.#options.now() / 1000)
+        this.#uidValidity = readOnly ? seconds : newUidValidity(maildir, seconds)
         this.#guid = randomBytes(16).toString('hex')
       }
       return

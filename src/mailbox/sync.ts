@@ -45,7 +45,7 @@ export class FolderSync {
   async run(mode: SyncMode): Promise<void> {
     const { register, folders, now, settings } = this.#options
     const startedAt = now()
-    const times = folders.times()
+    const times = folders.times(mode.readOnly)
     register.refresh()
     const sameNew = times.fresh.mtime === register.newTime
     const sameCur = times.cur.mtime === register.curTime

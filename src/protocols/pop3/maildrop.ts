@@ -89,6 +89,11 @@ export class Maildrop {
     return this.#pages.length
   }
 
+  /** Mails of these pages. */
+  get loaded(): number {
+    return this.#loaded
+  }
+
   get isComplete(): boolean {
     return this.#loaded === this.count
   }
@@ -150,6 +155,11 @@ export class Maildrop {
     if (!this.#options.reuse_xuidl || this.#xuidls.has(index)) return false
     const keys = this.#keys(index)
     return keyOf(keys, 'P') === undefined && keyOf(keys, 'x') === undefined
+  }
+
+  /** The X-UIDL field of a mail; empty: it has none. */
+  xuidl(index: number): string {
+    return this.#xuidls.get(index) ?? keyOf(this.#keys(index), 'x') ?? ''
   }
 
   learnXuidl(index: number, value: string): void {
@@ -296,7 +306,7 @@ export class Maildrop {
       if (uidl !== undefined && validUidl.test(uidl)) return uidl
     }
     if (this.#options.reuse_xuidl) {
-      const field = this.#xuidls.get(index) ?? keyOf(keys, 'x') ?? ''
+      const field = this.xuidl(index)
       if (validUidl.test(field)) return field
     }
     const uid = this.#uids[index]!
