@@ -12,7 +12,8 @@ interface Import {
   readonly isTypeOnly: boolean
 }
 
-const importPattern = /^\s*(?:import|export)\b([\s\w$*{},]*?)\bfrom\s*'([^']+)'|\bimport\s*\(?\s*'([^']+)'/gm
+const importPattern =
+  /^\s*(?:import|export)\b([\s\w$*{},]*?)\bfrom\s*'([^']+)'|(?:^\s*import\s*|\bimport\s*\(\s*)'([^']+)'/gm
 
 function importsIn(from: string, source: string): Import[] {
   return [...source.matchAll(importPattern)].map(([, names = '', static_, bare]) => {
