@@ -27,6 +27,7 @@ import type { ListenerContract, ListenerInfo } from './listeners/contract.ts'
 import { passedSocketsSetting } from './listeners/listener.ts'
 import { changePools, jobsOptions, poolOptions, recyclePool, resizePool } from './mail-pools.ts'
 import type { MailboxesContract } from './mailbox/contract.ts'
+import type { TlsStoreContract } from './protocols/smtp/client/tls/contract.ts'
 import type { QueueContract } from './queue/contract.ts'
 import type { LogOptions } from './runtime/log.ts'
 import { type ActorInfo, ActorSystem } from './runtime/system.ts'
@@ -150,6 +151,7 @@ class MailSystem implements Administered, AuthArgs {
 
   readonly queue = () => this.#part<QueueContract>('queue')
   readonly cache = () => this.#part<CacheContract>('cache')
+  readonly tlsStore = () => this.#part<TlsStoreContract>('tls-store')
   readonly accounting = () => this.#part<AccountingContract>('accounting')
   readonly mailboxes = () => this.#part<MailboxesContract>('mailboxes')
 

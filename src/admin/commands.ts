@@ -114,6 +114,15 @@ export const commands: Readonly<Record<string, Command>> = {
     return { closed: await service.cache().ask('flush') }
   },
 
+  async 'tls-reports.list'(service, { args }, send) {
+    for (const row of await service.tlsStore().ask('reports', domainOf(args))) await send(row)
+    return null
+  },
+
+  async 'tls-reports.send'(service, { args }) {
+    return { reports: await service.tlsStore().ask('sendReports', domainOf(args)) }
+  },
+
   async sessions(service, _request, send) {
     const rows = await service.accounting().askWith({ timeoutMs: watchTimeoutMs }, 'watch')
     for (const row of rows) await send(row)
@@ -223,4 +232,9 @@ export function commandFailure(error: unknown): { exitCode: number; message: str
   if (error instanceof CommandError) return { exitCode: error.exitCode, message: error.message }
   if (error instanceof MailactorsError) return { exitCode: unavailable, message: error.message }
   return { exitCode: internal, message: 'internal error; the log of the service says more' }
+}
+
+function domainOf({ domain = '' }: CommandRequest['args']): string {
+  if (typeof domain !== 'string') throw new CommandError(usage, 'tls-reports: domain must be a string')
+  return domain.toLowerCase()
 }

@@ -5,6 +5,7 @@ import type { ActorRef } from '../actors/index.ts'
 import type { CacheContract } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import type { MailboxesContract } from '../mailbox/contract.ts'
+import type { TlsStoreContract } from '../protocols/smtp/client/tls/contract.ts'
 import type { ClientInfo, Envelope, QueueContract } from '../queue/contract.ts'
 
 /** One actor of the live tree. */
@@ -86,6 +87,7 @@ export interface Administered {
   recyclePool(name: string): Promise<readonly number[]>
   readonly queue: () => ActorRef<QueueContract>
   readonly cache: () => ActorRef<CacheContract>
+  readonly tlsStore: () => ActorRef<TlsStoreContract>
   readonly accounting: () => ActorRef<AccountingContract>
   readonly mailboxes: () => ActorRef<MailboxesContract>
   /** Takes a mail from a local user; answers when it is on stable storage. */

@@ -13,6 +13,8 @@ import { addSendCommand } from './commands/send.ts'
 import { addServeCommand } from './commands/serve.ts'
 import { addSessionsCommands } from './commands/sessions.ts'
 import { addStatusCommands } from './commands/status.ts'
+import { addTlsPolicyCommand } from './commands/tls-policy.ts'
+import { addTlsReportsCommand } from './commands/tls-reports.ts'
 import { addUserCommand } from './commands/user.ts'
 import { CommandFailure, exitCodes } from './exit.ts'
 import { processTerminal, type Terminal } from './terminal.ts'
@@ -55,6 +57,8 @@ export function buildProgram(terminal: Terminal): Command {
   addQueueCommand(program, terminal)
   addCacheCommand(program, terminal)
   addResolveCommand(program, terminal)
+  addTlsPolicyCommand(program, terminal)
+  addTlsReportsCommand(program, terminal)
   addStatusCommands(program, terminal)
   addSessionsCommands(program, terminal)
   addPoolsCommands(program, terminal)

@@ -276,6 +276,11 @@ const smtpOnly = [
   'never_send_ehlo',
   'ignore_mx_lookup_error',
   'tls_dane_insecure_mx_policy',
+  'mta_sts',
+  'mta_sts_address',
+  'tlsrpt_enable',
+  'tlsrpt_skip_reused_handshakes',
+  'tlsrpt_contact_info',
 ] as const
 
 type LhloKeys = typeof lhloNames

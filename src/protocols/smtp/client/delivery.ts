@@ -14,9 +14,8 @@ import type { AttemptEnvironment } from './environment.ts'
 import { connectionsOf, keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
 import type { Run } from './session.ts'
-import { TlsClient } from './tls/client.ts'
-import { Contexts } from './tls/contexts.ts'
-import { sharedSessions } from './tls/store.ts'
+import type { Contexts } from './tls/contexts.ts'
+import { tlsContexts, tlsOfDelivery } from './tls/delivery-tls.ts'
 
 /** A delivery is started and reports; nobody tells it anything. */
 export type DeliveryContract = Contract<Record<never, never>>
@@ -118,17 +117,7 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     },
     maps: (sources) => mapsOf(context, sources),
     minimalBackoffMs: config.queue.minimal_backoff_time,
-    tls: new TlsClient({
-      transport,
-      settings,
-      engine: config.tls,
-      contexts: shared.tlsContexts(transport),
-      policyMaps: mapsOf(context, settings.tls_policy_maps),
-      resolver: shared.resolver,
-      warn: (event, facts) => context.log.warn({ event, ...facts }, logText[event] ?? event),
-      sessions: settings.tls_session_cache_database === 'memory' ? sharedSessions(context) : undefined,
-      now: () => context.clock.now(),
-    }),
+    tls: tlsOfDelivery(context, { transport, settings, config, ...shared }),
     // A connection made under settings that no longer count is for this mail alone.
     keeper: () => (context.setting<Config>('config') === config ? keeperOf(context) : undefined),
     connections: connectionsOf(context, config.cache.protocol_timeout),
@@ -160,21 +149,6 @@ function sharedFor(context: ActorContext, config: Config): Shared {
   return shared
 }
 
-function tlsContexts(config: Config): (transport: string) => Contexts {
-  const known = new Map<string, Contexts>()
-  return (transport) => {
-    let contexts = known.get(transport)
-    if (contexts === undefined) {
-      contexts = new Contexts(
-        clientSettings(config.smtp, config.lmtp, transport, config.transports[transport]),
-        config.tls,
-      )
-      known.set(transport, contexts)
-    }
-    return contexts
-  }
-}
-
 const logText: Readonly<Record<string, string>> = {
   'delivery.bad-destination': 'the destination cannot be understood',
   'delivery.content-check': 'a header or body check changed or noted what is sent',
@@ -187,7 +161,6 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.connect-failed': 'a server could not be reached',
   'delivery.ehlo-discarded': 'extensions of the server are ignored by configuration',
   'delivery.ehlo-odd': 'the EHLO reply is odd',
-  'delivery.dane-off': 'DANE cannot be done with these settings',
   'delivery.fallback-ignored': 'fallback_relay does not apply to a unix socket',
   'delivery.garbage-replies': 'the server sent lines that are no replies',
   'delivery.in-doubt': 'the reply to the end of the mail did not come: it may arrive twice',

@@ -52,6 +52,7 @@ export class Opening {
     const policy = await tls.policy(destination)
     const result = policy.ok ? await tls.plan(policy.policy, server, destination) : policy
     if (result.ok) return result.plan
+    if (policy.ok) tls.noteRefused(policy.policy, server, destination, result)
     this.#course.log('warn', 'delivery.tls-policy', { relay: server.host, reason: result.reason })
     this.#course.dispositions.noSession(localFailure('lookup', result.dsn, result.reason))
     return undefined
@@ -145,9 +146,24 @@ export class Opening {
   }
 
   #noteTls(session: Session, plan: TlsPlan, event: TlsEvent): void {
-    const { tls_loglevel: detail } = this.#course.env.settings
-    if (event.kind === 'missing' || !event.outcome.ok || detail < 1) return
+    const { tls, settings } = this.#course.env
+    if (event.kind === 'missing' || !event.outcome.ok) {
+      tls.note(
+        plan,
+        session,
+        event.kind === 'missing'
+          ? { type: 'starttls-not-supported', reason: event.reason }
+          : { type: 'validation-failure', reason: event.outcome.ok ? '' : event.outcome.problem },
+      )
+      return
+    }
     const { peer, verdict } = event.outcome
+    if (!peer.reused || !settings.tlsrpt_skip_reused_handshakes) {
+      const { failure: type, problem: reason = '' } = verdict
+      tls.note(plan, session, type === undefined ? undefined : { type, reason })
+    }
+    const { tls_loglevel: detail } = settings
+    if (detail < 1) return
     this.#course.log('info', 'delivery.tls', {
       relay: session.relay,
       class: verdict.class,

@@ -161,6 +161,11 @@ export class Session implements ReplyListener {
     this.#stopProgressTimer()
   }
 
+  /** Our own address on this connection; empty: it has none. */
+  get localAddress(): string {
+    return this.#socket.localAddress ?? ''
+  }
+
   /** Whether commands can be sent. */
   get alive(): boolean {
     return !this.#closed && this.#end === undefined

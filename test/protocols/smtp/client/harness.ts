@@ -214,6 +214,8 @@ export const tlsClient = (
     contexts: new Contexts(settings, engine),
     policyMaps: tables.maps(settings.tls_policy_maps),
     resolver: new ZoneResolver({}),
+    sts: undefined,
+    count: undefined,
     warn() {},
     sessions: undefined,
     now: () => Date.now(),

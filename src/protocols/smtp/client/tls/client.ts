@@ -13,9 +13,19 @@ import type { Contexts, EngineSettings } from './contexts.ts'
 import { type DaneSet, findTlsa, usableRecords } from './dane.ts'
 import { isRequired, type TlsLevel } from './levels.ts'
 import { peerOf, type TlsPeer } from './peer.ts'
-import { judge, noTls, type TlsPlan, type TlsVerdict } from './plan.ts'
-import { loweredTo, type PolicyResult, parsePolicy, policyOf, type TlsPolicy } from './policy.ts'
+import { judge, noTls, reportedPolicy, type TlsPlan, type TlsVerdict } from './plan.ts'
+import {
+  loweredTo,
+  type PolicyResult,
+  parsePolicy,
+  policyOf,
+  type StsFacts,
+  type TlsPolicy,
+} from './policy.ts'
+import type { FailureType, ReportEvent } from './rpt/events.ts'
 import type { StoredSession, TlsSessions } from './sessions.ts'
+import type { StsFailure, StsState } from './sts/lookup.ts'
+import { mxMatches } from './sts/policy.ts'
 
 export interface TlsClientOptions {
   /** Name of the transport: connections of others are not resumed. */
@@ -27,6 +37,10 @@ export interface TlsClientOptions {
   /** Of `tls_policy_maps`. */
   readonly policyMaps: Maps
   readonly resolver: DnsResolver
+  /** Counts sessions for TLS reports. Undefined: there are none. */
+  readonly count: ((event: ReportEvent) => void) | undefined
+  /** The MTA-STS policy of a domain. Undefined: nobody looks. */
+  readonly sts: ((domain: string) => Promise<StsState>) | undefined
   /** What is worth a line in the log. */
   warn(event: string, facts: object): void
   /** Undefined: sessions are not resumed. */
@@ -38,7 +52,13 @@ export interface TlsClientOptions {
 export type PlanResult =
   | { readonly ok: true; readonly plan: TlsPlan }
   /** The server must not be used. */
-  | { readonly ok: false; readonly dsn: string; readonly reason: string }
+  | {
+      readonly ok: false
+      readonly dsn: string
+      readonly reason: string
+      /** What a report says of it. */
+      readonly failure?: FailureType
+    }
 
 /** What came of a handshake. */
 export type TlsOutcome =
@@ -55,13 +75,42 @@ export class TlsClient {
   /** The policy of a next hop. */
   async policy(destination: Destination): Promise<PolicyResult> {
     const { settings } = this.#options
-    const result =
-      this.#tablePolicy(destination) ?? policyOf(settings.tls_security_level, settings, 'tls_security_level')
+    const ours = () => policyOf(settings.tls_security_level, settings, 'tls_security_level')
+    const result = this.#tablePolicy(destination) ?? (await this.#withSts(destination, ours()))
     // A unix socket is as private as it gets; a favour is not needed there.
     if (result.ok && destination.kind === 'unix' && !isRequired(result.policy.level)) {
       return { ok: true, policy: { ...result.policy, level: 'none' } }
     }
     return result
+  }
+
+  /** Joins the policy that the domain itself has, where it asks for more than ours. */
+  async #withSts(destination: Destination, ours: PolicyResult): Promise<PolicyResult> {
+    const { settings, sts } = this.#options
+    if (sts === undefined || !ours.ok || destination.kind !== 'host' || !destination.mx) return ours
+    const { level } = ours.policy
+    if (level !== 'may' && level !== 'encrypt' && level !== 'dane') return ours
+    const { policy, failure } = await sts(destination.host)
+    if (failure !== undefined) this.#stsFailed(destination.host, failure)
+    if (policy === undefined || policy.mode === 'none') return ours
+    const facts: StsFacts = {
+      domain: destination.host,
+      mxPatterns: policy.mx,
+      lines: policy.lines,
+      testing: policy.mode === 'testing',
+    }
+    if (facts.testing || level === 'dane') return { ok: true, policy: { ...ours.policy, sts: facts } }
+    const stronger = policyOf('secure', settings, `MTA-STS policy of ${facts.domain}`)
+    return stronger.ok ? { ok: true, policy: { ...stronger.policy, sts: facts } } : stronger
+  }
+
+  #stsFailed(domain: string, { type, reason }: StsFailure): void {
+    this.#options.warn('delivery.sts', { domain, reason })
+    this.#options.count?.({
+      domain,
+      policy: { type: 'sts', lines: [], domain, mx: [] },
+      failure: { type, sendingIp: '', mx: '', receivingIp: '', reason },
+    })
   }
 
   /** Of `tls_policy_maps`; undefined: nothing stands there. */
@@ -81,20 +130,50 @@ export class TlsClient {
     const { level } = policy
     if (level === 'none') return { ok: true, plan: noTls }
     if (level === 'dane' || level === 'dane-only') return this.#danePlan(policy, server, destination)
+    if (level === 'secure' && policy.sts !== undefined) return this.#stsPlan(policy, server, destination)
     return { ok: true, plan: this.#plan(policy, policy.level, server, destination) }
+  }
+
+  /** RFC 8461 section 4: a server that the policy names, with a certificate for that name. */
+  #stsPlan(policy: TlsPolicy, server: Server, destination: Destination): PlanResult {
+    const { settings } = this.#options
+    const { mxPatterns, domain } = policy.sts!
+    if (settings.tls_enforce_sts_mx_patterns && !mxMatches(server.host, mxPatterns)) {
+      const reason = `the MTA-STS policy of ${domain === '' ? destination.nexthop : domain} does not allow ${server.host}`
+      return { ok: false, dsn: '4.7.5', reason, failure: 'validation-failure' }
+    }
+    const strict: TlsPolicy = {
+      ...loweredTo('secure', policy, settings),
+      match: ['hostname'],
+      servername: 'hostname',
+      trustAnchorFiles: [],
+    }
+    return { ok: true, plan: this.#plan(strict, policy.level, server, destination) }
   }
 
   /** RFC 7672 section 2.2: what signed TLSA records demand, and what applies where there are none. */
   async #danePlan(policy: TlsPolicy, server: Server, destination: Destination): Promise<PlanResult> {
     const { settings, engine, resolver, warn } = this.#options
     const only = policy.level === 'dane-only'
-    const refuse = (reason: string): PlanResult => ({ ok: false, dsn: '4.7.5', reason })
+    const refuse = (reason: string, failure?: FailureType): PlanResult => ({
+      ok: false,
+      dsn: '4.7.5',
+      reason,
+      ...(failure === undefined ? {} : { failure }),
+    })
     const lower = (level: 'may' | 'encrypt', reason: string): PlanResult => {
+      // RFC 8461 section 2: what the domain has published elsewhere counts where DANE has nothing to say.
+      if (policy.sts?.testing === false) return this.#stsPlan(policy, server, destination)
       const tooWeak = only || (settings.tls_wrappermode && !isRequired(level))
-      if (tooWeak) return refuse(`TLS to ${server.host} does not do for ${policy.source}: ${reason}`)
+      if (tooWeak) {
+        return refuse(`TLS to ${server.host} does not do for ${policy.source}: ${reason}`, 'dane-required')
+      }
       return {
         ok: true,
-        plan: this.#plan(loweredTo(level, policy, settings), policy.level, server, destination),
+        plan: {
+          ...this.#plan(loweredTo(level, policy, settings), policy.level, server, destination),
+          why: reason,
+        },
       }
     }
     const obstacle = this.#daneObstacle(destination)
@@ -108,7 +187,7 @@ export class TlsClient {
     const found = await findTlsa(resolver, server, {
       evenIfInsecure: settings.tls_force_insecure_host_tlsa_lookup,
     })
-    if (found.kind === 'failed') return refuse(found.reason)
+    if (found.kind === 'failed') return refuse(found.reason, 'dnssec-invalid')
     if (found.kind === 'none') return lower('may', 'there are no signed TLSA records')
     const records = usableRecords(found.records, engine.dane_digests)
     if (records.length === 0) return lower('encrypt', 'none of its TLSA records can be used')
@@ -157,6 +236,8 @@ export class TlsClient {
       ]),
     )
     return {
+      host: server.host,
+      reportTo: this.#reportTo(destination),
       level,
       wanted,
       implicit: settings.tls_wrappermode,
@@ -165,12 +246,68 @@ export class TlsClient {
       ...(isServername(servername) ? { servername } : {}),
       match,
       ...(dane === undefined ? {} : { dane }),
+      ...(policy.sts === undefined ? {} : { sts: policy.sts }),
       fingerprintDigest: settings.tls_fingerprint_digest,
       verifyDepth: settings.tls_scert_verifydepth,
       reusable: policy.given.reuse ?? settings.tls_connection_reuse,
       multipleLabels: engine.wildcard_matches_multiple_labels,
       sessionKey: digest.digest('base64url'),
     }
+  }
+
+  /** Domain to report to; empty: the next hop is no domain, or reports are off. */
+  #reportTo(destination: Destination): string {
+    if (this.#options.count === undefined || destination.kind !== 'host' || !destination.mx) return ''
+    return destination.host
+  }
+
+  /** Counts a session, or a server that was not used, for the report to its domain. */
+  note(
+    plan: TlsPlan,
+    session: Session,
+    failure?: { readonly type: FailureType; readonly reason: string },
+  ): void {
+    if (plan.reportTo === '') return
+    this.#options.count?.({
+      domain: plan.reportTo,
+      policy: reportedPolicy(plan),
+      ...(failure === undefined
+        ? {}
+        : {
+            failure: {
+              ...failure,
+              sendingIp: session.localAddress,
+              mx: session.target.host,
+              receivingIp: session.target.address,
+            },
+          }),
+    })
+  }
+
+  /** Counts a server that the policy keeps us from using. */
+  noteRefused(
+    policy: TlsPolicy,
+    server: Server,
+    destination: Destination,
+    refused: { failure?: FailureType; reason: string },
+  ): void {
+    const domain = this.#reportTo(destination)
+    if (domain === '' || refused.failure === undefined) return
+    const { sts } = policy
+    this.#options.count?.({
+      domain,
+      policy:
+        sts === undefined || refused.failure !== 'validation-failure'
+          ? { type: 'tlsa', lines: [], domain: server.host, mx: [server.host] }
+          : { type: 'sts', lines: sts.lines, domain: sts.domain, mx: sts.mxPatterns },
+      failure: {
+        type: refused.failure,
+        sendingIp: '',
+        mx: server.host,
+        receivingIp: server.address,
+        reason: refused.reason,
+      },
+    })
   }
 
   /** Puts TLS on the session, which becomes one without features; never rejects. The plan must have a context. */

@@ -89,6 +89,19 @@ export const tlsClientSettings = {
     default: false,
     doc: 'Look for TLSA records also where the address of the server is not signed.',
   }),
+  mta_sts: boolean({
+    default: false,
+    doc: 'Look for the MTA-STS policy of domains (RFC 8461) and deliver as it says: with TLS, to the servers it names, with certificates of trusted authorities. For domains whose level would be `may`, `encrypt` or `dane`.',
+  }),
+  mta_sts_address: string({
+    default: '',
+    doc: 'Where policies are fetched from, `address:port`, instead of port 443 of `mta-sts.DOMAIN`: a gateway, or a test. Its certificate must still be for `mta-sts.DOMAIN`.',
+    check: (value) => (value === '' || /^\[?.+\]?:\d{1,5}$/.test(value) ? undefined : 'is not address:port'),
+  }),
+  tls_enforce_sts_mx_patterns: boolean({
+    default: true,
+    doc: 'Do not use servers whose name the MTA-STS policy does not allow. If false, their certificate must still be right.',
+  }),
   tls_servername: string({
     default: '',
     doc: 'Name sent to the server in the TLS handshake (SNI): `hostname`, `nexthop` or a name. Empty: none, except with DANE and MTA-STS, which have rules of their own.',
@@ -152,6 +165,20 @@ export const tlsClientSettings = {
     min: 0,
     max: 4,
     doc: 'What is logged of TLS: 0 nothing but `tls=` of deliveries, 1 a line for each handshake (`delivery.tls`), 2 and more with certificates and names as well.',
+  }),
+  tlsrpt_enable: boolean({
+    default: false,
+    doc: 'Count how TLS goes with the servers of each domain, and report it once a day to the domains that ask for it (RFC 8460).',
+  }),
+  tlsrpt_skip_reused_handshakes: boolean({
+    default: false,
+    doc: 'Do not count sessions whose TLS session was resumed: they say little about the policy.',
+  }),
+  tlsrpt_contact_info: string({
+    default: '',
+    doc: 'Mail address in TLS reports, and their sender as people see it. Empty: `postmaster@` and the host name.',
+    check: (value) =>
+      value === '' || /^[^\s<>"@]+@[^\s<>"@]+$/.test(value) ? undefined : 'is not a mail address',
   }),
   log_tls_feature_status: boolean({
     default: true,

@@ -38,6 +38,7 @@ export class Contexts {
   readonly #settings: ClientSettings
   readonly #engine: EngineSettings
   readonly #known = new Map<string, TlsContext | Error>()
+  #https: SecureContext | undefined
 
   constructor(settings: ClientSettings, engine: EngineSettings) {
     this.#settings = settings
@@ -60,6 +61,16 @@ export class Contexts {
     if (this.#known.size >= maxContexts) this.#known.delete(this.#known.keys().next().value!)
     this.#known.set(key, made)
     return made
+  }
+
+  /** For web servers with policies: the same authorities, and nothing old. */
+  https(): SecureContext | Error {
+    try {
+      this.#https ??= createSecureContext({ ca: [...this.#authorities()], minVersion: 'TLSv1.2' })
+      return this.#https
+    } catch (error) {
+      return error as Error
+    }
   }
 
   #make(

@@ -6,6 +6,9 @@ import type { TlsContext } from './contexts.ts'
 import { type DaneSet, daneProblem } from './dane.ts'
 import { needsMatch, type TlsLevel } from './levels.ts'
 import type { TlsPeer } from './peer.ts'
+import type { StsFacts } from './policy.ts'
+import type { FailureType, ReportedPolicy } from './rpt/events.ts'
+import { mxMatches } from './sts/policy.ts'
 
 /** How sure we are of who the server is. */
 export type TrustClass = 'anonymous' | 'untrusted' | 'trusted' | 'verified'
@@ -16,24 +19,23 @@ export interface TlsVerdict {
   readonly matched?: string
   /** Why the level is not met; undefined: it is. */
   readonly refusal?: string
-  /** Kind of the failure, RFC 8460 section 4.3; with `refusal`, or where a policy is only tested. */
-  readonly failure?: VerificationFailure
+  /** Kind of the failure, RFC 8460 section 4.3: of `refusal`, or where a policy is only tested. */
+  readonly failure?: FailureType
   /** Why the class is no better. */
   readonly problem?: string
 }
 
-export type VerificationFailure =
-  | 'certificate-host-mismatch'
-  | 'certificate-expired'
-  | 'certificate-not-trusted'
-  | 'validation-failure'
-  | 'tlsa-invalid'
-
 export interface TlsPlan {
+  /** Name of the server. */
+  readonly host: string
+  /** The domain that gets a report of how it went; empty: nobody. */
+  readonly reportTo: string
   /** What applies to this server. */
   readonly level: TlsLevel
   /** What the policy asks for; `level` is less where the DNS has nothing for DANE. */
   readonly wanted: TlsLevel
+  /** Why `level` is not what is wanted. */
+  readonly why?: string
   /** TLS before the greeting. */
   readonly implicit: boolean
   /** Undefined: TLS cannot be done here, and `problem` says why. */
@@ -45,6 +47,7 @@ export interface TlsPlan {
   readonly match: readonly string[]
   readonly fingerprintDigest: string
   readonly dane?: DaneSet
+  readonly sts?: StsFacts
   readonly verifyDepth: number
   /** Whether the connection may be kept for the next mail. */
   readonly reusable: boolean
@@ -55,6 +58,8 @@ export interface TlsPlan {
 
 /** No TLS. */
 export const noTls: TlsPlan = {
+  host: '',
+  reportTo: '',
   level: 'none',
   wanted: 'none',
   implicit: false,
@@ -88,17 +93,35 @@ export function judge(plan: TlsPlan, peer: TlsPeer, now: number): TlsVerdict {
   const untrusted = trustProblem(plan, peer, now)
   const { level } = plan
   if (level !== 'verify' && level !== 'secure') {
-    return untrusted === undefined ? { class: 'trusted' } : { class: 'untrusted', problem: untrusted }
+    const failure = plan.sts === undefined ? undefined : testedFailure(plan, plan.sts, leaf, untrusted)
+    const tested = failure === undefined ? {} : { failure }
+    return untrusted === undefined
+      ? { class: 'trusted', ...tested }
+      : { class: 'untrusted', problem: untrusted, ...tested }
   }
   if (untrusted !== undefined) {
-    const failure = /expired/.test(untrusted) ? 'certificate-expired' : 'certificate-not-trusted'
-    return { class: 'untrusted', problem: untrusted, refusal: untrusted, failure }
+    return { class: 'untrusted', problem: untrusted, refusal: untrusted, failure: trustFailure(untrusted) }
   }
   const matched = matchedName(leaf, plan.match, plan.multipleLabels)
   if (matched !== undefined) return { class: 'verified', matched }
   const problem = `the certificate is for ${namesOf(leaf)}, not for ${plan.match.join(' or ')}`
   return { class: 'trusted', problem, refusal: problem, failure: 'certificate-host-mismatch' }
 }
+
+/** What an MTA-STS policy that is only tested would have refused. */
+function testedFailure(
+  plan: TlsPlan,
+  sts: StsFacts,
+  leaf: X509Certificate,
+  untrusted: string | undefined,
+): FailureType | undefined {
+  if (!mxMatches(plan.host, sts.mxPatterns)) return 'validation-failure'
+  if (untrusted !== undefined) return trustFailure(untrusted)
+  return matchedName(leaf, [plan.host], false) === undefined ? 'certificate-host-mismatch' : undefined
+}
+
+const trustFailure = (problem: string): FailureType =>
+  problem.includes('expired') ? 'certificate-expired' : 'certificate-not-trusted'
 
 function byFingerprint(plan: TlsPlan, leaf: X509Certificate): TlsVerdict {
   const wanted = plan.match.map(normalFingerprint)
@@ -142,3 +165,16 @@ function namesOf(leaf: X509Certificate): string {
 }
 
 const printable = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 400)
+
+/** The policy of a plan as reports name it, RFC 8460 section 4.4. */
+export function reportedPolicy({ dane, sts, reportTo, host }: TlsPlan): ReportedPolicy {
+  if (dane !== undefined) {
+    const lines = dane.records.map(
+      ({ usage, selector, matchingType, data }) =>
+        `${usage} ${selector} ${matchingType} ${Buffer.from(data).toString('hex')}`,
+    )
+    return { type: 'tlsa', lines, domain: dane.base, mx: [host] }
+  }
+  if (sts !== undefined) return { type: 'sts', lines: sts.lines, domain: sts.domain, mx: sts.mxPatterns }
+  return { type: 'no-policy-found', lines: [], domain: reportTo, mx: [] }
+}

@@ -1,14 +1,44 @@
 /** The actor `tls-store`: one for all delivery threads. Deliveries do without when it is not there. */
+import { join } from 'node:path'
 import { type ActorContext, actor } from '../../../../actors/index.ts'
-import type { TlsStoreContract } from './contract.ts'
+import type { Config } from '../../../../config/settings.ts'
+import { createResolver } from '../../../../dns/resolver.ts'
+import type { TlsStoreContract, WaitingReport } from './contract.ts'
+import { dayOf, type ReportEvent, Tally } from './rpt/events.ts'
+import { buildReport, type ReportFacts } from './rpt/report.ts'
+import { ReportSender } from './rpt/send.ts'
 import { SessionTable, type StoredSession, type TlsSessions } from './sessions.ts'
+import { type ReportKey, StateDatabase } from './state-database.ts'
+import type { StsState, StsStore } from './sts/lookup.ts'
+import { expiryOf } from './sts/policy.ts'
+
+/** How often counts go to the disk and reports that are due are sent. */
+const tickMs = 60_000
+/** Reports of a day go out within so long after its end, RFC 8460 section 4.1; which moment is left to chance. */
+const spreadMs = 4 * 3_600_000
+/** Reports that cannot be sent are dropped after so many days. */
+const maxAgeDays = 3
+/** Domains whose state is kept in memory. */
+const maxDomains = 10_000
+/** Reports shown at once. */
+const maxShown = 1_000
+const dayMs = 86_400_000
+
+type OwnContract = TlsStoreContract & { readonly tick: () => void }
 
 class TlsStore {
-  readonly #context: ActorContext<TlsStoreContract>
+  readonly #context: ActorContext<OwnContract>
   readonly #sessions = new SessionTable()
+  readonly #sts = new Map<string, StsState>()
+  readonly #tally = new Tally()
+  /** Milliseconds after midnight. */
+  readonly #sendAt = Math.floor(Math.random() * spreadMs)
+  #database: StateDatabase | undefined
+  #sending = false
 
-  constructor(context: ActorContext<TlsStoreContract>) {
+  constructor(context: ActorContext<OwnContract>) {
     this.#context = context
+    context.sendAfter(tickMs, 'tick')
   }
 
   findSession(key: string): StoredSession | null {
@@ -18,9 +48,114 @@ class TlsStore {
   saveSession(key: string, session: StoredSession, ttlMs: number): void {
     this.#sessions.save(key, session, this.#context.clock.monotonic() + ttlMs)
   }
+
+  findSts(domain: string): StsState | null {
+    return this.#sts.get(domain) ?? this.#open().sts(domain) ?? null
+  }
+
+  saveSts(domain: string, state: StsState): void {
+    const known = this.#sts.get(domain)
+    this.#sts.delete(domain)
+    this.#sts.set(domain, state)
+    if (this.#sts.size > maxDomains) this.#sts.delete(this.#sts.keys().next().value!)
+    // That a domain was looked at again is no news; which policy it has is.
+    if (state.policy === undefined || state.policy.fetchedAt === known?.policy?.fetchedAt) return
+    this.#open().saveSts(domain, state, expiryOf(state.policy))
+  }
+
+  count(event: ReportEvent): void {
+    this.#tally.add(dayOf(this.#context.clock.now()), event)
+  }
+
+  reports(domain: string): readonly WaitingReport[] {
+    return this.#waiting(domain)
+      .slice(0, maxShown)
+      .map((key) => {
+        const facts = this.#facts(key)
+        const sum = (failed: boolean) =>
+          facts.events.reduce(
+            (total, { failure, count }) => total + ((failure !== undefined) === failed ? count : 0),
+            0,
+          )
+        return { ...key, successes: sum(false), failures: sum(true), report: buildReport(facts).json }
+      })
+  }
+
+  sendReports(domain: string): number {
+    const keys = this.#waiting(domain)
+    this.#send(keys)
+    return keys.length
+  }
+
+  tick(): void {
+    this.#context.sendAfter(tickMs, 'tick')
+    this.#flush()
+    const now = this.#context.clock.now()
+    if (this.#database === undefined && !this.#config.smtp.tlsrpt_enable) return
+    const database = this.#open()
+    database.dropExpired(now)
+    if (now % dayMs < this.#sendAt) return
+    const today = dayOf(now)
+    this.#send(database.reports().filter(({ day }) => day < today))
+  }
+
+  terminate(): void {
+    this.#flush()
+    this.#database?.close()
+  }
+
+  get #config(): Config {
+    return this.#context.setting<Config>('config')!
+  }
+
+  #open(): StateDatabase {
+    this.#database ??= new StateDatabase(join(this.#config.data_dir, 'tls'))
+    return this.#database
+  }
+
+  #flush(): void {
+    if (!this.#tally.isEmpty) this.#open().count(this.#tally.take())
+  }
+
+  #waiting(domain: string): readonly ReportKey[] {
+    this.#flush()
+    return this.#open()
+      .reports()
+      .filter((key) => domain === '' || key.domain === domain)
+  }
+
+  #facts(key: ReportKey): ReportFacts {
+    const { hostname, smtp } = this.#config
+    const contact = smtp.tlsrpt_contact_info === '' ? `postmaster@${hostname}` : smtp.tlsrpt_contact_info
+    return { ...key, events: this.#open().events(key), hostname, contact }
+  }
+
+  /** Sends one after the other, while other messages are handled. */
+  #send(keys: readonly ReportKey[]): void {
+    if (this.#sending || keys.length === 0) return
+    this.#sending = true
+    const sender = new ReportSender(
+      this.#context as unknown as ActorContext,
+      createResolver(this.#config.dns),
+    )
+    const oldest = dayOf(this.#context.clock.now() - maxAgeDays * dayMs)
+    const next = this.#context.bind((index: number) => {
+      const key = keys[index]
+      if (key === undefined) {
+        this.#sending = false
+        return
+      }
+      const settled = this.#context.bind((isDone: boolean) => {
+        if (isDone || key.day < oldest) this.#open().dropReport(key)
+        next(index + 1)
+      })
+      void sender.send(this.#facts(key)).then(settled)
+    })
+    next(0)
+  }
 }
 
-export const tlsStore = actor<TlsStoreContract, undefined>({
+export const tlsStore = actor<OwnContract, undefined>({
   name: 'tls-store',
   module: import.meta.url,
   init: (context) => new TlsStore(context),
@@ -29,19 +164,41 @@ export const tlsStore = actor<TlsStoreContract, undefined>({
 /** How long a delivery waits for the store before it goes on without. */
 const patienceMs = 1_000
 
+const storeOf = (context: ActorContext) => context.whereis<TlsStoreContract>('tls-store')
+
 /** The sessions of the store, for one delivery. */
 export function sharedSessions(context: ActorContext): TlsSessions {
-  const store = () => context.whereis<TlsStoreContract>('tls-store')
   return {
     async find(key) {
       try {
-        return (await store()?.askWith({ timeoutMs: patienceMs }, 'findSession', key)) ?? undefined
+        return (await storeOf(context)?.askWith({ timeoutMs: patienceMs }, 'findSession', key)) ?? undefined
       } catch {
         return undefined
       }
     },
     save(key, session, ttlMs) {
-      store()?.tell('saveSession', key, session, ttlMs)
+      storeOf(context)?.tell('saveSession', key, session, ttlMs)
     },
   }
+}
+
+/** The MTA-STS policies of the store, for one delivery. */
+export function sharedStsStore(context: ActorContext): StsStore {
+  return {
+    async get(domain) {
+      try {
+        return (await storeOf(context)?.askWith({ timeoutMs: patienceMs }, 'findSts', domain)) ?? undefined
+      } catch {
+        return undefined
+      }
+    },
+    put(domain, state) {
+      storeOf(context)?.tell('saveSts', domain, state)
+    },
+  }
+}
+
+/** Counts a session for reports. */
+export function countSession(context: ActorContext, event: ReportEvent): void {
+  storeOf(context)?.tell('count', event)
 }

@@ -1,0 +1,101 @@
+/** TLS towards other servers in the running service: policies of domains, sessions that go on, reports. */
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:https'
+import { join } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import { gunzipSync } from 'node:zlib'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { NameServer } from '../dns/name-server.ts'
+import { ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
+import { Authority } from '../support/certificates.ts'
+import { startService, tempDir } from '../support/fixtures.ts'
+import type { Service } from '../support/service.ts'
+
+const send = async (service: Service, to: string) => {
+  const { code, stderr } = await service.command(
+    ['send', '-f', 'ann@mail.peers.test', to],
+    'Subject: x\n\nhello\n',
+  )
+  expect(code, stderr).toBe(0)
+}
+
+describe('MTA-STS and TLS reports', () => {
+  test('a policy is fetched, applied, kept over a restart, and its sessions reported', {
+    timeout: 60_000,
+  }, async () => {
+    const authority = await Authority.make()
+    const dir = tempDir()
+    writeFileSync(join(dir, 'ca.pem'), authority.cert)
+    const mx = await authority.issue({ names: ['mx.d.test'] })
+    await using server = await ScriptedServer.start({
+      tls: { context: createSecureContext({ cert: mx.cert, key: mx.key }) },
+    })
+    await using dns = await NameServer.start({
+      'MX d.test': { records: ['MX 10 mx.d.test', 'MX 5 evil.test'] },
+      'A mx.d.test': { records: ['A 127.0.0.1'] },
+      'A evil.test': { records: ['A 127.0.0.1'] },
+      'TXT _mta-sts.d.test': { records: ['TXT v=STSv1; id=7;'] },
+      'TXT _smtp._tls.d.test': { records: ['TXT v=TLSRPTv1; rua=mailto:reports@d.test'] },
+    })
+    const web = await authority.issue({ names: ['mta-sts.d.test'] })
+    let fetches = 0
+    const policies = createServer({ cert: web.cert, key: web.key }, (_request, response) => {
+      fetches++
+      response.writeHead(200, { 'Content-Type': 'text/plain' })
+      response.end('version: STSv1\nmode: enforce\nmx: mx.d.test\nmax_age: 86400\n')
+    })
+    await new Promise<void>((resolve) => policies.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void policies.close())
+    const { port } = policies.address() as { port: number }
+    const service = await startService({
+      tables: [
+        '[dns]',
+        `servers = ["${dns.address}"]`,
+        '[net]',
+        'inet_protocols = ["ipv4"]',
+        '[smtp]',
+        `tcp_port = "${server.port}"`,
+        'mta_sts = true',
+        `mta_sts_address = "127.0.0.1:${port}"`,
+        `tls_ca_file = "${join(dir, 'ca.pem')}"`,
+        'tls_session_cache_database = "memory"',
+        'tls_loglevel = 1',
+        'tlsrpt_enable = true',
+      ].join('\n'),
+    })
+    await send(service, 'one@d.test')
+    const delivered = await service.untilEvent('delivery', ({ to }) => to === 'one@d.test')
+    expect(delivered).toMatchObject({ status: 'sent', tls: 'secure' })
+    expect(service.events('delivery.tls-policy')).toMatchObject([{ relay: 'evil.test' }])
+    expect(service.events('delivery.tls')).toMatchObject([{ class: 'verified', reused: false }])
+    await send(service, 'two@d.test')
+    await service.untilEvent('delivery', ({ to }) => to === 'two@d.test')
+    expect(service.events('delivery.tls').at(-1)).toMatchObject({ class: 'verified', reused: true })
+
+    const listed = await service.command(['tls-reports', '--json'])
+    expect(JSON.parse(listed.stdout)).toMatchObject([{ domain: 'd.test', successes: 2, failures: 2 }])
+    await service.stop()
+    await service.run()
+    await send(service, 'three@d.test')
+    await service.untilEvent('delivery', ({ to }) => to === 'three@d.test')
+    expect(fetches).toBe(1)
+
+    const sent = await service.command(['tls-reports', 'send'])
+    expect(sent.stdout).toContain('1 report on the way')
+    await service.untilEvent('delivery', ({ to }) => to === 'reports@d.test')
+    const content = server.sessions
+      .flatMap((session) => session.content)
+      .find((text) => text.includes('tlsrpt'))!
+    const base64 = /\r\n(H4sI[\s\S]*?)\r\n--/.exec(content)![1]!
+    expect(JSON.parse(gunzipSync(Buffer.from(base64, 'base64')).toString())).toMatchObject({
+      'organization-name': 'mail.peers.test',
+      policies: expect.arrayContaining([
+        expect.objectContaining({
+          policy: expect.objectContaining({ 'policy-type': 'sts', 'mx-host': ['mx.d.test'] }),
+          summary: { 'total-successful-session-count': 3, 'total-failure-session-count': 3 },
+        }),
+      ]),
+    })
+    expect(service.log().filter(({ level }) => level === 'error' || level === 50)).toEqual([])
+  })
+})
