@@ -90,6 +90,7 @@ export const tables = {
 /** One `[transports.NAME]`: what was written there, and what it speaks. */
 export interface TransportConfig extends Partial<TransportTuning> {
   readonly protocol: TransportProtocol
+  readonly flags?: string
   /** Where it differs from `[smtp]`. */
   readonly smtp?: Partial<SmtpSettings>
   /** Where it differs from `[lmtp]`. */

@@ -185,6 +185,12 @@ export const poolsSettings = {
 
 /** Table `[log]`. */
 export const logSettings = {
+  delay_logging_resolution_limit: integer({
+    default: 2,
+    min: 0,
+    max: 6,
+    doc: 'Decimals of the delays in the `delivery` event.',
+  }),
   level: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     default: 'info',
     live: false,

@@ -4,6 +4,7 @@ import {
   duration,
   integer,
   list,
+  maps,
   path,
   type Settings,
   size,
@@ -139,6 +140,12 @@ export const transportProtocols = ['smtp', 'lmtp', 'local', 'error', 'retry', 'd
 
 /** Table `[transports.NAME]`, beside the keys of `transportTuning` and a table of what differs from `[smtp]`. */
 export const transportSettings = {
+  flags: string({
+    default: '',
+    doc: 'Letters: `R` puts Return-Path in front of what is delivered, `O` X-Original-To, `D` Delivered-To (mail that has the same already is returned as a loop); D and O need `destination_recipient_limit = 1`. `X`: the server has the mailboxes, and notices say "delivered".',
+    check: (value) =>
+      /^[DORX]*$/.test(value) ? undefined : `"${value}" has other letters than D, O, R and X`,
+  }),
   protocol: choice(transportProtocols, {
     default: 'smtp',
     doc: 'What the transport does: `smtp` and `lmtp` deliver as `[smtp]` and `[lmtp]` say, with the differences in `[transports.NAME.smtp]` or `[transports.NAME.lmtp]`; `local` delivers to mailboxes of this service, `error` returns all mail, `retry` defers it, `discard` drops it.',
@@ -249,6 +256,10 @@ export const dsnSettings = {
     default: 'double-bounce',
     doc: 'Local part of the sender of notices to the postmaster. Mail to it is dropped.',
   }),
+  default_delivery_status_filter: maps({
+    default: [],
+    doc: 'Other codes and words for results of deliveries: the key is the code and the reason (`5.1.1 550 no such user`), the result the new ones. Failures may become temporary or final, a success stays one.',
+  }),
   soft_bounce: boolean({
     default: false,
     doc: 'Whether every failure counts as temporary: the mail stays in the queue and nothing is returned. For tests of a new configuration.',
@@ -272,7 +283,11 @@ export const serviceSettings = {
 export const notifySettings = {
   classes: list({
     default: ['resource', 'software'],
-    doc: 'Classes of trouble the postmaster is told of. The queue knows 2bounce: a failure notice could not be delivered; bounce: implies it, and sends copies of all failure notices; delay: copies of delay warnings.',
+    doc: 'Classes of trouble the postmaster is told of. protocol: a server broke the protocol, data: a lookup table could not be asked, both with the transcript of the session; 2bounce: a failure notice could not be delivered; bounce: implies it, and sends copies of all failure notices; delay: copies of delay warnings.',
+  }),
+  error_notice_recipient: string({
+    default: 'postmaster',
+    doc: 'Who gets the transcripts of sessions with servers, of the classes protocol and data.',
   }),
   bounce_notice_recipient: string({ default: 'postmaster', doc: 'Who gets the copies of class bounce.' }),
   '2bounce_notice_recipient': string({

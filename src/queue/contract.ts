@@ -123,8 +123,29 @@ export interface RecipientResult {
   readonly relay: string
   /** Host name of the server when `reply` is its reply: Remote-MTA of RFC 3464. */
   readonly remoteMta?: string
+  /** It is `deferred` only because `soft_bounce` is set. */
+  readonly softBounced?: boolean
+  /** The recipient's mailbox is behind this server: SUCCESS means delivered, not relayed. */
+  readonly isFinal?: boolean
+  /** Where it differs from the report, because a request took several sessions. */
+  readonly times?: ResultTimes
   /** Whether the next server took over the duty of a SUCCESS notification (it offers DSN). */
   readonly dsnRelayed?: boolean
+}
+
+export interface ResultTimes {
+  readonly setupAt: number
+  readonly doneAt: number
+  readonly connUse: number
+  readonly tls?: string
+}
+
+/** What was said in a session that the postmaster is to hear of. */
+export interface Transcript {
+  /** `name[address]:port`. */
+  readonly relay: string
+  /** Printable lines, `Out: …` and `In: …`. */
+  readonly lines: readonly string[]
 }
 
 export interface DeliveryReport {
@@ -141,6 +162,7 @@ export interface DeliveryReport {
   readonly tls?: string
   /** The content is not what was queued: what is left of it must not be thrown away. */
   readonly damaged?: boolean
+  readonly transcripts?: readonly Transcript[]
 }
 
 /** One mail as `queue list` and `queue show` print it. */

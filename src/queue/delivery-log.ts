@@ -4,15 +4,18 @@ import { deliveryDelays } from './delays.ts'
 import type { Notice } from './notices/compose.ts'
 import type { JudgedAttempt } from './results.ts'
 
-/** `delivery`, once per recipient. Recipients of one delivery share their times. */
-export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt): void {
+/** `delivery`, once per recipient. Recipients that were done by the same event share their times. */
+export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt, decimals: number): void {
   if (!log.isLevelEnabled('info')) return
   const { mail, recipients, results, connUse, startedAt, setupAt, doneAt, tls } = attempt
   const { queueId, arrivedAt } = mail.stored
-  const times = deliveryDelays({ arrivedAt, activeAt: mail.activeAt, startedAt, setupAt, doneAt })
+  const { activeAt } = mail
   for (let index = 0; index < recipients.length; index++) {
     const { address, origTo } = recipients[index]!
-    const { relay, dsn, reply } = results[index]!
+    const result = results[index]!
+    const { relay, dsn, reply } = result
+    const own = result.times ?? { setupAt, doneAt, connUse, ...(tls === undefined ? {} : { tls }) }
+    const stamps = { arrivedAt, activeAt, startedAt, setupAt: own.setupAt, doneAt: own.doneAt }
     const original = origTo !== undefined && origTo.toLowerCase() !== address.toLowerCase()
     log.info(
       {
@@ -21,12 +24,13 @@ export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt)
         to: address,
         ...(original ? { origTo } : {}),
         relay,
-        ...times,
+        ...deliveryDelays(stamps, decimals),
         dsn,
-        status: statuses[index],
+        status:
+          result.softBounced === true && statuses[index] === 'deferred' ? 'SOFTBOUNCE' : statuses[index],
         reply,
-        ...(connUse > 1 ? { connUse } : {}),
-        ...(tls === undefined ? {} : { tls }),
+        ...(own.connUse > 1 ? { connUse: own.connUse } : {}),
+        ...(own.tls === undefined ? {} : { tls: own.tls }),
       },
       'delivery',
     )

@@ -29,6 +29,7 @@ import type {
   QueueContract,
   QueueCounts,
   QueueListing,
+  Transcript,
 } from './contract.ts'
 import { Courier } from './courier.ts'
 import { setAside } from './database.ts'
@@ -37,10 +38,11 @@ import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
+import { transcriptNotice } from './notices/transcript.ts'
 import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
-import type { MailChange, WriteContext } from './results.ts'
+import type { JudgedAttempt, MailChange, WriteContext } from './results.ts'
 import { malformed, Room } from './room.ts'
 import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
 import { QueueStore, type StoredMail } from './store.ts'
@@ -211,7 +213,7 @@ export class QueueManager {
     }
     if (outcome.ok) {
       for (const mail of outcome.mails) this.#stored(mail)
-      for (const judged of outcome.written.judged) logDeliveries(this.#context.log, judged)
+      for (const judged of outcome.written.judged) this.#logDeliveries(judged)
       for (const change of outcome.written.changes) this.#changed(change)
       if (!this.#committer.isEmpty) this.#askCommit()
     } else {
@@ -397,6 +399,7 @@ export class QueueManager {
   }
 
   delivered(report: DeliveryReport): void {
+    for (const transcript of report.transcripts ?? []) this.#tellPostmaster(transcript, report.queueId)
     if (this.#courier.delivered(report)) this.#pump()
     else {
       this.#context.log.debug(
@@ -404,6 +407,17 @@ export class QueueManager {
         'report of an old delivery',
       )
     }
+  }
+
+  /** Without waiting: whether the notice is stored changes nothing for the mail. */
+  #tellPostmaster(transcript: Transcript, about: string): void {
+    const now = this.#now
+    const facts = { queueId: this.#writeContext.newQueueId(), about, now }
+    this.enqueue(transcriptNotice(transcript, facts, this.#writeContext.settings))
+  }
+
+  #logDeliveries(judged: JudgedAttempt): void {
+    logDeliveries(this.#context.log, judged, this.#config.log.delay_logging_resolution_limit)
   }
 
   deliveryEnded(key: number, reason: ExitReason): void {

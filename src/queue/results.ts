@@ -122,7 +122,7 @@ const owesSuccess = (
 ): boolean => mail.stored.sender !== '' && wantsSuccess(notify) && result.dsnRelayed !== true
 
 function toOutcome(result: RecipientResult, status: Outcome['status']): Outcome {
-  const { id: _, ...rest } = result
+  const { id: _, times: __, softBounced: ___, ...rest } = result
   return { ...rest, status }
 }
 

@@ -29,7 +29,7 @@ export type QueueSources = Pick<
   | 'smtp'
   | 'lmtp'
 > &
-  Pick<Config, 'transport' | 'transports'>
+  Pick<Config, 'transport' | 'transports' | 'log'>
 
 /** What a transport speaks; undefined: there is no such transport. */
 export function protocolOf(config: QueueSources, transport: string): TransportProtocol | undefined {

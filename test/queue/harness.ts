@@ -88,6 +88,7 @@ export class Harness {
           dsn: { ...defaults(dsnSettings), ...(config.dsn as object) },
           notify: { ...defaults(notifySettings), ...(config.notify as object) },
           cache: defaults(cacheSettings),
+          log: { delay_logging_resolution_limit: 2 },
           smtp: { ...defaults(smtpSettings), ...(config.smtp as object) },
           lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
           transport: config.transport ?? {},

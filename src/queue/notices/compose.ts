@@ -14,7 +14,7 @@ export interface NoticeSettings {
   readonly notify: NotifyConfig
 }
 
-type Reason = Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay'>
+type Reason = Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay' | 'isFinal'>
 
 /** A notice, ready to be queued. */
 export interface Notice {
@@ -147,7 +147,7 @@ function reported(
 function action(kind: ReportKind, outcome: Reason): ReportAction {
   if (kind === 'failure') return 'failed'
   if (kind === 'delay') return 'delayed'
-  return outcome.relay === 'local' ? 'delivered' : 'relayed'
+  return outcome.relay === 'local' || outcome.isFinal === true ? 'delivered' : 'relayed'
 }
 
 const qualified = (address: string, hostname: string): string =>

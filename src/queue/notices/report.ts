@@ -219,6 +219,7 @@ function hasHighOctet(bytes: Uint8Array): boolean {
 }
 
 /** RFC 5322 section 3.3, in UTC. */
-function mailDate(time: number): string {
+/** RFC 5322 section 3.3, in UTC. */
+export function mailDate(time: number): string {
   return new Date(time).toUTCString().replace('GMT', '+0000')
 }

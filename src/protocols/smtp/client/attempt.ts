@@ -60,19 +60,18 @@ export class Attempt {
   }
 
   #report(): DeliveryReport {
-    const { hopStatus } = this.#course.dispositions
-    const { setupAt, connUse } = this.#exchange
-    const tls = this.#course.env.settings.log_tls_feature_status ? this.#course.tls : undefined
+    const { dispositions, transcripts, damaged, env, request } = this.#course
+    const { hopStatus } = dispositions
+    // Without one, nothing got as far as a server: the time went into getting there.
+    const stamp = dispositions.stamp ?? { setupAt: env.now(), connUse: 0 }
     return {
-      queueId: this.#course.request.queueId,
-      results: this.#course.dispositions.results,
-      connUse,
+      queueId: request.queueId,
+      results: dispositions.results(),
       startedAt: this.#startedAt,
-      // Nothing got as far as MAIL: the time went into getting there.
-      setupAt: setupAt === 0 ? this.#course.env.now() : setupAt,
+      ...stamp,
       ...(hopStatus === undefined ? {} : { hopStatus }),
-      ...(tls === undefined ? {} : { tls }),
-      ...(this.#course.damaged ? { damaged: true } : {}),
+      ...(damaged ? { damaged } : {}),
+      ...(transcripts.length === 0 ? {} : { transcripts }),
     }
   }
 

@@ -95,6 +95,14 @@ export const smtpSettings = {
     default: false,
     doc: 'Add `AUTH=<>` to MAIL FROM where the server offers AUTH.',
   }),
+  delivery_status_filter: maps({
+    default: [],
+    doc: 'Other codes and words for results, as `dsn.default_delivery_status_filter`, which is used when this is empty.',
+  }),
+  assume_final: boolean({
+    default: false,
+    doc: 'LMTP servers have the mailboxes: a notice of success says "delivered", not "relayed".',
+  }),
   address_verify_target: choice(['rcpt', 'data'], {
     default: 'rcpt',
     doc: 'How far a delivery goes that only asks whether an address can be delivered to.',

@@ -1,14 +1,15 @@
 /** What the parts of one attempt share: the request, its results so far, the connection in use, the log. */
-import type { DeliveryRequest } from '../../../queue/contract.ts'
+import type { DeliveryRequest, Transcript as SessionTranscript } from '../../../queue/contract.ts'
 import { hasUtf8 } from './address.ts'
 import { readHeader } from './content/header.ts'
 import { octetsOf, textOf } from './content/octets.ts'
-import { Dispositions, type Origin } from './dispositions.ts'
+import { type DispositionOptions, Dispositions, type Origin } from './dispositions.ts'
 import type { AttemptEnvironment } from './environment.ts'
-import { type Failure, LocalDataError } from './failure.ts'
+import { type Failure, isHard, LocalDataError } from './failure.ts'
 import { printable } from './reply-parser.ts'
 import type { Session } from './session.ts'
 import type { TransactionResult } from './transaction.ts'
+import { Transcript } from './transcript.ts'
 
 export class Course {
   readonly request: DeliveryRequest
@@ -18,17 +19,21 @@ export class Course {
   /** The connection in use, to be dropped when the attempt is. */
   current: Session | undefined
   aborted = false
-  /** What TLS came to with the last server, for the log. */
-  tls: string | undefined
   /** The content is not what was queued. */
   damaged = false
+  readonly transcripts: SessionTranscript[] = []
   #header: Promise<string | undefined> | undefined
 
   constructor(request: DeliveryRequest, env: AttemptEnvironment) {
     this.request = request
     this.env = env
     this.protocol = env.protocol
-    this.dispositions = new Dispositions(request, env.softBounce)
+    this.dispositions = new Dispositions(request, {
+      softBounce: env.softBounce,
+      now: env.now,
+      ...this.#statusFilter(),
+      warn: (event, facts) => this.log('warn', event, facts),
+    })
   }
 
   get done(): boolean {
@@ -49,6 +54,37 @@ export class Course {
     return header === undefined || hasUtf8(header)
   }
 
+  #statusFilter(): Pick<DispositionOptions, 'filter'> {
+    const tables = this.env.maps(this.env.statusFilter)
+    if (tables.isEmpty) return {}
+    return {
+      filter: (dsn, reason) => {
+        const answer = tables.lookup(`${dsn} ${reason}`)
+        const [, other = '', text = ''] =
+          answer.kind === 'found' ? (/^([245]\.\d{1,3}\.\d{1,3})(?:\s+(.*))?$/s.exec(answer.value) ?? []) : []
+        if (other !== '') return { dsn: other, reason: text === '' ? reason : text }
+        if (answer.kind !== 'none') this.log('warn', 'delivery.filter-odd', { dsn, reason })
+        return { dsn, reason }
+      },
+    }
+  }
+
+  /** A session went wrong or came to its end: what the postmaster is to hear of it is kept. */
+  review(session: Session): void {
+    const { transcript, trouble } = session
+    session.transcript = undefined
+    const { sender } = this.request
+    if (transcript === undefined || sender === '' || sender === this.env.doubleBounceSender) return
+    if (this.env.notifyClasses.some((name) => trouble.has(name)))
+      this.transcripts.push({ relay: session.relay, lines: transcript.lines })
+  }
+
+  /** Whether what is said in sessions may have to be shown to the postmaster. */
+  newTranscript(): Transcript | undefined {
+    const { notifyClasses } = this.env
+    return notifyClasses.includes('protocol') || notifyClasses.includes('data') ? new Transcript() : undefined
+  }
+
   /** What `reply_filter` makes of the lines a server sends; undefined: nothing. */
   replyFilter(): ((line: string) => string) | undefined {
     const filter = this.env.maps(this.env.settings.reply_filter)
@@ -65,11 +101,12 @@ export class Course {
   /** The server is of no use to all who are left. */
   siteFailed(failure: Failure, session: Session, final: boolean): void {
     this.skipped(failure, session, final)
-    this.dispositions.allFailed(failure, originOf(session), final)
+    this.dispositions.allFailed(failure, this.originOf(session), final)
   }
 
   /** Leaves a server, politely if there is something to say. */
   part(session: Session, farewell: TransactionResult['farewell']): void {
+    this.review(session)
     const { settings } = this.env
     this.current = undefined
     if (farewell === 'none') {
@@ -84,16 +121,26 @@ export class Course {
     })
   }
 
+  /** The results that follow have this session and this time in the log. */
+  stamp({ tlsStatus }: Session, connUse: number): void {
+    const tls = this.env.settings.log_tls_feature_status ? tlsStatus : undefined
+    this.dispositions.stamp = { setupAt: this.env.now(), connUse, ...(tls === undefined ? {} : { tls }) }
+  }
+
+  originOf({ relay, target, features }: Session): Origin {
+    const { flags, settings } = this.env
+    const final = this.protocol === 'lmtp' && (flags.includes('X') || settings.assume_final)
+    return { relay, host: target.host, dsn: features.dsn, final }
+  }
+
   /** A failure after which another server is asked. */
   skipped(failure: Failure, session: Session, final: boolean): void {
-    if (!final) this.log('info', 'delivery.skipped', { relay: session.relay, reason: failure.reason })
+    const isKept = !isHard(failure) || failure.softUntilFinal === true || this.env.softBounce
+    if (!final && isKept)
+      this.log('info', 'delivery.skipped', { relay: session.relay, reason: failure.reason })
   }
 
   log(level: 'info' | 'warn', event: string, facts: object): void {
     this.env.log(level, event, { queueId: this.request.queueId, ...facts })
   }
-}
-
-export function originOf(session: Session): Origin {
-  return { relay: session.relay, host: session.target.host, dsn: session.features.dsn }
 }

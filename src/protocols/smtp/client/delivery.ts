@@ -108,7 +108,13 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     contentDir: join(config.data_dir, 'queue', 'content'),
     content: config.content,
     lineLengthLimit: config.net.line_length_limit,
-    flags: '',
+    flags: config.transports[transport]?.flags ?? '',
+    statusFilter:
+      settings.delivery_status_filter.length > 0
+        ? settings.delivery_status_filter
+        : config.dsn.default_delivery_status_filter,
+    notifyClasses: config.notify.classes,
+    doubleBounceSender: `${config.dsn.double_bounce_sender}@${config.hostname}`,
     addresses: {
       delimiter: config.auth.recipient_delimiter,
       isLocal: (domain) => shared.localDomains.has(domain.toLowerCase()),
@@ -153,6 +159,7 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.bad-destination': 'the destination cannot be understood',
   'delivery.content-check': 'a header or body check changed or noted what is sent',
   'delivery.content-check-odd': 'a header or body check cannot be followed',
+  'delivery.filter-odd': 'delivery_status_filter gives what cannot be used',
   'delivery.flags-unusable': 'the flags of a transport need one recipient per delivery',
   'delivery.generic-odd': 'generic_maps give more than one address',
   'delivery.xforward-refused': 'XFORWARD was refused',

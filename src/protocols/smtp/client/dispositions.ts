@@ -12,9 +12,29 @@ export interface Origin {
   readonly host: string
   /** The server takes over SUCCESS notifications. */
   readonly dsn: boolean
+  /** It has the mailboxes. */
+  readonly final: boolean
 }
 
-export const nowhere: Origin = { relay: 'none', host: '', dsn: false }
+export const nowhere: Origin = { relay: 'none', host: '', dsn: false, final: false }
+
+/** Where in its course a delivery is, for the times in the log. */
+export interface Stamp {
+  /** Milliseconds since the epoch: the transaction began, or nothing came of it. */
+  readonly setupAt: number
+  /** Deliveries made over this connection; 0: there is none. */
+  readonly connUse: number
+  readonly tls?: string
+}
+
+export interface DispositionOptions {
+  readonly softBounce: boolean
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** `delivery_status_filter`: another code and reason for a result. */
+  filter?(dsn: string, reason: string): { readonly dsn: string; readonly reason: string }
+  warn(event: string, facts: object): void
+}
 
 export interface HopStatus {
   readonly dsn: string
@@ -22,9 +42,11 @@ export interface HopStatus {
 }
 
 export class Dispositions {
-  readonly #softBounce: boolean
+  readonly #options: DispositionOptions
   readonly #probe: boolean
-  readonly #results = new Map<number, RecipientResult>()
+  readonly #results = new Map<number, { result: RecipientResult; stamp: Stamp; doneAt: number }>()
+  /** Where the delivery is now. */
+  stamp: Stamp | undefined
   #remaining: DeliveryRecipient[]
   /** Recipients kept for another server, with the reason why. */
   readonly #kept = new Map<number, { failure: Failure; origin: Origin }>()
@@ -33,10 +55,10 @@ export class Dispositions {
   #normalSession = false
   #hopStatus: HopStatus | undefined
 
-  constructor(request: Pick<DeliveryRequest, 'recipients' | 'probe'>, softBounce: boolean) {
+  constructor(request: Pick<DeliveryRequest, 'recipients' | 'probe'>, options: DispositionOptions) {
     this.#remaining = [...request.recipients]
     this.#probe = request.probe === true
-    this.#softBounce = softBounce
+    this.#options = options
   }
 
   /** Recipients that still need a server. A fresh array after each change. */
@@ -49,9 +71,11 @@ export class Dispositions {
     return this.#results.size > 0 || this.#kept.size > 0 || this.#last !== undefined
   }
 
-  /** In the order they were decided. */
-  get results(): readonly RecipientResult[] {
-    return [...this.#results.values()]
+  /** In the order they were decided. Those with other times than `stamp`, the last one, have their own. */
+  results(): readonly RecipientResult[] {
+    return Array.from(this.#results.values(), ({ result, stamp, doneAt }) =>
+      stamp === this.stamp ? result : { ...result, times: { ...stamp, doneAt } },
+    )
   }
 
   /** The site is in trouble; only when no session of this request came to a normal end. */
@@ -65,15 +89,16 @@ export class Dispositions {
   }
 
   sent(recipient: DeliveryRecipient, dsn: string, reason: string, origin: Origin): void {
-    const code = dsn.startsWith('2') ? dsn : '2.0.0'
+    const filtered = this.#filtered(dsn.startsWith('2') ? dsn : '2.0.0', reason)
     this.#decide(recipient, {
       id: recipient.id,
       status: 'sent',
-      dsn: code,
-      reply: reason,
+      dsn: filtered.dsn,
+      reply: filtered.reason,
       relay: origin.relay,
       ...(origin.host === '' ? {} : { remoteMta: origin.host }),
       ...(origin.dsn ? { dsnRelayed: true } : {}),
+      ...(origin.final && !origin.dsn ? { isFinal: true } : {}),
     })
   }
 
@@ -91,12 +116,12 @@ export class Dispositions {
 
   /** A failure of one recipient. `final`: no other server will be asked. */
   failed(recipient: DeliveryRecipient, failure: Failure, origin: Origin, final: boolean): void {
-    const maySoften = this.#softBounce || failure.softUntilFinal === true
+    const maySoften = this.#options.softBounce || failure.softUntilFinal === true
     if (!final && (!isHard(failure) || maySoften)) {
       this.#kept.set(recipient.id, { failure, origin })
       return
     }
-    this.#conclude(recipient, this.#softBounce ? softened(failure) : failure, origin)
+    this.#conclude(recipient, failure, origin)
   }
 
   /** The same for all who are left. */
@@ -108,6 +133,7 @@ export class Dispositions {
   noSession(failure: Failure): void {
     this.#last = failure
     this.#kept.clear()
+    this.stamp = undefined
   }
 
   /** The last reason why there was no session. */
@@ -124,7 +150,10 @@ export class Dispositions {
     }
   }
 
-  #conclude(recipient: DeliveryRecipient, failure: Failure, origin: Origin): void {
+  #conclude(recipient: DeliveryRecipient, given: Failure, origin: Origin): void {
+    const filtered = this.#filtered(given.dsn, given.reason)
+    const softBounced = this.#options.softBounce && filtered.dsn.startsWith('5')
+    const failure = softBounced ? softened({ ...given, ...filtered }) : { ...given, ...filtered }
     const hard = isHard(failure)
     this.#decide(recipient, {
       id: recipient.id,
@@ -133,14 +162,29 @@ export class Dispositions {
       reply: failure.reason,
       relay: origin.relay,
       ...(failure.remote ? { remoteMta: origin.host } : {}),
+      ...(softBounced ? { softBounced } : {}),
     })
-    if (!hard && failure.noThrottle !== true && (failure.scope === 'site' || failure.scope === 'lookup')) {
+    const ofSite = failure.scope === 'site' || failure.scope === 'lookup'
+    if (!hard && !softBounced && failure.noThrottle !== true && ofSite) {
       this.#hopStatus ??= { dsn: failure.dsn, reason: failure.reason }
     }
   }
 
+  /** Failures may change between soft and hard; a success stays one. */
+  #filtered(dsn: string, reason: string): { readonly dsn: string; readonly reason: string } {
+    const { filter, warn } = this.#options
+    if (filter === undefined) return { dsn, reason }
+    const other = filter(dsn, reason)
+    if (other.dsn.startsWith('2') === dsn.startsWith('2')) return other
+    warn('delivery.filter-odd', { dsn, instead: other.dsn })
+    return { dsn, reason }
+  }
+
   #decide(recipient: DeliveryRecipient, result: RecipientResult): void {
-    this.#results.set(recipient.id, result)
+    const now = this.#options.now()
+    // Nothing got as far as a server.
+    this.stamp ??= { setupAt: now, connUse: 0 }
+    this.#results.set(recipient.id, { result, stamp: this.stamp, doneAt: now })
     this.#kept.delete(recipient.id)
     this.#remaining = this.#remaining.filter(({ id }) => id !== recipient.id)
   }

@@ -58,6 +58,12 @@ export interface AttemptEnvironment {
   readonly lineLengthLimit: number
   /** Flags of the transport: fields to put in front of the content (`D`, `O`, `R`). */
   readonly flags: string
+  /** `delivery_status_filter`. */
+  readonly statusFilter: readonly TableSource[]
+  /** `notify.classes`. */
+  readonly notifyClasses: readonly string[]
+  /** Sender of notices to the postmaster: none about its own mail. */
+  readonly doubleBounceSender: string
   /** How addresses are looked up and rewritten by `generic_maps`. */
   readonly addresses: AddressMapping
   maps(sources: readonly TableSource[]): Maps

@@ -4,7 +4,7 @@ import type { DeliveryRequest } from '../../../queue/contract.ts'
 import { xforwardCommands } from './commands.ts'
 import { destinationLabelOf } from './connection-labels.ts'
 import { type ContentPlan, planContent } from './content/plan.ts'
-import { type Course, originOf } from './course.ts'
+import type { Course } from './course.ts'
 import { dataFailure, type Failure, isHard, isLoss, LocalDataError, localFailure } from './failure.ts'
 import type { Session } from './session.ts'
 import { type TransactionResult, transact } from './transaction.ts'
@@ -13,21 +13,9 @@ export class Exchange {
   readonly #course: Course
   /** The destination label is used up: servers after the first good one are kept by endpoint only. */
   #destinationSaved = false
-  #setupAt = 0
-  #connUse = 0
 
   constructor(course: Course) {
     this.#course = course
-  }
-
-  /** When the last transaction began; 0: none did. */
-  get setupAt(): number {
-    return this.#setupAt
-  }
-
-  /** Deliveries made over the last connection. */
-  get connUse(): number {
-    return this.#connUse
   }
 
   /**
@@ -45,12 +33,11 @@ export class Exchange {
     session.replyFilter = this.#course.replyFilter()
     const recipients = this.#course.dispositions.remaining
     const refusal = await this.#refusal(session)
-    this.#setupAt = this.#course.env.now()
     session.uses++
-    this.#connUse = session.uses
-    this.#course.tls = session.tlsStatus
+    this.#course.stamp(session, session.uses)
+    session.transcript = this.#course.newTranscript()
     if (refusal !== undefined) {
-      this.#course.dispositions.allFailed(refusal, originOf(session), options.final)
+      this.#course.dispositions.allFailed(refusal, this.#course.originOf(session), options.final)
       this.#course.dispositions.sessionWasNormal()
       this.#leave(session, { keep: refusal.scope === 'message', isUseful: true, farewell: 'quit' })
       return 'used'
@@ -90,8 +77,7 @@ export class Exchange {
     if (result.probeFailed) {
       // Idle connections end; nobody is to blame, and no recipient knows.
       session.destroy()
-      this.#setupAt = 0
-      this.#connUse = 0
+      this.#course.dispositions.stamp = undefined
       return 'miss'
     }
     const lost = result.failure !== undefined && isLoss(result.failure)
@@ -170,14 +156,16 @@ export class Exchange {
     final: { each: boolean; rest: boolean },
     recipients: DeliveryRequest['recipients'],
   ): void {
-    const origin = originOf(session)
+    const origin = this.#course.originOf(session)
+    const skipped = new Set<Failure>()
     for (const [index, mark] of result.marks.entries()) {
       const recipient = recipients[index]!
       if (mark?.kind === 'sent') this.#course.dispositions.sent(recipient, mark.dsn, mark.reason, origin)
       else if (mark?.kind === 'deliverable')
         this.#course.dispositions.deliverable(recipient, mark.dsn, mark.reason, origin)
       else if (mark?.kind === 'failed') {
-        this.#course.skipped(mark.failure, session, final.each)
+        if (!skipped.has(mark.failure)) this.#course.skipped(mark.failure, session, final.each)
+        skipped.add(mark.failure)
         this.#course.dispositions.failed(recipient, mark.failure, origin, final.each)
       } else if (result.failure !== undefined) {
         this.#course.dispositions.failed(recipient, result.failure, origin, final.rest)
@@ -186,6 +174,7 @@ export class Exchange {
     if (result.failure === undefined) this.#course.dispositions.sessionWasNormal()
     else {
       this.#course.skipped(result.failure, session, final.rest)
+      if (result.failure.data === true) session.trouble.add('data')
       if (result.inDoubt)
         this.#course.log('warn', 'delivery.in-doubt', { relay: session.relay, reason: result.failure.reason })
     }
@@ -202,8 +191,10 @@ export class Exchange {
   ): void {
     const { settings } = this.#course.env
     this.#course.current = undefined
+    this.#course.review(session)
     const keeper = how.keep && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
     if (keeper !== undefined && !this.#isExpired(session)) {
+      session.replyFilter = undefined
       const label = destinationLabelOf(this.#course.request)
       const kept = keeper.put(session, {
         destination: this.#destinationSaved || !how.isUseful ? '' : label,

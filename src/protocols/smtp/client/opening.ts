@@ -102,6 +102,7 @@ export class Opening {
     this.#course.current = session
     session.deadlines = settings.per_request_deadline
     session.replyFilter = this.#course.replyFilter()
+    session.transcript = this.#course.newTranscript()
     const result = await handshake(session, {
       protocol: this.#course.protocol,
       settings,
@@ -118,12 +119,15 @@ export class Opening {
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     session.tlsStatus = tlsStatus(plan, session, result.ok ? undefined : result.failure)
-    this.#course.tls = session.tlsStatus
     if (result.ok) {
       session.setupMs = performance.now() - begun
       session.tlsReusable = plan.reusable
       return session
     }
+    const { failure } = result
+    if (failure.protocol === true) session.trouble.add('protocol')
+    if (failure.data === true) session.trouble.add('data')
+    this.#course.stamp(session, 0)
     if (result.polite) this.#course.part(session, 'quit')
     else session.destroy()
     if (result.tlsFailed && mayFallBack) {

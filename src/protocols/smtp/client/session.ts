@@ -8,6 +8,7 @@ import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:
 import { type Features, noFeatures } from './ehlo.ts'
 import { dataFailure, type Failure, LocalDataError, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
+import type { Transcript } from './transcript.ts'
 
 export interface SessionTarget {
   /** Name to show and to check certificates against. */
@@ -81,6 +82,10 @@ export class Session implements ReplyListener {
   poisoned = false
   /** A firewall in between breaks the final dot: it is to travel alone. */
   delayDot = false
+  /** What is said is written down here; undefined: nobody will ask. */
+  transcript: Transcript | undefined
+  /** Classes of trouble it has made, as in `notify.classes`. */
+  readonly trouble = new Set<string>()
   /** Undefined: the connection is in plaintext. */
   tls: SessionTls | undefined
   /** Whether a connection with TLS may be kept. */
@@ -188,6 +193,7 @@ export class Session implements ReplyListener {
 
   /** Sends one or more commands, as one write. */
   send(commands: string): void {
+    this.transcript?.out(commands)
     if (this.alive) this.#socket.write(commands)
   }
 
@@ -348,13 +354,16 @@ export class Session implements ReplyListener {
   }
 
   onReply(reply: Reply): void {
+    if (this.transcript !== undefined) for (const line of reply.text.split('\n')) this.transcript.in(line)
     if (this.#listener !== undefined) this.#listener.onReply(reply)
     else if (this.#unclaimed.length < maxUnclaimed) this.#unclaimed.push(reply)
     else this.#abort('too many replies that nobody asked for')
   }
 
-  onGarbage(): void {
+  onGarbage(line: string): void {
     this.#garbage++
+    this.trouble.add('protocol')
+    this.transcript?.in(line)
   }
 
   onCutLine(): void {

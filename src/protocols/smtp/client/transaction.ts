@@ -488,7 +488,9 @@ class Transaction implements SessionListener {
   }
 
   #note(failure: Failure): void {
-    if (failure.protocol === true) this.#session.poisoned = true
+    if (failure.protocol !== true) return
+    this.#session.poisoned = true
+    this.#session.trouble.add('protocol')
   }
 
   #leave(): void {

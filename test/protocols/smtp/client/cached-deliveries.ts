@@ -9,6 +9,7 @@ import { dnsSettings, netSettings } from '../../../../src/dns/config.ts'
 import { inheritLmtp } from '../../../../src/protocols/smtp/client/config.ts'
 import { contentSettings, rewriteSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
 import { delivery } from '../../../../src/protocols/smtp/client/delivery.ts'
+import { dsnSettings, notifySettings } from '../../../../src/queue/config.ts'
 import type { DeliveryReport, DeliveryRequest } from '../../../../src/queue/contract.ts'
 import type { ActorInfo } from '../../../../src/runtime/inspect.ts'
 import { ActorSystem } from '../../../../src/runtime/system.ts'
@@ -59,7 +60,8 @@ function configOf(over: { cache?: object; smtp?: object; dns?: object } = {}): o
     transports: {},
     dns: { ...defaults(dnsSettings), ...over.dns },
     net: { ...defaults(netSettings), inet_protocols: ['ipv4'] },
-    dsn: {},
+    dsn: defaults(dsnSettings),
+    notify: defaults(notifySettings),
     content: defaults(contentSettings),
     rewrite: defaults(rewriteSettings),
     auth: { recipient_delimiter: '+' },

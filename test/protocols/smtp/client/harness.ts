@@ -172,6 +172,9 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     content: { ...defaults(contentSettings), ...setup.content },
     lineLengthLimit: 2_048,
     flags: '',
+    statusFilter: [],
+    notifyClasses: ['resource', 'software'],
+    doubleBounceSender: 'double-bounce@client.test',
     addresses: {
       delimiter: '+',
       isLocal: (domain) => domain === 'client.test',
