@@ -1,5 +1,5 @@
 /**
- * Actors of ours against raw postMessage, comlink, piscina, nact and Erlang/OTP, with the same message. Each question is
+ * Actors of ours against raw postMessage, comlink, piscina, nact, comedy and Erlang/OTP, with the same message. Each question is
  * put to each in a process of its own, in turn, some rounds; the medians count. About two minutes.
  *
  *     npm run bench -- actors [--quick] [--rounds N] [--out DIR]
@@ -129,12 +129,12 @@ async function otp(dir: string): Promise<Peer> {
 
 /** Peers that are no dependencies of the project, in a folder of their own. Says why it did not work. */
 async function installPeers(): Promise<string | undefined> {
-  if (existsSync(join(here, 'node_modules', 'nact'))) return undefined
+  if (['nact', 'comedy'].every((name) => existsSync(join(here, 'node_modules', name)))) return undefined
   const npm = findProgram('npm')
   if (npm === undefined) return 'npm is not installed'
   try {
     const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', here]
-    await run(npm, args, { timeoutMs: 30_000, okCodes: [0] })
+    await run(npm, args, { timeoutMs: 60_000, okCodes: [0] })
     return undefined
   } catch (error) {
     return `npm install failed: ${String(error).slice(0, 200)}`
@@ -149,6 +149,7 @@ async function measure(dir: string): Promise<void> {
     node('comlink', across),
     node('piscina', [...across, 'recovery']),
     node('nact', ['hereOneWay', 'spawn', 'memory'], noPeers),
+    node('comedy', ['hereOneWay', ...across, 'spawn', 'memory'], noPeers),
     await otp(dir),
   ]
   const figures = new Map<string, Figures[]>()
