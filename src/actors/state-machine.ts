@@ -184,8 +184,18 @@ class Machine<D> {
     const handler = this.#handler(type)
     if (handler === undefined) return this.#refuse(type)
     const said = handler(this.data, ...body)
-    if (said instanceof Promise) return said.then((transition) => this.#apply(transition ?? {}))
-    return this.#apply(said ?? {})
+    if (said instanceof Promise)
+      return said.then((transition) => this.#apply(this.#checked(type, transition)))
+    return this.#apply(this.#checked(type, said))
+  }
+
+  /** @throws UsageError for what is no transition: the name of a state alone, for instance. */
+  #checked(type: string, said: Now<AnyTransition<D>>): AnyTransition<D> {
+    if (said === undefined || said === null) return {}
+    if (typeof said === 'object' && !Array.isArray(said)) return said
+    const { state } = this
+    const what = typeof said === 'string' ? `'${said}'` : `a ${Array.isArray(said) ? 'list' : typeof said}`
+    throw new UsageError(`'${type}' in state '${state}' returned ${what}, not a transition`, { state, type })
   }
 
   #refuse(type: string): Deferred<unknown> {
@@ -203,8 +213,10 @@ class Machine<D> {
   #event(type: Callback, body: readonly unknown[]): void | Promise<void> {
     if (type !== 'onEventTimeout') this.#cancel('event')
     const said = this.#handler(type)?.(this.data, ...body)
-    if (said instanceof Promise) return said.then((transition) => void this.#apply(transition ?? {}))
-    this.#apply(said ?? {})
+    if (said instanceof Promise) {
+      return said.then((transition) => void this.#apply(this.#checked(type, transition)))
+    }
+    this.#apply(this.#checked(type, said))
     return undefined
   }
 

@@ -185,6 +185,66 @@ describe('a state machine', () => {
     await expect(walking).rejects.toMatchObject({ code: 'MA_DOWN', exitReason: { kind: 'killed' } })
   })
 
+  test('ends when a handler returns what is no transition', async () => {
+    await start()
+    for (const wrong of ['open', 5, true, ['open']]) {
+      const odd = stateMachine<Contract<{ go(isLate: boolean): void }>, 'a', undefined>({
+        name: 'odd',
+        module: import.meta.url,
+        init: () => ({ state: 'a', data: undefined }),
+        states: { a: { go: (_data, isLate) => (isLate ? Promise.resolve(wrong) : wrong) as object } },
+      })
+      for (const isLate of [false, true]) {
+        await expect(system.run(system.spawn(odd, undefined).ask('go', isLate))).rejects.toMatchObject({
+          exitReason: {
+            code: 'MA_USAGE',
+            message: expect.stringMatching(/^'go' in state 'a' returned .*, not a transition$/),
+          },
+        })
+      }
+    }
+  })
+
+  test('has each timeout once: set again it begins anew, Infinity takes it back, also when it rang already', async () => {
+    const rung: string[] = []
+    type Clock = Contract<{ set(key: string, ms: number): void; both(): void }>
+    const clock = stateMachine<Clock, 'a', undefined>({
+      name: 'clock',
+      module: import.meta.url,
+      init: () => ({ state: 'a', data: undefined }),
+      states: {
+        a: {
+          set: (_data, key, ms) => (key === 'state' ? { stateTimeoutMs: ms } : { timeouts: { [key]: ms } }),
+          both: () => ({ timeouts: { x: 10, y: 10 } }),
+          onStateTimeout: () => void rung.push('state'),
+          // Of two that ring together the first takes the second back.
+          onTimeout(_data, name) {
+            rung.push(name)
+            return { timeouts: { x: Infinity, y: Infinity } }
+          },
+        },
+      },
+    })
+    await start()
+    const ref = system.spawn(clock, undefined)
+    for (const key of ['state', 'z']) {
+      await ref.ask('set', key, 100)
+      await system.advance(60)
+      await ref.ask('set', key, 100)
+      await system.advance(60)
+      expect(rung).toEqual([])
+      await system.advance(40)
+      expect(rung.splice(0)).toEqual([key])
+      await ref.ask('set', key, 100)
+      await ref.ask('set', key, Infinity)
+      await system.advance(1_000)
+      expect(rung).toEqual([])
+    }
+    await ref.ask('both')
+    await system.advance(1_000)
+    expect(rung).toEqual(['x'])
+  })
+
   test('is checked against its contract', () => {
     const machine = () =>
       stateMachine<Door, 'a', number>({
