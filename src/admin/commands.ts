@@ -4,26 +4,10 @@
  */
 import { MailactorsError, UsageError } from '../actors/index.ts'
 import type { ClientInfo, Envelope, QueueListing } from '../queue/contract.ts'
+import { badData, CommandError, internal, noInput, temporary, unavailable, usage } from './command-error.ts'
 import type { Administered, PoolSizeRequest } from './contract.ts'
+import { operateQueue } from './queue-operations.ts'
 import { readStatus } from './status.ts'
-
-/** A command that cannot be done; `exitCode` is of sysexits.h. */
-export class CommandError extends MailactorsError {
-  readonly code = 'MA_COMMAND'
-  readonly exitCode: number
-
-  constructor(exitCode: number, message: string) {
-    super(message)
-    this.exitCode = exitCode
-  }
-}
-
-const usage = 64
-const badData = 65
-const noInput = 66
-const internal = 70
-const temporary = 75
-const unavailable = 69
 
 export interface CommandRequest {
   readonly args: Readonly<Record<string, unknown>>
@@ -83,14 +67,20 @@ export const commands: Readonly<Record<string, Command>> = {
     return { recipients: await service.queue().ask('flush', site) }
   },
 
-  async 'queue.delete'(service, { args }) {
-    const wanted = args.all === true ? await allIds(service) : ids(args)
-    const removed: string[] = []
-    for (let start = 0; start < wanted.length; start += pageLength) {
-      removed.push(...(await service.queue().ask('remove', wanted.slice(start, start + pageLength))))
-    }
-    const there = new Set(removed)
-    return { removed, missing: wanted.filter((id) => !there.has(id)) }
+  async 'queue.operate'(service, { args }, send) {
+    return await operateQueue(service, args, send)
+  },
+
+  async 'queue.why'(service, { args }) {
+    const [id] = ids(args)
+    if (id === undefined) throw new CommandError(usage, 'queue why: which mail? (give its queue id)')
+    const explanation = await service.queue().ask('why', id)
+    if (explanation === null) throw new CommandError(noInput, `${id}: no such mail in the queue`)
+    return explanation
+  },
+
+  async 'queue.stats'(service) {
+    return await service.queue().ask('stats')
   },
 
   async 'mailbox.rebuild'(service, { args }) {
@@ -214,12 +204,6 @@ async function* allMails(service: Administered): AsyncGenerator<QueueListing, vo
     if (last === undefined || page.length < pageLength) return
     after = last.queueId
   }
-}
-
-async function allIds(service: Administered): Promise<string[]> {
-  const all: string[] = []
-  for await (const mail of allMails(service)) all.push(mail.queueId)
-  return all
 }
 
 function submitter(given: unknown): ClientInfo {

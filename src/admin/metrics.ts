@@ -73,6 +73,57 @@ const metrics: readonly Metric[] = [
     read: (s) => Object.entries(s.queue).map(([queue, count]) => [{ queue }, count] as const),
   },
   {
+    name: 'queue_accepted_total',
+    help: 'Mails the queue has taken since it started',
+    read: (s) => one(s.delivery.accepted),
+  },
+  {
+    name: 'queue_refused_total',
+    help: 'Mails the queue has refused since it started, for want of room or as malformed',
+    read: (s) => one(s.delivery.refused),
+  },
+  {
+    name: 'queue_results_total',
+    help: 'Recipients by what an attempt made of them since the queue started',
+    labels: ['status'],
+    read: (s) => Object.entries(s.delivery.results).map(([status, count]) => [{ status }, count] as const),
+  },
+  {
+    name: 'queue_notices_total',
+    help: 'Notices to senders and the postmaster since the queue started',
+    labels: ['kind'],
+    read: (s) => Object.entries(s.delivery.notices).map(([kind, count]) => [{ kind }, count] as const),
+  },
+  {
+    name: 'queue_commits_total',
+    help: 'Commits of the queue since it started',
+    read: (s) => one(s.delivery.commits),
+  },
+  {
+    name: 'queue_recipients',
+    help: 'Recipients of the queue in memory: those that are being delivered, and those that wait for their turn',
+    labels: ['state'],
+    read: (s) => [
+      [{ state: 'waiting' }, s.delivery.waiting],
+      [{ state: 'other' }, s.delivery.recipientsInMemory - s.delivery.waiting],
+    ],
+  },
+  { name: 'queue_deliveries', help: 'Deliveries that run', read: (s) => one(s.delivery.running) },
+  {
+    name: 'queue_destinations',
+    help: 'Destinations the queue knows of: those that are tried, and those that are left alone for now',
+    labels: ['state'],
+    read: (s) => [
+      [{ state: 'alive' }, s.delivery.sites - s.delivery.deadSites],
+      [{ state: 'dead' }, s.delivery.deadSites],
+    ],
+  },
+  {
+    name: 'queue_held_up_answers',
+    help: 'New mails whose acknowledgement waits because more comes in than goes out (in_flow_delay)',
+    read: (s) => one(s.delivery.heldUp),
+  },
+  {
     name: 'cache_hits',
     help: 'Connection cache hits since the last cache.statistics',
     labels: ['by'],

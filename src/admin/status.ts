@@ -1,7 +1,7 @@
 import type { SessionTotals } from '../accounting/contract.ts'
 import type { CacheReport } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
-import type { QueueCounts } from '../queue/contract.ts'
+import type { QueueCounts, QueueStatistics } from '../queue/contract.ts'
 import type { Administered, PoolRow, ThreadRow } from './contract.ts'
 
 /** One screen about the running service: `mailactors status`, and the admin page. */
@@ -17,6 +17,8 @@ export interface Status {
   /** What POP3 sessions that have ended did since the start. */
   readonly pop3: SessionTotals
   readonly queue: QueueCounts
+  /** What the queue did since it started. */
+  readonly delivery: QueueStatistics
   readonly cache: CacheReport
   readonly threads: readonly ThreadRow[]
   readonly pools: readonly PoolRow[]
@@ -26,11 +28,12 @@ export interface Status {
 
 /** @throws AskError when a part of the service does not answer in time. */
 export async function readStatus(service: Administered): Promise<Status> {
-  const [listeners, sessions, pop3, queue, cache, threads] = await Promise.all([
+  const [listeners, sessions, pop3, queue, delivery, cache, threads] = await Promise.all([
     service.listeners(),
     service.accounting().ask('sessions'),
     service.accounting().ask('totals'),
     service.queue().ask('counts'),
+    service.queue().ask('stats'),
     service.cache().ask('stats'),
     service.threads(),
   ])
@@ -47,6 +50,7 @@ export async function readStatus(service: Administered): Promise<Status> {
     sessions: byService,
     pop3,
     queue,
+    delivery,
     cache,
     threads,
     pools: service.pools(),

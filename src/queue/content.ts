@@ -1,5 +1,5 @@
 /** Content of queued mail outside the database: files in `content/`, each named after its queue id. */
-import { closeSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, linkSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 
 /** The folder of content files. */
@@ -37,6 +37,12 @@ export class ContentFolder {
     } finally {
       closeSync(fd)
     }
+  }
+
+  /** The same content under another name; returns it. */
+  copy(file: string, name: string): string {
+    linkSync(this.path(file), this.path(name))
+    return name
   }
 
   /** Gone already is as good. */

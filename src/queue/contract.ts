@@ -165,21 +165,113 @@ export interface DeliveryReport {
   readonly transcripts?: readonly Transcript[]
 }
 
+export type QueueName = 'incoming' | 'active' | 'deferred' | 'hold' | 'corrupt'
+
 /** One mail as `queue list` and `queue show` print it. */
 export interface QueueListing {
   readonly queueId: string
-  readonly queueName: 'incoming' | 'active' | 'deferred' | 'hold' | 'corrupt'
+  readonly queueName: QueueName
   readonly arrivedAt: number
   readonly size: number
   readonly sender: string
-  readonly recipients: readonly {
-    readonly address: string
-    readonly destination: string
-    readonly attempts: number
-    /** Milliseconds since the epoch; 0: now. */
-    readonly nextAttempt: number
-    readonly reason: string | null
-  }[]
+  /** The next attempt returns it to its sender. */
+  readonly forcedExpire: boolean
+  readonly recipients: readonly ListedRecipient[]
+}
+
+export interface ListedRecipient {
+  readonly address: string
+  /** Address before rewriting, where it differs. */
+  readonly origTo?: string
+  readonly destination: string
+  readonly attempts: number
+  /** Milliseconds since the epoch; 0: now. */
+  readonly nextAttempt: number
+  /** Why it waits. */
+  readonly reason: string | null
+  /** Why it failed for good, when its sender has not been told yet. */
+  readonly bounceReason: string | null
+}
+
+/** What operators do to mails. */
+export type QueueOperation = 'hold' | 'release' | 'delete' | 'requeue' | 'expire' | 'flush'
+
+/** Which mails: those with these ids, else all; of them those that fit all the rest. */
+export interface QueueSelection {
+  readonly ids?: readonly string[]
+  readonly queues?: readonly QueueName[]
+  /** Next hop, or `transport:nexthop`, of a recipient that waits. */
+  readonly site?: string
+  /** An address, `@domain`, or either with `*`; `<>`: the null sender. */
+  readonly sender?: string
+  /** The same, for any recipient that waits. */
+  readonly recipient?: string
+}
+
+export interface OperationPage {
+  /** Queue id after which to go on; '' at the start. Not used with `ids`. */
+  readonly after: string
+  /** Mails looked at in this call. */
+  readonly limit: number
+  readonly dryRun?: boolean
+  /** For `expire`: also make the next attempt now. */
+  readonly now?: boolean
+}
+
+export interface OperationResult {
+  /** What was done, or (`dryRun`) would be; `newId` for `requeue`. */
+  readonly done: readonly { readonly queueId: string; readonly newId?: string }[]
+  /** Named mails that are not there, or not in the state the operation is for. */
+  readonly missing: readonly string[]
+  /** Where to go on; '' when all were looked at. */
+  readonly next: string
+}
+
+/** What a recipient waits for. Times in milliseconds since the epoch. */
+export type WaitsFor =
+  | { readonly kind: 'delivery'; readonly since: number }
+  | { readonly kind: 'commit' | 'memory' | 'hold' | 'corrupt' | 'notice' | 'stop' | 'service' }
+  | { readonly kind: 'window'; readonly running: number; readonly width: number }
+  | { readonly kind: 'processes'; readonly running: number; readonly limit: number }
+  | { readonly kind: 'turn'; readonly ahead: number }
+  | { readonly kind: 'destination-pause' | 'transport-pause'; readonly until: number }
+  | { readonly kind: 'backoff'; readonly until: number }
+  | { readonly kind: 'dead-site' | 'dead-transport'; readonly until: number; readonly reason: string }
+  | { readonly kind: 'defer-transports'; readonly until: number; readonly transport: string }
+
+export interface ExplainedRecipient extends ListedRecipient {
+  readonly waitsFor: WaitsFor
+  /** The last attempt; null: there was none. */
+  readonly last: {
+    readonly at: number
+    readonly relay: string
+    /** Word for word. */
+    readonly reply: string
+    readonly remoteMta?: string
+  } | null
+  /** When it goes back to its sender if nothing changes; null: not as long as it is held. */
+  readonly returnedAt: number | null
+}
+
+/** One mail as `queue why` explains it. */
+export interface QueueExplanation extends Omit<QueueListing, 'recipients'> {
+  readonly recipients: readonly ExplainedRecipient[]
+}
+
+export interface QueueStatistics {
+  /** Recipients by what became of them, since the queue manager started. */
+  readonly results: Readonly<Record<string, number>>
+  readonly accepted: number
+  readonly refused: number
+  /** Notices by kind. */
+  readonly notices: Readonly<Record<string, number>>
+  readonly recipientsInMemory: number
+  readonly running: number
+  readonly waiting: number
+  readonly sites: number
+  readonly deadSites: number
+  readonly commits: number
+  readonly heldUp: number
 }
 
 export type QueueContract = Contract<{
@@ -196,13 +288,12 @@ export type QueueContract = Contract<{
   content(queueId: string, limit: number): Uint8Array | null
   /** Tries deferred mail now; '' for all sites. Returns how many recipients became due. */
   flush(site: string): number
-  /** Removes mail without notice; returns the ids that were there. An empty list removes nothing. */
-  remove(queueIds: readonly string[]): readonly string[]
+  /** Does something to the next mails of a selection. With `ids` to all of those, 1000 at most. */
+  operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult
+  /** What each recipient waits for, and until when. */
+  why(queueId: string): QueueExplanation | null
+  stats(): QueueStatistics
   counts(): QueueCounts
-  /** Keeps mail from delivery and from expiry until `release`; returns the ids that were there. */
-  hold(queueIds: readonly string[]): readonly string[]
-  /** Takes mail out of hold, or out of corrupt, and tries it now. */
-  release(queueIds: readonly string[]): readonly string[]
   /** The configuration has changed: it counts from now on. What is on its way to a destination goes on as it was. */
   reload(): void
   /** Starts no more deliveries; answers when those that run have reported. Mail is still accepted and kept. */

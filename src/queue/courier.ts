@@ -164,7 +164,8 @@ export class Courier {
   #finished({ site, mail, recipients }: Running, report: DeliveryReport): void {
     const now = this.#now
     const { hopStatus } = report
-    this.#hooks.settle(reportedAttempt(mail, recipients, site.key, report, now))
+    if (report.damaged === true) this.#setAside(mail, recipients, site, report)
+    else this.#hooks.settle(reportedAttempt(mail, recipients, site.key, report, now))
     const { width } = site.window
     if (hopStatus === undefined) {
       if (site.window.isDead) site.revive()
@@ -178,6 +179,20 @@ export class Courier {
     }
     site.lastDone = now
     site.transport.done(site, recipients.length, this.#monotonic)
+  }
+
+  /** What was sent of a damaged mail is sent; for the others it is kept as it is, and nobody is told anything. */
+  #setAside(
+    mail: ActiveMail,
+    recipients: readonly ActiveRecipient[],
+    site: Site,
+    report: DeliveryReport,
+  ): void {
+    const results = report.results.map((result) =>
+      result.status === 'sent' ? result : { ...result, status: 'deferred' as const, dsn: '4.3.0' },
+    )
+    this.#hooks.settle(reportedAttempt(mail, recipients, site.key, { ...report, results }, this.#now))
+    this.#hooks.corrupt(mail)
   }
 
   /** A site is given up for a while: what waits there waits on disk. */

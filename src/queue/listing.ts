@@ -1,7 +1,7 @@
 /** What `queue list` and `queue show` see. */
 import type { ActiveSet } from './active.ts'
-import type { QueueListing } from './contract.ts'
-import type { QueueStore, StoredMail } from './store.ts'
+import type { ListedRecipient, QueueListing } from './contract.ts'
+import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
 
 /** Recipients in one answer: bounds what crosses the thread. A single mail with more is listed alone. */
 const recipientsPerPage = 5_000
@@ -28,19 +28,36 @@ export function listPage(after: string, limit: number, sources: ListingSources):
 
 export function listMail(mail: StoredMail, sources: ListingSources): QueueListing {
   const isActive = sources.active.mail(mail.id) !== undefined
-  const recipients = sources.store.recipientsOf(mail).filter(({ outcome }) => outcome === undefined)
   return {
     queueId: mail.queueId,
     queueName: isActive ? 'active' : mail.state === 'active' ? 'incoming' : mail.state,
     arrivedAt: mail.arrivedAt,
     size: mail.size,
     sender: mail.sender,
-    recipients: recipients.map(({ address, site, attempts, nextAttempt, reason }) => ({
-      address,
-      destination: site === '' ? sources.destination(address) : site,
-      attempts,
-      nextAttempt: Math.max(0, nextAttempt),
-      reason: reason ?? null,
-    })),
+    forcedExpire: mail.expire,
+    recipients: sources.store
+      .recipientsOf(mail)
+      .filter(isListed)
+      .map((row) => listRecipient(row, (address) => sources.destination(address))),
+  }
+}
+
+/** Not those that are done well, of whom only a notice is due. */
+export const isListed = ({ outcome }: StoredRecipient): boolean => outcome?.status !== 'sent'
+
+/** @param destination `transport:nexthop` of an address that was not tried yet. */
+export function listRecipient(
+  { address, origTo, site, attempts, nextAttempt, reason, outcome }: StoredRecipient,
+  destination: (address: string) => string,
+): ListedRecipient {
+  return {
+    address,
+    ...(origTo === undefined ? {} : { origTo }),
+    destination: site === '' ? destination(address) : site,
+    attempts,
+    nextAttempt: Math.max(0, nextAttempt),
+    reason: outcome === undefined ? (reason ?? null) : null,
+    bounceReason:
+      outcome === undefined || outcome.status === 'sent' ? null : `${outcome.dsn} ${outcome.reply}`,
   }
 }

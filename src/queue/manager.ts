@@ -26,9 +26,15 @@ import type {
   DeliveryReport,
   EnqueueResult,
   NewMail,
+  OperationPage,
+  OperationResult,
   QueueContract,
   QueueCounts,
+  QueueExplanation,
   QueueListing,
+  QueueOperation,
+  QueueSelection,
+  QueueStatistics,
   Transcript,
 } from './contract.ts'
 import { Courier } from './courier.ts'
@@ -36,15 +42,25 @@ import { setAside } from './database.ts'
 import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
 import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
+import { explain } from './explain.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
+import type { NoticeSettings } from './notices/compose.ts'
+import { TemplateError } from './notices/template.ts'
 import { transcriptNotice } from './notices/transcript.ts'
 import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
 import type { JudgedAttempt, MailChange, WriteContext } from './results.ts'
 import { malformed, Room } from './room.ts'
-import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
+import {
+  activeLimits,
+  noticeSettings,
+  plainNoticeSettings,
+  protocolOf,
+  type QueueSources,
+} from './settings.ts'
+import { Statistics } from './statistics.ts'
 import { QueueStore, type StoredMail } from './store.ts'
 
 export interface QueueArgs {
@@ -93,6 +109,7 @@ export class QueueManager {
   #writeContext: WriteContext
   readonly #states: MailCounts
   readonly #operators: Operators
+  readonly #statistics = new Statistics()
   #commitAsked = false
   #refillAsked = false
   #refillTimer: number | undefined
@@ -141,12 +158,20 @@ export class QueueManager {
       active: this.#active,
       counts: this.#states,
       log: context.log,
+      now: () => this.#now,
+      newQueueId: () => newQueueId(context as unknown as ActorContext),
       destination: (address) => this.#courier.admission.destination(address),
+      isUnderWay: (recipient) => this.#courier.dispatcher.runningOf(recipient) !== undefined,
+      madeDue: () => {
+        this.#refill.rewind()
+        this.#askRefill()
+      },
+      arrived: (mail, id, file) => this.#arrived(mail, id, file),
       forget: (mail) => this.#forget(mail),
     })
     this.#writeContext = {
       store: this.#store,
-      settings: noticeSettings(config),
+      settings: this.#noticeSettings(config),
       now: 0,
       original: (stored, limit) => this.#active.beginning(stored, limit),
       newQueueId: () => newQueueId(context as unknown as ActorContext),
@@ -162,10 +187,24 @@ export class QueueManager {
     this.#config = config
     this.#active.configure(activeLimits(config))
     this.#courier.configure(config)
-    this.#writeContext = { ...this.#writeContext, settings: noticeSettings(config) }
+    this.#writeContext = { ...this.#writeContext, settings: this.#noticeSettings(config) }
     // There may be room for more in memory now, and sooner a look for it.
     this.#askRefill()
     this.#pump()
+  }
+
+  /** A template that cannot be used is no reason to keep mail: the built-in texts do. */
+  #noticeSettings(config: QueueSources): NoticeSettings {
+    try {
+      return noticeSettings(config)
+    } catch (error) {
+      if (!(error instanceof TemplateError)) throw error
+      this.#context.log.error(
+        { event: 'queue.bad-template', error: error.message },
+        'the file with the texts of notices cannot be used: the built-in ones are',
+      )
+      return plainNoticeSettings(config)
+    }
   }
 
   get #now(): number {
@@ -176,10 +215,16 @@ export class QueueManager {
 
   enqueue(mail: NewMail): EnqueueResult | Deferred<EnqueueResult> {
     const wrong = malformed(mail)
-    if (wrong !== undefined) return { status: 'refused', temporary: false, dsn: '5.3.0', reason: wrong }
+    if (wrong !== undefined) {
+      this.#statistics.refused += 1
+      return { status: 'refused', temporary: false, dsn: '5.3.0', reason: wrong }
+    }
     const mails = this.#states.total + this.#committer.pendingMails
     const full = this.#room.refusal(mails, this.#config.queue, this.#context.clock.monotonic())
-    if (full !== undefined) return temporary(full)
+    if (full !== undefined) {
+      this.#statistics.refused += 1
+      return temporary(full)
+    }
     const { content } = mail
     let file: string | undefined
     if ('file' in content) {
@@ -212,6 +257,7 @@ export class QueueManager {
       )
     }
     if (outcome.ok) {
+      this.#statistics.written(outcome.written)
       for (const mail of outcome.mails) this.#stored(mail)
       for (const judged of outcome.written.judged) this.#logDeliveries(judged)
       for (const change of outcome.written.changes) this.#changed(change)
@@ -241,6 +287,7 @@ export class QueueManager {
   /** A new mail is on disk. */
   #stored(pending: StoredPending): void {
     const { mail, file, answer, id } = pending
+    this.#statistics.accepted += 1
     const hasRoom = this.#arrived(mail, id, file)
     const { in_flow_delay: delay } = this.#config.service
     if (hasRoom || delay === 0) answer.resolve({ status: 'queued' })
@@ -300,6 +347,12 @@ export class QueueManager {
   /** Results of a mail are on disk. */
   #changed(change: MailChange): void {
     const { mail, done, delayed, notices, end } = change
+    if (change.isDropped) {
+      this.#context.log.warn(
+        { event: 'notice.dropped', queueId: mail.stored.queueId },
+        'a notice to the postmaster could not be delivered: nobody is told',
+      )
+    }
     for (const id of done) this.#active.removeRecipient(mail, id)
     // It may have been released while its last delivery ran.
     if (mail.withdrawn) this.#refill.rewind()
@@ -511,19 +564,45 @@ export class QueueManager {
     if (changed === flushBatch) this.#context.self.tell('bringForward', site)
   }
 
-  remove(queueIds: readonly string[]): readonly string[] {
-    return this.#operators.remove(queueIds)
+  operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult {
+    // Results that are here already count: a recipient that is done is not queued again.
+    if (!this.#committer.isEmpty) this.commit()
+    if (operation === 'flush' && page.dryRun !== true) {
+      this.#courier.revive('')
+      this.#courier.admission.ignoresDeferTransports = true
+    }
+    return this.#operators.operate(operation, selection, page)
   }
 
-  hold(queueIds: readonly string[]): readonly string[] {
-    return this.#operators.hold(queueIds)
+  why(queueId: string): QueueExplanation | null {
+    return explain(queueId, {
+      store: this.#store,
+      active: this.#active,
+      courier: this.#courier,
+      config: this.#config,
+      isDraining: this.#draining !== undefined,
+      now: this.#now,
+      monotonic: this.#context.clock.monotonic(),
+    })
   }
 
-  release(queueIds: readonly string[]): readonly string[] {
-    const released = this.#operators.release(queueIds, this.#now)
-    this.#refill.rewind()
-    this.#askRefill()
-    return released
+  stats(): QueueStatistics {
+    const { scheduler } = this.#courier
+    const sites = [...scheduler.sites()]
+    const { accepted, refused, commits, results, notices } = this.#statistics
+    return {
+      accepted,
+      refused,
+      commits,
+      results,
+      notices,
+      recipientsInMemory: this.#active.recipients,
+      running: scheduler.running,
+      waiting: scheduler.waiting,
+      sites: sites.length,
+      deadSites: sites.filter((site) => site.troubleAt(this.#now) !== undefined).length,
+      heldUp: this.#heldUp.length,
+    }
   }
 
   drain(): Deferred<void> {

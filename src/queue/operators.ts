@@ -1,14 +1,22 @@
-/** What operators do with mails by their ids: look, remove, hold, release. Each change is a transaction of its own. */
+/** What operators do with mails: look, hold, release, delete, requeue, expire, try now. Each page is a transaction of its own. */
 import type { Logger } from '../actors/index.ts'
 import type { ActiveSet } from './active.ts'
 import type { ContentFolder } from './content.ts'
-import type { QueueListing } from './contract.ts'
+import type {
+  NewMail,
+  OperationPage,
+  OperationResult,
+  QueueListing,
+  QueueOperation,
+  QueueSelection,
+} from './contract.ts'
 import { listMail, listPage } from './listing.ts'
 import type { MailCounts } from './mail-counts.ts'
-import type { QueueStore, StoredMail } from './store.ts'
+import { matcher } from './selection.ts'
+import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
 
-/** Mails one request may name. */
-const idsPerRequest = 10_000
+/** Mails one request may name, or look at. */
+const mailsPerRequest = 1_000
 
 export interface OperatorTools {
   readonly store: QueueStore
@@ -16,10 +24,23 @@ export interface OperatorTools {
   readonly active: ActiveSet
   readonly counts: MailCounts
   readonly log: Logger
+  now(): number
+  newQueueId(): string
   /** `transport:nexthop` of an address that was not tried yet. */
   destination(address: string): string
+  /** Whether a recipient is being delivered or its result is being written. */
+  isUnderWay(recipient: number): boolean
   /** Takes a mail out of memory. */
   forget(mail: StoredMail): void
+  /** Mails became due: they are to be looked for. */
+  madeDue(): void
+  /** A mail was added. */
+  arrived(mail: NewMail, id: number, file: string | undefined): void
+}
+
+interface Done {
+  readonly queueId: string
+  readonly newId?: string
 }
 
 export class Operators {
@@ -44,10 +65,47 @@ export class Operators {
     return mail === undefined ? null : (this.#tools.active.beginning(mail, Math.max(0, limit)) ?? null)
   }
 
-  remove(queueIds: readonly string[]): readonly string[] {
-    const { store, folder, counts, log } = this.#tools
-    const mails = this.#find(queueIds)
+  operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult {
+    const { store } = this.#tools
+    const limit = Math.max(1, Math.min(page.limit, mailsPerRequest))
+    const ids =
+      selection.ids === undefined ? undefined : [...new Set(selection.ids)].slice(0, mailsPerRequest)
+    const mails =
+      ids === undefined
+        ? store.mailsAfter(page.after, limit)
+        : ids.flatMap((queueId) => store.mailByQueueId(queueId) ?? [])
+    const fits = matcher(selection)
+    const chosen = mails.filter((mail) => fits(listMail(mail, this.#tools)) && isFor(operation, mail))
+    const done = page.dryRun === true ? chosen : this.#perform(operation, chosen, page)
+    const there = new Set(done.map(({ queueId }) => queueId))
+    return {
+      done: done.map(({ queueId, newId }: Done) => (newId === undefined ? { queueId } : { queueId, newId })),
+      missing: ids?.filter((queueId) => !there.has(queueId)) ?? [],
+      next: ids === undefined && mails.length === limit ? (mails.at(-1)?.queueId ?? '') : '',
+    }
+  }
+
+  #perform(operation: QueueOperation, mails: readonly StoredMail[], page: OperationPage): readonly Done[] {
     if (mails.length === 0) return []
+    switch (operation) {
+      case 'delete':
+        return this.#remove(mails)
+      case 'hold':
+        for (const mail of mails) this.park(mail, 'hold')
+        return mails
+      case 'release':
+      case 'flush':
+        this.#makeDue(mails)
+        return mails
+      case 'expire':
+        return this.#expire(mails, page.now === true)
+      case 'requeue':
+        return mails.flatMap((mail) => this.#requeue(mail) ?? [])
+    }
+  }
+
+  #remove(mails: readonly StoredMail[]): readonly Done[] {
+    const { store, folder, counts } = this.#tools
     store.transaction(() => {
       for (const mail of mails) store.removeMail(mail)
     })
@@ -55,33 +113,9 @@ export class Operators {
       counts.take(mail.state)
       this.#tools.forget(mail)
       if (mail.file !== undefined) folder.remove(mail.file)
-      log.info(
-        { event: 'mail.removed', queueId: mail.queueId, by: 'operator' },
-        'mail removed from the queue',
-      )
+      this.#log('mail.removed', mail, 'mail removed from the queue')
     }
-    return mails.map(({ queueId }) => queueId)
-  }
-
-  hold(queueIds: readonly string[]): readonly string[] {
-    const mails = this.#find(queueIds).filter(({ state }) => state !== 'corrupt')
-    for (const mail of mails) if (mail.state !== 'hold') this.park(mail, 'hold')
-    return mails.map(({ queueId }) => queueId)
-  }
-
-  /** Held and corrupt mail becomes due at `now`. */
-  release(queueIds: readonly string[], now: number): readonly string[] {
-    const { store, counts } = this.#tools
-    const mails = this.#find(queueIds).filter(({ state }) => state === 'hold' || state === 'corrupt')
-    if (mails.length === 0) return []
-    store.transaction(() => {
-      for (const mail of mails) {
-        store.setState(mail, 'deferred')
-        store.setDue(mail, now)
-      }
-    })
-    for (const { state } of mails) counts.move(state, 'deferred')
-    return mails.map(({ queueId }) => queueId)
+    return mails
   }
 
   /** Puts a mail aside; deliveries of it that run are let finish. */
@@ -92,8 +126,120 @@ export class Operators {
     this.#tools.forget(mail)
   }
 
-  #find(queueIds: readonly string[]): readonly StoredMail[] {
-    const ids = new Set(queueIds.slice(0, idsPerRequest))
-    return [...ids].flatMap((queueId) => this.#tools.store.mailByQueueId(queueId) ?? [])
+  /** Held and corrupt mail too. What is in memory keeps its place there. */
+  #makeDue(mails: readonly StoredMail[]): void {
+    const { store, counts, active } = this.#tools
+    const now = this.#tools.now()
+    const resting = mails.filter(({ id }) => active.mail(id) === undefined)
+    store.transaction(() => {
+      for (const mail of resting) {
+        if (mail.state !== 'deferred') store.setState(mail, 'deferred')
+        store.setDue(mail, now)
+      }
+    })
+    for (const { state } of resting) if (state !== 'deferred') counts.move(state, 'deferred')
+    this.#tools.madeDue()
+  }
+
+  #expire(mails: readonly StoredMail[], now: boolean): readonly Done[] {
+    const { store } = this.#tools
+    store.transaction(() => {
+      for (const mail of mails) store.setExpire(mail.id)
+    })
+    for (const mail of mails) this.#log('mail.expire-forced', mail, 'the next attempt returns the mail')
+    // What is in memory waits for an attempt that would not know of it.
+    const due = mails.filter(
+      ({ id, state }) => now || (state !== 'hold' && this.#tools.active.mail(id) !== undefined),
+    )
+    for (const mail of due) this.#tools.forget(mail)
+    if (due.length > 0) this.#makeDue(due)
+    return mails
+  }
+
+  /** The recipients that are not done go through the intake again, as a mail with another id. */
+  #requeue(mail: StoredMail): Done | undefined {
+    const { store, folder, counts, active } = this.#tools
+    const recipients = store
+      .recipientsOf(mail)
+      .filter(({ id, outcome }) => outcome === undefined && !this.#tools.isUnderWay(id))
+    const newId = this.#tools.newQueueId()
+    if (recipients.length === 0) return undefined
+    const bytes = mail.file === undefined ? active.beginning(mail, mail.size) : undefined
+    if (mail.file === undefined ? bytes === undefined : folder.accept(mail.file, mail.size) === undefined)
+      return undefined
+    const file = mail.file === undefined ? undefined : folder.copy(mail.file, newId)
+    const fresh = renewed(
+      mail,
+      newId,
+      recipients,
+      this.#tools.now(),
+      bytes ?? { file: file!, size: mail.size },
+    )
+    const { id, left } = store.transaction(() => {
+      const added = store.insert(fresh, file)
+      for (const recipient of recipients) store.removeRecipient(recipient.id)
+      const isLeft = store.hasRecipients(mail)
+      if (!isLeft) store.removeMail(mail)
+      return { id: added, left: isLeft }
+    })
+    this.#tools.forget(mail)
+    if (!left) {
+      counts.take(mail.state)
+      if (mail.file !== undefined) folder.remove(mail.file)
+    }
+    this.#log('mail.requeued', mail, 'mail queued again under another id', newId)
+    this.#tools.arrived(fresh, id, file)
+    this.#tools.madeDue()
+    return { queueId: mail.queueId, newId }
+  }
+
+  #log(event: string, { queueId }: StoredMail, text: string, newId?: string): void {
+    this.#tools.log.info({ event, queueId, by: 'operator', ...(newId === undefined ? {} : { newId }) }, text)
+  }
+}
+
+/** Whether a mail is in a state that the operation is for. */
+function isFor(operation: QueueOperation, { state, expire }: StoredMail): boolean {
+  switch (operation) {
+    case 'hold':
+      return state === 'active' || state === 'deferred'
+    case 'release':
+      return state === 'hold' || state === 'corrupt'
+    case 'flush':
+      return state === 'active' || state === 'deferred'
+    case 'expire':
+      return state !== 'corrupt' && !expire
+    case 'requeue':
+    case 'delete':
+      return true
+  }
+}
+
+/** As it would come in now: addresses as they were before rewriting. */
+function renewed(
+  mail: StoredMail,
+  queueId: string,
+  recipients: readonly StoredRecipient[],
+  now: number,
+  content: Uint8Array | { readonly file: string; readonly size: number },
+): NewMail {
+  const { sender, envid, ret, body, smtputf8 } = mail
+  return {
+    queueId,
+    envelope: {
+      sender,
+      recipients: recipients.map(({ address, origTo, orcpt, notify }) => ({
+        address: origTo ?? address,
+        ...(orcpt === undefined ? {} : { orcpt }),
+        ...(notify === undefined ? {} : { notify }),
+      })),
+      ...(envid === undefined ? {} : { envid }),
+      ...(ret === undefined ? {} : { ret }),
+      ...(body === undefined ? {} : { body }),
+      ...(smtputf8 === undefined ? {} : { smtputf8 }),
+    },
+    content: content instanceof Uint8Array ? { bytes: content } : content,
+    client: mail.client,
+    arrivedAt: now,
   }
 }

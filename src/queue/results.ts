@@ -6,14 +6,20 @@
 import type { ActiveMail, Ended } from './active.ts'
 import type { Attempt } from './attempt.ts'
 import { expiresAt, nextAttempt } from './backoff.ts'
-import type { RecipientResult } from './contract.ts'
-import { delayNotice, endNotices, mayWarn, type Notice, type NoticeSettings } from './notices/compose.ts'
-import { wantsSuccess } from './notices/policy.ts'
+import type { Notify, RecipientResult } from './contract.ts'
+import {
+  delayNotices,
+  endNotices,
+  mayWarn,
+  type Notice,
+  type NoticeSettings,
+  owesSuccess,
+} from './notices/compose.ts'
 import { toActive } from './refill.ts'
 import type { MailState, Outcome, QueueStore, StoredMail } from './store.ts'
 
 /** What the log says of a recipient. */
-export type Status = RecipientResult['status'] | 'expired'
+export type Status = RecipientResult['status'] | 'expired' | 'force-expired' | 'SOFTBOUNCE'
 
 /** Changes of one mail in this commit. */
 export interface MailChange {
@@ -30,6 +36,8 @@ export interface MailChange {
   /** State of the mail in the store before it was removed. */
   state: MailState
   notices: readonly { readonly notice: Notice; readonly id: number }[]
+  /** A notice about a notice failed: nobody is told. */
+  isDropped: boolean
 }
 
 export interface WriteContext {
@@ -66,6 +74,7 @@ export function writeAttempts(attempts: readonly Attempt[], context: WriteContex
         deferred: 0,
         end: 'more',
         notices: [],
+        isDropped: false,
         state: attempt.mail.stored.state,
       }
       changes.set(attempt.mail, change)
@@ -86,10 +95,11 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
   // The end of its pass removes the rows of a mail with one recipient together.
   const isOnly = mail.stored.recipients === 1 && !mail.withdrawn
   return recipients.map((recipient, index) => {
-    const result = results[index]!
+    const found = results[index]!
     change.done.push(recipient.id)
-    const status = judge(result, mail, context)
-    if (status === 'deferred') {
+    const status = judge(found, mail, context)
+    const result = status === 'SOFTBOUNCE' ? { ...found, dsn: `4${found.dsn.slice(1)}` } : found
+    if (status === 'deferred' || status === 'SOFTBOUNCE') {
       const next = nextAttempt(now, mail.stored.arrivedAt, settings.queue)
       change.deferred += 1
       store.defer(recipient.id, next, attempt.site, `${result.dsn} ${result.reply}`, {
@@ -98,8 +108,8 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
         ...(result.remoteMta === undefined ? {} : { remoteMta: result.remoteMta }),
       })
       if (settings.queue.delay_warning_time > 0) change.delayed.push({ recipient, outcome: result })
-    } else if (status === 'bounced' || status === 'expired' || owesSuccess(mail, recipient.notify, result)) {
-      const outcome = toOutcome(result, status === 'bounced' || status === 'expired' ? status : 'sent')
+    } else if (failures.has(status) || isTold(result, mail, recipient.notify, settings)) {
+      const outcome = toOutcome(result, failures.get(status) ?? 'sent')
       change.ended.push({ recipient, outcome })
       if (!isOnly) store.recordOutcome(recipient.id, outcome)
     } else if (!isOnly) store.removeRecipient(recipient.id)
@@ -108,18 +118,29 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
 }
 
 function judge(result: RecipientResult, mail: ActiveMail, { settings, now }: WriteContext): Status {
+  if (result.status === 'bounced') return settings.dsn.soft_bounce ? 'SOFTBOUNCE' : 'bounced'
   if (result.status !== 'deferred') return result.status
-  const { sender, arrivedAt } = mail.stored
+  const { sender, arrivedAt, expire } = mail.stored
   // Mail that was put on hold does not expire while its last delivery ends.
   if (mail.withdrawn) return 'deferred'
+  if (expire) return 'force-expired'
   return now >= expiresAt(sender, arrivedAt, settings.queue) ? 'expired' : 'deferred'
 }
 
-const owesSuccess = (
-  mail: ActiveMail,
-  notify: Parameters<typeof wantsSuccess>[0],
+/** The next server takes over what the sender asked for when it can. */
+const isTold = (
   result: RecipientResult,
-): boolean => mail.stored.sender !== '' && wantsSuccess(notify) && result.dsnRelayed !== true
+  { stored }: ActiveMail,
+  notify: readonly Notify[] | undefined,
+  { queue }: NoticeSettings,
+): boolean => result.dsnRelayed !== true && owesSuccess(stored, notify, queue)
+
+/** How a recipient ended that failed, by what the log calls it. */
+const failures: ReadonlyMap<Status, 'bounced' | 'expired'> = new Map([
+  ['bounced', 'bounced'],
+  ['expired', 'expired'],
+  ['force-expired', 'expired'],
+])
 
 function toOutcome(result: RecipientResult, status: Outcome['status']): Outcome {
   const { id: _, times: __, softBounced: ___, ...rest } = result
@@ -146,11 +167,12 @@ function endPass(change: MailChange, context: WriteContext): void {
     original: (limit: number) => context.original(stored, limit),
     newQueueId: () => context.newQueueId(),
   }
-  const notices: Notice[] = [...endNotices(end, settings)]
+  const told = endNotices(end, settings)
+  const notices: Notice[] = [...told.notices]
+  change.isDropped = told.isDropped
   const delayed = [...mail.delayed, ...change.delayed]
   if (delayed.length > 0 && mayWarn(mail, now, settings.queue)) {
-    const warning = delayNotice(end, delayed, settings)
-    if (warning !== undefined) notices.push(warning)
+    notices.push(...delayNotices(end, delayed, settings))
     store.setWarned(stored.id)
   }
   change.notices = notices.map((notice) => ({ notice, id: store.insert(notice.mail) }))

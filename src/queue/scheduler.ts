@@ -67,6 +67,23 @@ export class Scheduler {
     return undefined
   }
 
+  /** Recipients that wait for their turn. */
+  get waiting(): number {
+    let waiting = 0
+    for (const site of this.sites()) waiting += site.waiting
+    return waiting
+  }
+
+  /** The site where a recipient of a mail waits; undefined: it does not. */
+  find(mail: ActiveMail | undefined, recipient: number): Site | undefined {
+    for (const job of mail?.jobs ?? []) {
+      for (const peer of job.peers.values()) {
+        if (peer.recipients.some(({ id }) => id === recipient)) return peer.site
+      }
+    }
+    return undefined
+  }
+
   /** Takes all of a mail that waits. */
   withdraw(mail: ActiveMail): void {
     for (const job of mail.jobs) if (job.isListed) job.transport.withdraw(job)

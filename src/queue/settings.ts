@@ -1,15 +1,22 @@
 /** From the configuration to what the parts of the queue need. */
+import { readFileSync } from 'node:fs'
+import { errorReason } from '../actors/index.ts'
+import type { Table } from '../config/schema.ts'
 import type { Config } from '../config/settings.ts'
 import { isInList, type Tables } from '../tables/contract.ts'
 import type { ActiveLimits } from './active.ts'
 import {
+  dsnSettings,
+  notifySettings,
   type QueueConfig,
   queueKeyOf,
+  queueSettings,
   type TransportProtocol,
   type TransportTuning,
   transportProtocols,
 } from './config.ts'
 import type { NoticeSettings } from './notices/compose.ts'
+import { builtInTemplates, parseTemplates, TemplateError } from './notices/template.ts'
 import type { RoutingSettings } from './routing.ts'
 import type { TransportSettings } from './transport.ts'
 import { parseFeedback } from './window.ts'
@@ -115,9 +122,50 @@ export const activeLimits = ({ queue }: QueueSources): ActiveLimits => ({
   content: queue.active_content_limit,
 })
 
-export const noticeSettings = ({ hostname, queue, dsn, notify }: QueueSources): NoticeSettings => ({
-  hostname,
-  queue,
-  dsn,
-  notify,
-})
+/** @throws TemplateError when `dsn.bounce_template_file` cannot be read or used. */
+export function noticeSettings(config: QueueSources): NoticeSettings {
+  const { hostname, queue, dsn, notify } = config
+  const file = dsn.bounce_template_file
+  const templates =
+    file === ''
+      ? builtInTemplates(hostname)
+      : parseTemplates(file, readTemplate(file), hostname, (name) => postfixSetting(config, name))
+  return { hostname, queue, dsn, notify, templates }
+}
+
+/** The same with the built-in texts. */
+export const plainNoticeSettings = (config: QueueSources): NoticeSettings =>
+  noticeSettings({ ...config, dsn: { ...config.dsn, bounce_template_file: '' } })
+
+function readTemplate(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new TemplateError(`${file}: cannot be read: ${errorReason(error).message}`, { file })
+  }
+}
+
+/** What `$name` stands for in a template: the setting that Postfix calls so. */
+function postfixSetting(config: QueueSources, name: string): string | { readonly ms: number } | undefined {
+  const named: Readonly<Record<string, string>> = {
+    myhostname: config.hostname,
+    myorigin: config.hostname,
+    mydomain: config.hostname.slice(config.hostname.indexOf('.') + 1),
+    mail_name: 'mailactors',
+    notify_classes: config.notify.classes.join(', '),
+  }
+  if (Object.hasOwn(named, name)) return named[name]
+  const tables = [
+    [queueSettings, config.queue],
+    [dsnSettings, config.dsn],
+    [notifySettings, config.notify],
+  ] as const
+  const key = name === 'queue_run_delay' ? 'run_delay' : name
+  for (const [table, values] of tables) {
+    if (!Object.hasOwn(table, key)) continue
+    const value: unknown = (values as Record<string, unknown>)[key]
+    const { type } = (table as Table)[key]!
+    return type === 'duration' ? { ms: Number(value) } : String(value)
+  }
+  return undefined
+}

@@ -328,11 +328,4 @@ export class Transport {
     if (this.#trouble !== undefined && now >= this.#trouble.until) this.#trouble = undefined
     return this.#trouble
   }
-
-  /** Deliveries of other jobs that come before those of `job`, as things stand; for `queue why`. */
-  ahead(job: Job): number {
-    let count = 0
-    for (let other = job.previous; other !== undefined; other = other.previous) count += other.pending
-    return count
-  }
 }

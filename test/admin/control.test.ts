@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { CommandError, commandFailure } from '../../src/admin/commands.ts'
+import { CommandError } from '../../src/admin/command-error.ts'
+import { commandFailure } from '../../src/admin/commands.ts'
 import { RequestReader } from '../../src/admin/control.ts'
 
 function readAll(input: Buffer, cut: number): { command: string; content: string }[] {

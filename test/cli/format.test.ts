@@ -47,6 +47,7 @@ describe('the queue', () => {
     arrivedAt: 1_000_000,
     size: 4_096,
     sender: 'ann@a.test',
+    forcedExpire: false,
     recipients: [
       {
         address: 'bob@b.test',
@@ -54,8 +55,16 @@ describe('the queue', () => {
         attempts: 2,
         nextAttempt: 1_090_000,
         reason: 'connection refused\x1b',
+        bounceReason: null,
       },
-      { address: 'eve@c.test', destination: 'smtp:c.test', attempts: 0, nextAttempt: 0, reason: null },
+      {
+        address: 'eve@c.test',
+        destination: 'smtp:c.test',
+        attempts: 0,
+        nextAttempt: 0,
+        reason: null,
+        bounceReason: null,
+      },
     ],
   }
 
@@ -113,6 +122,19 @@ test('status fits a service that did nothing yet', () => {
       output: 0,
     },
     queue: { incoming: 0, active: 0, deferred: 3, hold: 0, corrupt: 0 },
+    delivery: {
+      results: {},
+      accepted: 0,
+      refused: 0,
+      notices: {},
+      recipientsInMemory: 0,
+      running: 0,
+      waiting: 0,
+      sites: 0,
+      deadSites: 0,
+      commits: 0,
+      heldUp: 0,
+    },
     cache: {
       since: 0,
       destinationHits: 0,

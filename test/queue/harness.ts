@@ -21,7 +21,10 @@ import type {
   EnqueueResult,
   EnvelopeRecipient,
   NewMail,
+  OperationPage,
   QueueContract,
+  QueueOperation,
+  QueueSelection,
   RecipientResult,
 } from '../../src/queue/contract.ts'
 import { deliveries } from '../../src/queue/deliveries.ts'
@@ -140,6 +143,22 @@ export class Harness {
     const result = await this.result(mail)
     if (result.status !== 'queued') throw new Error(`refused: ${result.reason}`)
     return mail.queueId
+  }
+
+  /** Does something to mails by id, or to those of a selection; returns the ids. */
+  async operate(
+    operation: QueueOperation,
+    which: readonly string[] | QueueSelection,
+    page: Partial<OperationPage> = {},
+  ): Promise<readonly string[]> {
+    const selection = Array.isArray(which) ? { ids: which } : (which as QueueSelection)
+    const { done } = await this.queue.ask('operate', operation, selection, {
+      after: '',
+      limit: 1000,
+      ...page,
+    })
+    await this.system.settle()
+    return done.map(({ queueId }) => queueId)
   }
 
   async result(mail: NewMail): Promise<EnqueueResult> {

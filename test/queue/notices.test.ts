@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { failureAddressee } from '../../src/queue/notices/policy.ts'
 import { buildReport, type ReportFacts, type ReportKind } from '../../src/queue/notices/report.ts'
+import { builtInTemplates, parseTemplates } from '../../src/queue/notices/template.ts'
 import { maskText, wrapText } from '../../src/queue/notices/text.ts'
 
 /** A small reader of mail, written from RFC 5322 and RFC 2046 without a look at the writer. */
@@ -73,6 +74,8 @@ const facts = (changes: Partial<ReportFacts> = {}): ReportFacts => ({
   sender: 'sender@client.test',
   arrivedAt: Date.UTC(2026, 10, 20, 2, 30),
   envid: 'envelope 1',
+  audience: 'sender',
+  template: builtInTemplates('queue.test')[changes.kind ?? 'failure'],
   original,
   full: true,
   ...changes,
@@ -83,7 +86,7 @@ describe('a failure notice', () => {
 
   test('is a report with three parts, to the sender, and asks for no answer', () => {
     expect(top.header.get('content-type')).toMatch(/^multipart\/report; report-type=delivery-status;/)
-    expect(top.header.get('to')).toBe('<sender@client.test>')
+    expect(top.header.get('to')).toBe('sender@client.test')
     expect(top.header.get('from')).toContain('<mailer-daemon@queue.test>')
     expect(top.header.get('auto-submitted')).toBe('auto-replied')
     expect(top.header.get('mime-version')).toBe('1.0')
@@ -107,7 +110,7 @@ describe('a failure notice', () => {
       'arrival-date': 'Fri, 20 Nov 2026 02:30:00 +0000',
     })
     expect(Object.fromEntries(first!)).toEqual({
-      'original-recipient': 'rfc822; A+x@d.test',
+      'original-recipient': 'rfc822;A+x@d.test',
       'final-recipient': 'rfc822; a@d.test',
       action: 'failed',
       status: '5.1.1',
@@ -115,7 +118,7 @@ describe('a failure notice', () => {
       'diagnostic-code': 'smtp; 550 5.1.1 <a@d.test>: no such user',
     })
     expect(Object.fromEntries(second!)).toEqual({
-      'original-recipient': 'rfc822; alias@d.test',
+      'original-recipient': 'rfc822;alias@d.test',
       'final-recipient': 'rfc822; b@d.test',
       action: 'failed',
       status: '4.4.1',
@@ -126,7 +129,7 @@ describe('a failure notice', () => {
   test('tells people each address and reason in lines of 79', () => {
     const text = parts[0]!.body
     expect(text).toContain('<a@d.test>: mx.d.test said: 550 5.1.1')
-    expect(text).toContain('<b@d.test> (sent to <alias@d.test>): connection refused')
+    expect(text).toContain('<b@d.test> (expanded from <alias@d.test>): connection refused')
     for (const line of text.split('\r\n')) expect(line.length).toBeLessThanOrEqual(79)
   })
 
@@ -230,4 +233,96 @@ describe('who hears of a failure', () => {
   ])('sender $sender with $classes: $to', ({ sender, classes, to }) => {
     expect(failureAddressee(sender, 'double-bounce@queue.test', classes).to).toBe(to)
   })
+})
+
+describe('templates', () => {
+  const settings = (name: string) =>
+    ({
+      myhostname: 'mx.test',
+      delay_warning_time: { ms: 4 * 3_600_000 },
+      maximal_queue_lifetime: { ms: 432_000_000 },
+    })[name]
+  const read = (content: string) => parseTemplates('file', content, 'queue.test', settings)
+
+  test('replace header and text, with settings by their names and times in any unit', () => {
+    const { failure, delay, success } = read(
+      [
+        '# comment',
+        'failure_template = <<EOF',
+        'Charset: us-ascii',
+        'From: MAILER-DAEMON (Mail Delivery System)',
+        'Subject: Returned',
+        'Postmaster-Subject: Copy: Returned',
+        '',
+        'Host $myhostname gave up after ${maximal_queue_lifetime_days} days.',
+        'It costs $$5.',
+        'EOF',
+        'delay_template = <<END',
+        'Charset: utf-8',
+        'Subject: Warnung',
+        '',
+        'Länger als $(delay_warning_time_hours) Stunden.',
+        'END',
+      ].join('\n'),
+    )
+    expect(failure).toMatchObject({
+      charset: 'us-ascii',
+      from: 'MAILER-DAEMON (Mail Delivery System)',
+      subject: 'Returned',
+      postmasterSubject: 'Copy: Returned',
+    })
+    expect(failure.text('sender')).toBe('Host mx.test gave up after 5 days.\nIt costs $5.\n')
+    expect(delay.text('sender')).toBe('Länger als 4 Stunden.\n')
+    expect(delay.postmasterSubject).toBe('Warnung')
+    expect(success.text('sender')).toBe(builtInTemplates('queue.test').success.text('sender'))
+    const { top, parts } = readMultipart(buildReport(facts({ kind: 'delay', template: delay })).bytes)
+    expect(top.header.get('subject')).toBe('Warnung')
+    expect(top.header.get('content-transfer-encoding')).toBe('8bit')
+    expect(parts[0]!.header.get('content-type')).toBe('text/plain; charset=utf-8')
+    expect(parts[0]!.body).toContain('Länger')
+  })
+
+  test.each([
+    { name: 'no template', content: 'hello', message: 'file:1: not a template' },
+    { name: 'unknown kind', content: 'other_template = <<EOF\nEOF', message: 'file:1: not a template' },
+    {
+      name: 'no end',
+      content: '\nfailure_template = <<EOF\nSubject: x\n',
+      message: 'file:2: the end of the template is missing',
+    },
+    {
+      name: 'no header',
+      content: 'failure_template = <<EOF\nhello there\nEOF',
+      message: 'file:2: not a header',
+    },
+    {
+      name: 'unknown setting',
+      content: 'failure_template = <<E\n\n$nothing\nE',
+      message: 'file:3: there is no setting nothing',
+    },
+    {
+      name: 'octets beyond ASCII',
+      content: 'failure_template = <<E\n\nä\nE',
+      message: 'file:3: the text is not ASCII',
+    },
+  ])('$name', ({ content, message }) => {
+    expect(() => read(content)).toThrow(
+      expect.objectContaining({ code: 'MA_BOUNCE_TEMPLATE', message: expect.stringContaining(message) }),
+    )
+  })
+})
+
+test('a copy for the postmaster has another subject and no explanation', () => {
+  const { top, parts } = readMultipart(buildReport(facts({ audience: 'copy', full: false })).bytes)
+  expect(top.header.get('subject')).toBe('Copy for the postmaster: mail was not delivered')
+  expect(top.header.get('auto-submitted')).toBe('auto-generated')
+  expect(parts[0]!.body).not.toContain('This is the mail system')
+  expect(parts[0]!.body).toContain('<a@d.test>')
+})
+
+test('a notice that belongs to a thread names the mail it is about', () => {
+  const thread = { messageId: '<m@client.test>', references: '<first@client.test>' }
+  const { top } = readMultipart(buildReport(facts({ thread })).bytes)
+  expect(top.header.get('in-reply-to')).toBe('<m@client.test>')
+  expect(top.header.get('references')).toBe('<first@client.test> <m@client.test>')
 })

@@ -3,20 +3,18 @@ import type { Command } from 'commander'
 import type { QueueListing } from '../../queue/contract.ts'
 import { storedQueue } from '../../queue/stored-queue.ts'
 import { ControlClient } from '../control-client.ts'
-import { CommandFailure, exitCodes } from '../exit.ts'
 import { octetsText, spanText, visible } from '../format.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
 import { printJson, type Terminal } from '../terminal.ts'
+import { addAgeCommand } from './queue-age.ts'
+import { addOperations } from './queue-operations.ts'
+import { addWhyCommand } from './queue-why.ts'
 
-interface Options extends ConfigOptions {
+export interface QueueOptions extends ConfigOptions {
   readonly json?: boolean
 }
 
-interface FlushOptions extends Options {
-  readonly site?: string
-}
-
-/** `mailactors queue list|show|flush|delete`. */
+/** `mailactors queue list|show|why|age|flush|hold|release|delete|requeue|expire`. */
 export function addQueueCommand(program: Command, terminal: Terminal): void {
   const queue = program.command('queue').description('the outbound queue')
   const dataDir = (options: ConfigOptions) => loadOrFail(terminal, options).config.data_dir
@@ -24,7 +22,7 @@ export function addQueueCommand(program: Command, terminal: Terminal): void {
   const list = queue
     .command('list', { isDefault: true })
     .description('mail that waits, oldest first; works without a service too')
-  withJson(withConfigOptions(list)).action(async (options: Options) => {
+  withJson(withConfigOptions(list)).action(async (options: QueueOptions) => {
     await listQueue(terminal, dataDir(options), options.json === true)
   })
 
@@ -32,53 +30,31 @@ export function addQueueCommand(program: Command, terminal: Terminal): void {
     .command('show')
     .description('one mail: envelope, state of each recipient, content')
     .argument('<id>', 'queue id')
-  withJson(withConfigOptions(show)).action(async (id: string, options: Options) => {
+  withJson(withConfigOptions(show)).action(async (id: string, options: QueueOptions) => {
     const mail = (await new ControlClient(dataDir(options)).request('queue.show', { ids: [id] })) as ShownMail
     if (options.json) printJson(terminal, mail)
     else terminal.print(shownText(mail, Date.now()))
   })
 
-  const flush = queue
-    .command('flush')
-    .description('try deferred mail now')
-    .option('--site <domain>', 'only what goes there')
-  withJson(withConfigOptions(flush)).action(async (options: FlushOptions) => {
-    const answer = await new ControlClient(dataDir(options)).request('queue.flush', {
-      site: options.site ?? '',
-    })
-    const { recipients } = answer as { recipients: number }
-    if (options.json) printJson(terminal, { recipients })
-    else terminal.print(`${recipients} recipient${recipients === 1 ? '' : 's'} will be tried now.\n`)
-  })
+  addWhyCommand(queue, terminal)
+  addAgeCommand(queue, terminal)
+  addOperations(queue, terminal)
+}
 
-  const remove = queue
-    .command('delete')
-    .description('remove mail for good; nobody is told')
-    .argument('<id...>', 'queue ids, or ALL')
-  withJson(withConfigOptions(remove)).action(async (ids: string[], options: Options) => {
-    const args = ids.length === 1 && ids[0] === 'ALL' ? { all: true } : { ids }
-    const answer = await new ControlClient(dataDir(options)).request('queue.delete', args)
-    const { removed, missing } = answer as { removed: readonly string[]; missing: readonly string[] }
-    if (options.json) printJson(terminal, { removed, missing })
-    else terminal.print(`Removed ${removed.length} mail${removed.length === 1 ? '' : 's'}.\n`)
-    if (missing.length > 0) {
-      throw new CommandFailure(
-        exitCodes.noInput,
-        missing.map((id) => `${id}: no such mail in the queue (see mailactors queue list)`),
-      )
-    }
-  })
+/** Every mail of the queue, from the service or, when none runs, from the disk. */
+export async function eachMail(dataDir: string, take: (mail: QueueListing) => void): Promise<void> {
+  const client = new ControlClient(dataDir)
+  if (await client.isRunning()) {
+    await client.request('queue.list', {}, { onItem: (mail) => take(mail as QueueListing) })
+  } else {
+    for (const mail of storedQueue(join(dataDir, 'queue'))) take(mail)
+  }
 }
 
 /** Prints the queue as it comes: it may be far larger than memory. */
 export async function listQueue(terminal: Terminal, dataDir: string, asJson: boolean): Promise<void> {
   const printer = asJson ? jsonPrinter(terminal) : textPrinter(terminal)
-  const client = new ControlClient(dataDir)
-  if (await client.isRunning()) {
-    await client.request('queue.list', {}, { onItem: (mail) => printer.add(mail as QueueListing) })
-  } else {
-    for (const mail of storedQueue(join(dataDir, 'queue'))) printer.add(mail)
-  }
+  await eachMail(dataDir, (mail) => printer.add(mail))
   printer.end()
 }
 
@@ -87,11 +63,31 @@ interface Printer {
   end(): void
 }
 
+/** One object a line, with the keys of `postqueue -j`; ours beside them. */
 function jsonPrinter(terminal: Terminal): Printer {
-  let count = 0
   return {
-    add: (mail) => terminal.print(`${count++ === 0 ? '[\n' : ',\n'}${JSON.stringify(mail)}`),
-    end: () => terminal.print(count === 0 ? '[]\n' : '\n]\n'),
+    add: (mail) => terminal.print(`${JSON.stringify(jsonListing(mail))}\n`),
+    end: () => {},
+  }
+}
+
+function jsonListing(mail: QueueListing): object {
+  return {
+    queue_name: mail.queueName,
+    queue_id: mail.queueId,
+    arrival_time: Math.floor(mail.arrivedAt / 1000),
+    message_size: mail.size,
+    forced_expire: mail.forcedExpire,
+    sender: mail.sender,
+    recipients: mail.recipients.map((recipient) => ({
+      address: recipient.address,
+      ...(recipient.origTo === undefined ? {} : { orig_address: recipient.origTo }),
+      ...(recipient.reason === null ? {} : { delay_reason: recipient.reason }),
+      ...(recipient.bounceReason === null ? {} : { bounce_reason: recipient.bounceReason }),
+      destination: recipient.destination,
+      attempts: recipient.attempts,
+      next_attempt: Math.floor(recipient.nextAttempt / 1000),
+    })),
   }
 }
 
@@ -115,18 +111,31 @@ function textPrinter(terminal: Terminal): Printer {
   }
 }
 
+/** Marks of `postqueue -p`: active, on hold, to be returned at the next attempt. */
+function marks({ queueName, forcedExpire }: QueueListing): string {
+  return `${queueName === 'active' ? '*' : queueName === 'hold' ? '!' : ''}${forcedExpire ? '#' : ''}`
+}
+
 /** One mail with its recipients, each with what it waits for. */
 export function listingText(mail: QueueListing, now: number): string {
   const age = spanText(now - mail.arrivedAt)
-  const head = `${mail.queueId.padEnd(18)}  ${age.padEnd(8)}  ${octetsText(mail.size).padStart(8)}  <${visible(mail.sender)}>  ${mail.queueName}`
+  const head = `${`${mail.queueId}${marks(mail)}`.padEnd(18)}  ${age.padEnd(8)}  ${octetsText(mail.size).padStart(8)}  <${visible(mail.sender)}>  ${mail.queueName}`
   const recipients = mail.recipients.map((recipient) => {
-    const waits = recipient.nextAttempt > now ? `next try in ${spanText(recipient.nextAttempt - now)}` : 'due'
+    const waits =
+      recipient.bounceReason !== null
+        ? 'failed, its sender is about to be told'
+        : mail.queueName === 'hold'
+          ? 'on hold'
+          : recipient.nextAttempt > now
+            ? `next try in ${spanText(recipient.nextAttempt - now)}`
+            : 'due'
     const tried =
       recipient.attempts === 0
         ? ''
         : `, tried ${recipient.attempts} time${recipient.attempts === 1 ? '' : 's'}`
-    const reason = recipient.reason === null ? '' : `\n      ${visible(recipient.reason)}`
-    return `    ${visible(recipient.address)}  ${mail.queueName === 'hold' ? 'on hold' : waits}${tried}${reason}\n`
+    const why = recipient.bounceReason ?? recipient.reason
+    const reason = why === null ? '' : `\n      ${visible(why)}`
+    return `    ${visible(recipient.address)}  ${waits}${tried}${reason}\n`
   })
   return `${head}\n${recipients.join('')}`
 }

@@ -2,16 +2,26 @@
 import type { ActiveMail, Ended } from '../active.ts'
 import { expiresAt } from '../backoff.ts'
 import type { DsnConfig, NotifyConfig, QueueConfig } from '../config.ts'
-import type { NewMail } from '../contract.ts'
-import type { Outcome } from '../store.ts'
+import type { NewMail, Notify } from '../contract.ts'
+import type { Outcome, StoredMail } from '../store.ts'
 import { failureAddressee, wantsDelay, wantsFailure, wantsSuccess } from './policy.ts'
-import { buildReport, type ReportAction, type ReportedRecipient, type ReportKind } from './report.ts'
+import {
+  type Audience,
+  buildReport,
+  headerField,
+  type ReportAction,
+  type ReportedRecipient,
+  type ReportFacts,
+  type ReportKind,
+} from './report.ts'
+import type { Templates } from './template.ts'
 
 export interface NoticeSettings {
   readonly hostname: string
   readonly queue: QueueConfig
   readonly dsn: DsnConfig
   readonly notify: NotifyConfig
+  readonly templates: Templates
 }
 
 type Reason = Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay' | 'isFinal'>
@@ -39,27 +49,49 @@ const headerLimit = 64 * 1024
 /** Recipients that are named in one notice; a list of thousands helps nobody. */
 const namedRecipients = 1000
 
-/** Notices about recipients that are done: failures in one, successes in another. */
-export function endNotices(end: PassEnd, settings: NoticeSettings): readonly Notice[] {
+/** What the end of a pass gives rise to. */
+export interface EndNotices {
+  readonly notices: readonly Notice[]
+  /** Even a notice about a notice could not be delivered: it ends here. */
+  readonly isDropped: boolean
+}
+
+/** Notices about recipients that are done: failures in one, successes in another, and copies for the postmaster. */
+export function endNotices(end: PassEnd, settings: NoticeSettings): EndNotices {
   const failed = end.ended.filter(({ outcome }) => outcome.status !== 'sent')
   const sent = end.ended.filter(({ outcome }) => outcome.status === 'sent')
   const notices: Notice[] = []
-  const { sender } = end.mail.stored
-  if (failed.length > 0) {
-    const doubleBounce = `${settings.dsn.double_bounce_sender}@${settings.hostname}`
-    const addressee = failureAddressee(sender, doubleBounce, settings.notify.classes)
-    if (addressee.to === 'sender') {
-      const told = failed.filter(({ recipient }) => wantsFailure(recipient.notify))
-      if (told.length > 0) notices.push(notice('failure', end, told, sender, settings))
-    } else if (addressee.to === 'postmaster') {
-      const postmaster = qualified(settings.notify['2bounce_notice_recipient'], settings.hostname)
-      notices.push(notice('failure', end, failed, postmaster, settings))
+  const { stored } = end.mail
+  const { notify } = settings
+  const addressee = failureAddressee(stored.sender, doubleBounceSender(settings), notify.classes)
+  if (failed.length > 0 && addressee.to === 'sender') {
+    const told = failed.filter(({ recipient }) => wantsFailure(recipient.notify))
+    if (told.length > 0) notices.push(notice('failure', end, told, stored.sender, 'sender', settings))
+    if (notify.classes.includes('bounce')) {
+      notices.push(notice('failure', end, failed, notify.bounce_notice_recipient, 'copy', settings))
     }
+  } else if (failed.length > 0 && addressee.to === 'postmaster') {
+    notices.push(
+      notice('failure', end, failed, notify['2bounce_notice_recipient'], 'double-bounce', settings),
+    )
   }
-  const told = sent.filter(({ recipient }) => wantsSuccess(recipient.notify))
-  if (sender !== '' && told.length > 0) notices.push(notice('success', end, told, sender, settings))
-  return notices
+  const told = sent.filter(({ recipient }) => owesSuccess(stored, recipient.notify, settings.queue))
+  if (told.length > 0) notices.push(notice('success', end, told, stored.sender, 'sender', settings))
+  return { notices, isDropped: failed.length > 0 && addressee.to === 'nobody' && addressee.why === 'double' }
 }
+
+/** Whether the sender is told that a recipient got the mail: asked for it, or was told that it is late. */
+export function owesSuccess(
+  { sender, warned }: Pick<StoredMail, 'sender' | 'warned'>,
+  notify: readonly Notify[] | undefined,
+  settings: Pick<QueueConfig, 'confirm_delay_cleared'>,
+): boolean {
+  if (sender === '') return false
+  return wantsSuccess(notify) || (settings.confirm_delay_cleared && warned && wantsDelay(notify))
+}
+
+const doubleBounceSender = ({ dsn, hostname }: NoticeSettings): string =>
+  qualified(dsn.double_bounce_sender, hostname)
 
 /** Whether the sender may have to be told of a delay at the end of this pass. */
 export function mayWarn(mail: ActiveMail, now: number, settings: QueueConfig): boolean {
@@ -68,28 +100,37 @@ export function mayWarn(mail: ActiveMail, now: number, settings: QueueConfig): b
   return after > 0 && sender !== '' && !warned && now - arrivedAt >= after
 }
 
-/** A warning about recipients that still wait, when there is one that wants it. */
-export function delayNotice(
+/** Warnings about recipients that still wait: to the sender when it wants one, and to the postmaster. */
+export function delayNotices(
   end: Omit<PassEnd, 'ended'>,
   delayed: ActiveMail['delayed'],
   settings: NoticeSettings,
-): Notice | undefined {
+): readonly Notice[] {
+  const { sender } = end.mail.stored
   const told = delayed.filter(({ recipient }) => wantsDelay(recipient.notify))
-  return told.length === 0 ? undefined : notice('delay', end, told, end.mail.stored.sender, settings)
+  const notices: Notice[] = []
+  if (told.length > 0) notices.push(notice('delay', end, told, sender, 'sender', settings))
+  if (settings.notify.classes.includes('delay')) {
+    notices.push(notice('delay', end, delayed, settings.notify.delay_notice_recipient, 'copy', settings))
+  }
+  return notices
 }
 
 function notice(
   kind: ReportKind,
   end: Omit<PassEnd, 'ended'>,
   told: readonly Ended<Reason>[],
-  to: string,
+  addressee: string,
+  audience: Audience,
   settings: NoticeSettings,
 ): Notice {
   const { stored } = end.mail
-  const { hostname } = settings
-  const isCopy = to !== stored.sender
-  const sizeLimit = settings.dsn.bounce_size_limit === 0 ? fullLimit : settings.dsn.bounce_size_limit
-  const full = kind === 'failure' && !isCopy && stored.ret !== 'HDRS' && stored.size <= sizeLimit
+  const { hostname, dsn } = settings
+  const to = audience === 'sender' ? addressee : qualified(addressee, hostname)
+  const sizeLimit = dsn.bounce_size_limit === 0 ? fullLimit : dsn.bounce_size_limit
+  const wantsFull =
+    kind === 'failure' && audience !== 'copy' && stored.ret !== 'HDRS' && stored.size <= sizeLimit
+  const original = end.original(wantsFull ? stored.size : headerLimit)
   const queueId = end.newQueueId()
   const report = buildReport({
     kind,
@@ -106,9 +147,11 @@ function notice(
     ...(stored.envid === undefined ? {} : { envid: stored.envid }),
     ...(stored.smtputf8 === undefined ? {} : { smtputf8: stored.smtputf8 }),
     ...(kind === 'delay' ? { retryUntil: expiresAt(stored.sender, stored.arrivedAt, settings.queue) } : {}),
-    isCopy,
-    original: end.original(full ? stored.size : headerLimit),
-    full,
+    ...(dsn.enable_threaded_bounces ? threadOf(original) : {}),
+    audience,
+    template: settings.templates[kind],
+    original,
+    full: wantsFull,
   })
   return {
     kind,
@@ -116,7 +159,7 @@ function notice(
       queueId,
       envelope: {
         // A notice has no sender that could be answered; one to the postmaster has one that tells loops apart.
-        sender: isCopy ? `${settings.dsn.double_bounce_sender}@${hostname}` : '',
+        sender: audience === 'sender' ? '' : doubleBounceSender(settings),
         recipients: [{ address: to, notify: ['NEVER'] }],
         body: report.body,
         ...(stored.smtputf8 === true ? { smtputf8: true } : {}),
@@ -126,6 +169,18 @@ function notice(
       arrivedAt: end.now,
     },
   }
+}
+
+/** What names the mail that a notice is about, if that has a Message-ID. */
+function threadOf(original: Uint8Array | undefined): { thread?: ReportFacts['thread'] & object } {
+  if (original === undefined) return {}
+  const id = (text: string): string[] => text.match(/<[^<>\s]{1,250}>/g) ?? []
+  const [messageId] = id(headerField(original, 'Message-ID'))
+  if (messageId === undefined) return {}
+  // Long threads: the first and the last ones are what programs look at.
+  const references = id(headerField(original, 'References'))
+  const kept = references.length > 20 ? [references[0]!, ...references.slice(-19)] : references
+  return { thread: { messageId, references: kept.join('\r\n\t') } }
 }
 
 function reported(

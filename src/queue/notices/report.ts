@@ -7,9 +7,13 @@
  *
  * Mail that needs SMTPUTF8 has the `message/global-*` types of RFC 6533 instead.
  */
+import type { NoticeTemplate } from './template.ts'
 import { maskText, wrapText } from './text.ts'
 
 export type ReportKind = 'failure' | 'delay' | 'success'
+
+/** To the sender; to the postmaster beside the sender; to the postmaster because the sender cannot be told. */
+export type Audience = 'sender' | 'copy' | 'double-bounce'
 
 /** Field `Action` of RFC 3464 section 2.3.3. */
 export type ReportAction = 'failed' | 'delayed' | 'delivered' | 'relayed'
@@ -46,8 +50,10 @@ export interface ReportFacts {
   readonly smtputf8?: boolean
   /** When delivery is given up; for `delay`. */
   readonly retryUntil?: number
-  /** Goes to the postmaster, not to the sender. */
-  readonly isCopy?: boolean
+  readonly audience: Audience
+  readonly template: NoticeTemplate
+  /** The original's Message-ID and References, for mail programs to show the notice beside it. */
+  readonly thread?: { readonly messageId: string; readonly references: string }
   /** The mail or the beginning of it; undefined: it could not be read. */
   readonly original: Uint8Array | undefined
   /** Whether `original` is returned whole; otherwise its header. */
@@ -59,24 +65,6 @@ export interface Report {
   readonly body: '7BIT' | '8BITMIME'
 }
 
-const subjects = {
-  failure: 'Your mail was not delivered',
-  delay: 'Your mail is delayed',
-  success: 'Your mail was delivered',
-} as const
-
-const introductions = {
-  failure:
-    'Your mail could not be delivered to the recipients below. It will not be tried again. The reason stands after each address.',
-  delay:
-    'Your mail has not reached the recipients below yet. You need not send it again: delivery goes on by itself until the time given in the report, and you will be told if it fails for good.',
-  success:
-    'Your mail was handed over for the recipients below. You get this notice because you asked for it. Where it says "relayed" the next mail system sends no such notices.',
-} as const
-
-const postmasterIntroduction =
-  'A notice of this mail system could not be delivered to the recipients below, and there is nobody else to tell.'
-
 /** Writes the notice. Its header and structure are ASCII unless the mail needs SMTPUTF8. */
 export function buildReport(facts: ReportFacts): Report {
   const utf8 = facts.smtputf8 === true
@@ -85,20 +73,27 @@ export function buildReport(facts: ReportFacts): Report {
   const status = Buffer.from(statusPart(facts, utf8))
   const is8bit = hasHighOctet(returned) || hasHighOctet(text) || hasHighOctet(status)
   const boundary = freeBoundary(facts.noticeId, returned)
-  const from = `mailer-daemon@${facts.hostname}`
   const part = (type: string, description: string, content: Uint8Array): string =>
     `\r\n--${boundary}\r\nContent-Type: ${type}\r\nContent-Description: ${description}\r\n${
       hasHighOctet(content) ? 'Content-Transfer-Encoding: 8bit\r\n' : ''
     }\r\n`
+  const { template, audience, thread } = facts
+  const isCopy = audience !== 'sender'
   const head = [
     `Received: by ${facts.hostname} (mailactors) id ${facts.noticeId};`,
     `\t${mailDate(facts.now)}`,
     `Date: ${mailDate(facts.now)}`,
-    `From: "Mail system at ${facts.hostname}" <${from}>`,
-    `To: <${maskText(facts.to, utf8)}>`,
-    `Subject: ${facts.isCopy === true ? 'A notice could not be delivered' : subjects[facts.kind]}`,
+    `From: ${template.from}`,
+    `To: ${addressField(facts.to, utf8)}`,
+    `Subject: ${isCopy ? template.postmasterSubject : template.subject}`,
     `Message-ID: <${facts.noticeId}@${facts.hostname}>`,
-    `Auto-Submitted: ${facts.isCopy === true ? 'auto-generated' : 'auto-replied'}`,
+    ...(thread === undefined
+      ? []
+      : [
+          `In-Reply-To: ${thread.messageId}`,
+          `References: ${[thread.references, thread.messageId].filter(Boolean).join('\r\n\t')}`,
+        ]),
+    `Auto-Submitted: ${isCopy ? 'auto-generated' : 'auto-replied'}`,
     'MIME-Version: 1.0',
     'Content-Type: multipart/report; report-type=delivery-status;',
     `\tboundary="${boundary}"`,
@@ -109,15 +104,13 @@ export function buildReport(facts: ReportFacts): Report {
   ].join('\r\n')
   const bytes = Buffer.concat([
     Buffer.from(head),
-    Buffer.from(
-      part(`text/plain; charset=${hasHighOctet(text) ? 'utf-8' : 'us-ascii'}`, 'Explanation', text),
-    ),
+    Buffer.from(part(`text/plain; charset=${charsetOf(template, text)}`, 'Explanation', text)),
     text,
     Buffer.from(
       part(utf8 ? 'message/global-delivery-status' : 'message/delivery-status', 'Delivery report', status),
     ),
     status,
-    Buffer.from(part(returnedType(facts, utf8), facts.full ? 'Your mail' : 'Header of your mail', returned)),
+    Buffer.from(part(returnedType(facts, utf8), facts.full ? 'The mail' : 'Header of the mail', returned)),
     returned,
     Buffer.from(`\r\n--${boundary}--\r\n`),
   ])
@@ -129,19 +122,31 @@ function returnedType(facts: ReportFacts, utf8: boolean): string {
   return utf8 ? 'message/global-headers' : 'text/rfc822-headers'
 }
 
+/** The charset of a template of the operator; ours are ASCII, and what servers said may not be. */
+function charsetOf({ charset }: NoticeTemplate, text: Uint8Array): string {
+  return charset === 'us-ascii' && hasHighOctet(text) ? 'utf-8' : charset
+}
+
+function addressField(address: string, utf8: boolean): string {
+  const text = maskText(address, utf8)
+  return /^[^\s<>(),;:"[\]]+$/.test(text) ? text : `<${text}>`
+}
+
 function humanPart(facts: ReportFacts, utf8: boolean): string {
-  const lines = [
-    `This is the mail system at ${facts.hostname}.`,
-    '',
-    ...wrapText(facts.isCopy === true ? postmasterIntroduction : introductions[facts.kind], 79),
-    '',
-    ...wrapText(
-      `Attached are a report for programs and ${facts.full ? 'your mail' : 'the header of your mail'}. If you need help, write to <postmaster@${facts.hostname}> and quote ${facts.queueId}.`,
-      79,
-    ),
-  ]
+  const { template, audience } = facts
+  const lines =
+    audience === 'copy'
+      ? []
+      : template
+          .text(audience)
+          .trimEnd()
+          .split('\n')
+          .map((line) => line.trimEnd())
   for (const recipient of facts.recipients) {
-    const before = recipient.origTo === undefined ? '' : ` (sent to <${recipient.origTo}>)`
+    const before =
+      recipient.origTo === undefined || recipient.origTo.toLowerCase() === recipient.address.toLowerCase()
+        ? ''
+        : ` (expanded from <${recipient.origTo}>)`
     const said = recipient.remoteMta === undefined ? '' : `${recipient.remoteMta} said: `
     lines.push(
       '',
@@ -149,7 +154,7 @@ function humanPart(facts: ReportFacts, utf8: boolean): string {
     )
   }
   const text = `${lines.join('\r\n')}\r\n`
-  return utf8 ? text : text.replaceAll(/[^\x00-\x7f]/g, '?')
+  return utf8 || template.charset !== 'us-ascii' ? text : text.replaceAll(/[^\x00-\x7f]/g, '?')
 }
 
 function statusPart(facts: ReportFacts, utf8: boolean): string {
@@ -165,10 +170,14 @@ function statusPart(facts: ReportFacts, utf8: boolean): string {
   field('Arrival-Date', mailDate(facts.arrivedAt))
   for (const recipient of facts.recipients) {
     fields.push('')
-    if (recipient.orcpt !== undefined) field('Original-Recipient', decodeOrcpt(recipient.orcpt))
-    else if (recipient.origTo !== undefined)
-      field('Original-Recipient', `${addressType}; ${recipient.origTo}`)
     field('Final-Recipient', `${addressType}; ${recipient.address}`)
+    // Without ORCPT the address as we got it, which RFC 3461 does not ask for and mail systems expect.
+    field(
+      'Original-Recipient',
+      recipient.orcpt === undefined
+        ? `${addressType};${recipient.origTo ?? recipient.address}`
+        : decodeOrcpt(recipient.orcpt),
+    )
     field('Action', recipient.action)
     field('Status', recipient.dsn)
     if (recipient.remoteMta !== undefined) field('Remote-MTA', `dns; ${recipient.remoteMta}`)
@@ -187,13 +196,20 @@ function decodeOrcpt(orcpt: string): string {
   const decoded = address.replaceAll(/\+([0-9A-F]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   )
-  return `${type}; ${decoded}`
+  return `${type};${decoded}`
 }
 
 function returnedPart(facts: ReportFacts): Uint8Array {
   const returnPath = Buffer.from(`Return-Path: <${maskText(facts.sender, facts.smtputf8 === true)}>\r\n`)
   if (facts.original === undefined) return returnPath
   return Buffer.concat([returnPath, facts.full ? facts.original : headerOf(facts.original)])
+}
+
+/** A field of a header, unfolded to one line; empty when it is not there. */
+export function headerField(original: Uint8Array, name: string): string {
+  const header = Buffer.from(headerOf(original)).toString('latin1')
+  const match = new RegExp(`^${name}:((?:.*\\r\\n[ \\t])*.*)$`, 'im').exec(header)
+  return (match?.[1] ?? '').replaceAll(/\r\n[ \t]+/g, ' ').trim()
 }
 
 /** The header with the line end of its last line; all, when no empty line follows. */
