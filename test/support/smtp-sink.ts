@@ -3,6 +3,7 @@
  * keeps the envelope and the content of every mail it answered 250 for.
  */
 import net from 'node:net'
+import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 
 export interface SunkMail {
   readonly from: string
@@ -23,6 +24,8 @@ export interface SinkOptions {
   readonly extensions?: readonly string[]
   /** Port, when it must be a certain one; default any. */
   readonly port?: number
+  /** PEM: STARTTLS is offered. */
+  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export class SmtpSink {
@@ -30,6 +33,11 @@ export class SmtpSink {
   /** How often each recipient was answered 250 at the end of data. */
   readonly deliveries = new Map<string, number>()
   connections = 0
+  /** STARTTLS, and mails that came over it. */
+  handshakes = 0
+  securedMails = 0
+  /** @internal */
+  readonly secureContext: SecureContext | undefined
   readonly #server: net.Server
   readonly #sockets = new Set<net.Socket>()
   readonly #options: SinkOptions
@@ -37,6 +45,7 @@ export class SmtpSink {
 
   private constructor(options: SinkOptions) {
     this.#options = options
+    this.secureContext = options.tls && createSecureContext(options.tls)
     this.#server = net.createServer({ noDelay: true }, (socket) => this.#serve(socket))
   }
 
@@ -70,8 +79,7 @@ export class SmtpSink {
     socket.on('close', () => this.#sockets.delete(socket))
     socket.on('error', () => undefined)
     const session = new SinkSession(this, socket, this.#options)
-    socket.setEncoding('latin1')
-    socket.on('data', (chunk: string) => session.receive(chunk))
+    session.listen(socket)
   }
 
   /** @internal */
@@ -85,7 +93,7 @@ export class SmtpSink {
 
 class SinkSession {
   readonly #sink: SmtpSink
-  readonly #socket: net.Socket
+  #socket: net.Socket
   readonly #options: SinkOptions
   #input = ''
   #isData = false
@@ -100,7 +108,22 @@ class SinkSession {
     this.#answer('CONNECT', '', () => '220 sink.test ESMTP')
   }
 
-  receive(chunk: string): void {
+  listen(socket: net.Socket): void {
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk.toString('latin1')))
+  }
+
+  #startTls(): void {
+    const plain = this.#socket
+    plain.removeAllListeners('data')
+    this.#input = ''
+    const secured = new TLSSocket(plain, { isServer: true, secureContext: this.#sink.secureContext })
+    secured.on('error', () => undefined)
+    this.#socket = secured
+    this.#sink.handshakes += 1
+    this.listen(secured)
+  }
+
+  #receive(chunk: string): void {
     this.#input += chunk
     while (!this.#isStalled && !this.#socket.destroyed) {
       if (this.#isData) {
@@ -128,6 +151,7 @@ class SinkSession {
     }
     this.#recipients = []
     this.#answer('.', '', () => {
+      if (this.#socket instanceof TLSSocket) this.#sink.securedMails += 1
       this.#sink.keep(mail)
       return '250 2.0.0 kept'
     })
@@ -152,6 +176,8 @@ class SinkSession {
           if (this.#recipients.length === 0) return '554 5.5.1 no recipients'
           this.#isData = true
           return '354 go on'
+        case 'STARTTLS':
+          return this.#canStartTls ? '220 go on' : '500 5.5.2 unknown'
         case 'QUIT':
           return '221 2.0.0 bye'
         case 'HELO':
@@ -163,11 +189,16 @@ class SinkSession {
       }
     })
     if (verb === 'QUIT' && !this.#isStalled) this.#socket.end()
+    if (verb === 'STARTTLS' && this.#canStartTls) this.#startTls()
+  }
+
+  get #canStartTls(): boolean {
+    return this.#sink.secureContext !== undefined && !(this.#socket instanceof TLSSocket)
   }
 
   #hello(): string {
     const keywords = this.#options.extensions ?? ['PIPELINING', '8BITMIME', 'SIZE', 'ENHANCEDSTATUSCODES']
-    const lines = ['sink.test', ...keywords]
+    const lines = ['sink.test', ...keywords, ...(this.#canStartTls ? ['STARTTLS'] : [])]
     return lines.map((text, index) => `250${index === lines.length - 1 ? ' ' : '-'}${text}`).join('\r\n')
   }
 
