@@ -6,6 +6,7 @@
  *     ├─ anvil                 what each client does
  *     ├─ auth                  the passwd-file
  *     ├─ tls-store             what deliveries know of TLS together
+ *     ├─ sasl-failures         logins at servers that were refused
  *     ├─ stores                rest_for_one, storage
  *     │   ├─ mailboxes         the mailbox index, one actor per open mailbox
  *     │   ├─ cache             idle connections
@@ -31,6 +32,7 @@ import { listenerActor } from './listeners/listener.ts'
 import { mailboxStores } from './mailbox/supervisor.ts'
 import { pop3Session } from './protocols/pop3/session.ts'
 import { delivery } from './protocols/smtp/client/delivery.ts'
+import { saslFailures } from './protocols/smtp/client/sasl/known-failures.ts'
 import { tlsStore } from './protocols/smtp/client/tls/store.ts'
 import { smtpSession } from './protocols/smtp/server/session.ts'
 import { deliveries } from './queue/deliveries.ts'
@@ -173,6 +175,13 @@ export function mailTree(service: Administered & AuthArgs): readonly ChildSpec[]
       args: undefined,
       placement: { pool: 'storage' },
       registerAs: 'tls-store',
+    },
+    {
+      id: 'sasl-failures',
+      actor: saslFailures,
+      args: undefined,
+      placement: { pool: 'storage' },
+      registerAs: 'sasl-failures',
     },
     { id: 'stores', actor: stores, args: undefined, placement: { pool: 'storage' }, shutdown: 'infinity' },
     // The sessions' goodbye takes a few seconds at most; a client that does not read does not hold up the stop.

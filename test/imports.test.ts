@@ -58,6 +58,8 @@ function partOf(file: string): string {
 const shared: readonly string[] = [
   'auth/networks.ts',
   'auth/sasl/offer.ts',
+  'auth/sasl/sasl-prep.ts',
+  'auth/scram-keys.ts',
   'cache/labels.ts',
   'dns/names.ts',
   'dns/resolver.ts',

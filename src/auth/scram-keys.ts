@@ -53,6 +53,24 @@ export async function verifyScramKeys(keys: ScramKeys, password: string): Promis
   return timingSafeEqual(derived.storedKey, keys.storedKey)
 }
 
+/** The client's part, RFC 5802 section 3: `ClientProof`, and what the server has to answer. */
+export async function scramClientKeys(
+  password: string,
+  options: Pick<ScramKeys, 'hash' | 'iterations' | 'salt'>,
+  authMessage: string,
+): Promise<{ readonly proof: Buffer; readonly serverSignature: Buffer }> {
+  const { hash, salt, iterations } = options
+  const salted = await new Promise<Buffer>((resolve, reject) => {
+    pbkdf2(password, salt, iterations, digestOctets[hash], hash, (error, key) =>
+      error === null ? resolve(key) : reject(error),
+    )
+  })
+  const clientKey = hmac(hash, salted, 'Client Key')
+  const signature = hmac(hash, digest(hash, clientKey, 'buffer'), authMessage)
+  const proof = Buffer.from(clientKey.map((octet, index) => octet ^ signature[index]!))
+  return { proof, serverSignature: hmac(hash, hmac(hash, salted, 'Server Key'), authMessage) }
+}
+
 /** Whether a client that sent this proof has the password: `ClientProof` of RFC 5802 section 3. */
 export function isScramProof(keys: ScramKeys, authMessage: string, proof: Buffer): boolean {
   if (proof.length !== keys.storedKey.length) return false

@@ -330,6 +330,13 @@ class Loader {
     for (const { domain, problem } of unknownTransports(routes, transports)) {
       this.#problem(this.#whereWritten(['transport', domain]), problem)
     }
+    for (const table of ['smtp', 'lmtp']) {
+      const { sasl_auth_enable, sasl_password_maps } = values[table] as unknown as SmtpSettings
+      if (sasl_auth_enable && sasl_password_maps.length === 0) {
+        const problem = `${table}.sasl_auth_enable: needs accounts (set ${table}.sasl_password_maps)`
+        this.#problem(this.#whereWritten([table, 'sasl_auth_enable']), problem)
+      }
+    }
     const pools = Object.fromEntries(
       Object.entries(poolsSettings).map(([name, table]) => [name, this.#pool(name, table)]),
     )

@@ -107,7 +107,11 @@ export class Courier {
       const cache = cacheSettings(this.#config, site.transport.name)
       const use =
         cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
-      this.dispatcher.start(selection, content, { ...use, timeoutMs: this.#config.cache.protocol_timeout })
+      this.dispatcher.start(selection, content, {
+        ...use,
+        bySender: cache?.bySender === true,
+        timeoutMs: this.#config.cache.protocol_timeout,
+      })
     }
   }
 

@@ -21,6 +21,8 @@ export interface Running extends Selection {
 export interface CacheUse {
   readonly load: boolean
   readonly store: boolean
+  /** Connections belong to the sender as well. */
+  readonly bySender: boolean
   /** How long to wait for the cache, milliseconds. */
   readonly timeoutMs: number
 }
@@ -66,10 +68,11 @@ export class Dispatcher {
       return
     }
     const { transport, nexthop } = selection.site
-    const { smtputf8 } = selection.mail.stored
+    const { smtputf8, sender } = selection.mail.stored
     const label = destinationLabel({
       transport: transport.name,
       nexthop,
+      ...(cache.bySender ? { sender } : {}),
       ...(smtputf8 === true ? { smtputf8 } : {}),
     })
     actor.askWith({ timeoutMs: cache.timeoutMs }, 'findDestination', label).then(

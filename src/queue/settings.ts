@@ -90,13 +90,16 @@ export function transportSettings(
 export function cacheSettings(
   config: QueueSources,
   transport: string,
-): { readonly destinations: readonly string[]; readonly onDemand: boolean } | undefined {
+):
+  | { readonly destinations: readonly string[]; readonly onDemand: boolean; readonly bySender: boolean }
+  | undefined {
   const protocol = protocolOf(config, transport)
   if (protocol !== 'smtp' && protocol !== 'lmtp') return undefined
   const table = { ...config[protocol], ...config.transports[transport]?.[protocol] }
   return {
     destinations: table.connection_cache_destinations,
     onDemand: table.connection_cache_on_demand,
+    bySender: table.sasl_auth_enable && table.sender_dependent_authentication,
   }
 }
 

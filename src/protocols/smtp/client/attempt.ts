@@ -124,7 +124,10 @@ export class Attempt {
     // Whether there is another server shows only with a lookup, which a good session spares.
     const outcome = await this.#exchange.use(session, { probe: true, final: false })
     if (outcome === 'miss') {
-      this.#course.env.connections.wasted(destinationLabelOf(this.#course.request), session.setupMs)
+      this.#course.env.connections.wasted(
+        destinationLabelOf(this.#course.request, this.#course.env.settings),
+        session.setupMs,
+      )
       return 0
     }
     this.#visited.add(addressKey(session.target.address, session.target.port))
@@ -260,20 +263,20 @@ export class Attempt {
 
   /** Under which label connections to the servers of a next hop are kept; empty: they are not. */
   async #endpointLabels(destination: Destination): Promise<(server: Server) => string> {
-    const { tls } = this.#course.env
-    const policy = await tls.policy(destination)
+    const { env, request } = this.#course
+    const policy = await env.tls.policy(destination)
     if (!policy.ok) return () => ''
     const { level } = policy.policy
     const { nexthop } = destination
     return ({ host, address, port }) =>
-      endpointLabelOf(this.#course.request, { host, address, port, nexthop, level })
+      endpointLabelOf(request, { host, address, port, nexthop, level }, env.settings)
   }
 
   /** Whether a session came of an idle connection to the server. */
   async #useIdle(endpoint: string, server: Server, final: boolean): Promise<boolean> {
     const { env, request, dispositions } = this.#course
     if (endpoint === '') return false
-    const destination = destinationLabelOf(request)
+    const destination = destinationLabelOf(request, env.settings)
     // Once something has happened here, it is to come to its end here.
     const onlyHere = request.lease !== undefined || this.#visited.size > 0 || dispositions.isTouched
     const found = await env.connections.find(endpoint, destination, onlyHere)

@@ -15,6 +15,7 @@ import {
   string,
 } from '../../../config/schema.ts'
 import { listProblem } from '../../../tables/config.ts'
+import { saslSettings } from './sasl/config.ts'
 import { tlsClientSettings } from './tls/config.ts'
 
 const second = 1_000
@@ -234,6 +235,8 @@ export const smtpSettings = {
     doc: 'Octets of content each second that a server must take when `per_request_deadline` is set.',
   }),
   starttls_timeout: wait(300 * second, 'Limit for STARTTLS and for the TLS handshake.'),
+
+  ...saslSettings,
 
   connection_cache_destinations: list({
     default: [],

@@ -1,11 +1,27 @@
 /** The labels under which the connections of a request are kept and found again; see `cache/labels.ts`. */
 import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
 import type { DeliveryRequest } from '../../../queue/contract.ts'
+import type { ClientSettings } from './config.ts'
 import { needsMatch, type TlsLevel } from './tls/levels.ts'
 
-/** Any connection to the destination will do. Neither TLS nor credentials are in it: a next hop has one policy. */
-export function destinationLabelOf({ transport, nexthop, smtputf8 }: DeliveryRequest): string {
-  return destinationLabel({ transport, nexthop, ...(smtputf8 === true ? { smtputf8 } : {}) })
+type SaslUse = Pick<ClientSettings, 'sasl_auth_enable' | 'sender_dependent_authentication'>
+
+/**
+ * Any connection to the destination will do. TLS is not in it: a next hop has one policy. Nor are credentials, unless
+ * they depend on the sender.
+ */
+export function destinationLabelOf(request: DeliveryRequest, sasl: SaslUse): string {
+  const { transport, nexthop, smtputf8 } = request
+  return destinationLabel({
+    transport,
+    nexthop,
+    ...senderOf(request, sasl),
+    ...(smtputf8 === true ? { smtputf8 } : {}),
+  })
+}
+
+function senderOf({ sender }: DeliveryRequest, sasl: SaslUse): { readonly sender?: string } {
+  return sasl.sasl_auth_enable && sasl.sender_dependent_authentication ? { sender } : {}
 }
 
 /** A server as one next hop uses it. */
@@ -19,15 +35,20 @@ export interface EndpointUse {
   readonly level: TlsLevel
 }
 
-/** One server address. Where the certificate has to match, it was checked for one next hop and one name alone. */
-export function endpointLabelOf({ transport, smtputf8 }: DeliveryRequest, use: EndpointUse): string {
+/**
+ * One server address. A certificate that has to match was checked for one next hop and one name alone, and credentials
+ * are found by them.
+ */
+export function endpointLabelOf(request: DeliveryRequest, use: EndpointUse, sasl: SaslUse): string {
+  const { transport, smtputf8 } = request
   const { address, port, host, nexthop, level } = use
   return endpointLabel({
     transport,
     address,
     port,
     tlsLevel: level,
-    ...(needsMatch(level) ? { nexthop, host } : {}),
+    ...senderOf(request, sasl),
+    ...(needsMatch(level) || sasl.sasl_auth_enable ? { nexthop, host } : {}),
     ...(smtputf8 === true ? { smtputf8 } : {}),
   })
 }

@@ -13,6 +13,7 @@ import { clientProtocol, clientSettings } from './config.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { connectionsOf, keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
+import { saslFailuresOf } from './sasl/known-failures.ts'
 import type { Run } from './session.ts'
 import type { Contexts } from './tls/contexts.ts'
 import { tlsContexts, tlsOfDelivery } from './tls/delivery-tls.ts'
@@ -108,6 +109,7 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     contentDir: join(config.data_dir, 'queue', 'content'),
     content: config.content,
     lineLengthLimit: config.net.line_length_limit,
+    saslFailures: settings.sasl_auth_cache_name === '' ? undefined : saslFailuresOf(context),
     flags: config.transports[transport]?.flags ?? '',
     statusFilter:
       settings.delivery_status_filter.length > 0

@@ -5,6 +5,7 @@ import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts
 import type { AddressSearch, Maps, TableSource } from '../../../tables/contract.ts'
 import type { ClientSettings } from './config.ts'
 import type { contentSettings } from './content/config.ts'
+import type { SaslFailures } from './sasl/known-failures.ts'
 import type { Bind, Run, Session } from './session.ts'
 import type { TlsClient } from './tls/client.ts'
 
@@ -77,6 +78,8 @@ export interface AttemptEnvironment {
   /** The only address of ours in that family that is not loopback, when `inet_interfaces` names just one. */
   ownAddressOf(family: Family): string | undefined
   readonly tls: TlsClient
+  /** Logins that were refused; undefined: nothing is remembered. */
+  readonly saslFailures: SaslFailures | undefined
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
   readonly connections: ConnectionFinder

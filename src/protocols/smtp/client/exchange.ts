@@ -195,7 +195,7 @@ export class Exchange {
     const keeper = how.keep && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
     if (keeper !== undefined && !this.#isExpired(session)) {
       session.replyFilter = undefined
-      const label = destinationLabelOf(this.#course.request)
+      const label = destinationLabelOf(this.#course.request, settings)
       const kept = keeper.put(session, {
         destination: this.#destinationSaved || !how.isUseful ? '' : label,
         unbind: how.isUseful ? '' : label,

@@ -4,6 +4,8 @@ import type { Course } from './course.ts'
 import type { Destination } from './destination.ts'
 import { type Failure, LocalDataError, localFailure } from './failure.ts'
 import { handshake, type TlsEvent } from './handshake.ts'
+import { findAccount } from './sasl/credentials.ts'
+import { logIn } from './sasl/login.ts'
 import type { Server } from './servers.ts'
 import { openSession, Session } from './session.ts'
 import { isRequired } from './tls/levels.ts'
@@ -26,9 +28,10 @@ export class Opening {
   async open(server: Server, hop: { destination: Destination; final: boolean }): Promise<Opened | undefined> {
     const plan = await this.#plan(server, hop.destination)
     if (plan === undefined || this.#course.aborted) return undefined
-    const mayFallBack = this.#mayFallBack(plan)
-    const plainly = (final: boolean) => this.#openPlainly(server, plan, final)
-    const session = await this.#greet(server, plan, hop.final, mayFallBack)
+    const { nexthop } = hop.destination
+    const mayFallBack = this.#mayFallBack(plan) && !this.#hasAccount(server, nexthop)
+    const plainly = (final: boolean) => this.#openPlainly(server, plan, final, nexthop)
+    const session = await this.#greet(server, plan, hop.final, mayFallBack, nexthop)
     if (session === undefined || this.#course.aborted) return undefined
     if (session !== 'plaintext') {
       return { session, ...(mayFallBack && session.tls !== undefined ? { plainly } : {}) }
@@ -38,8 +41,13 @@ export class Opening {
   }
 
   /** The same server once more, without TLS, which did not go well. */
-  async #openPlainly(server: Server, plan: TlsPlan, final: boolean): Promise<Session | undefined> {
-    const session = await this.#greet(server, withoutTls(plan), final, false)
+  async #openPlainly(
+    server: Server,
+    plan: TlsPlan,
+    final: boolean,
+    nexthop: string,
+  ): Promise<Session | undefined> {
+    const session = await this.#greet(server, withoutTls(plan), final, false, nexthop)
     if (session === 'plaintext' || session === undefined) return undefined
     // Not for the next mail: it may have TLS.
     session.poisoned = true
@@ -62,6 +70,16 @@ export class Opening {
   #mayFallBack({ level, implicit }: TlsPlan): boolean {
     const { activeAt, arrivedAt } = this.#course.request
     return level === 'may' && !implicit && activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
+  }
+
+  /** A password does not go in plaintext because TLS was troubled. */
+  #hasAccount({ host }: Server, nexthop: string): boolean {
+    try {
+      return findAccount(this.#course, { host, nexthop }) !== undefined
+    } catch (error) {
+      if (error instanceof LocalDataError) return true
+      throw error
+    }
   }
 
   async #connect(server: Server): Promise<Session | undefined> {
@@ -89,6 +107,7 @@ export class Opening {
     plan: TlsPlan,
     final: boolean,
     mayFallBack: boolean,
+    nexthop: string,
   ): Promise<Session | 'plaintext' | undefined> {
     const { env } = this.#course
     const { settings, hostname } = env
@@ -119,6 +138,14 @@ export class Opening {
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     session.tlsStatus = tlsStatus(plan, session, result.ok ? undefined : result.failure)
+    const refusal = result.ok ? await logIn(this.#course, session, nexthop) : undefined
+    if (refusal !== undefined) {
+      this.#course.stamp(session, 0)
+      if (refusal.polite) this.#course.part(session, 'quit')
+      else session.destroy()
+      this.#course.siteFailed(refusal.failure, session, final)
+      return undefined
+    }
     if (result.ok) {
       session.setupMs = performance.now() - begun
       session.tlsReusable = plan.reusable

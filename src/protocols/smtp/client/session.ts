@@ -4,7 +4,7 @@
  * owners when it is kept for the next delivery; everything it calls runs on behalf of the present one.
  */
 import { connect, type Socket } from 'node:net'
-import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls'
+import { connect as connectTls, type SecureContext, TLSSocket } from 'node:tls'
 import { type Features, noFeatures } from './ehlo.ts'
 import { dataFailure, type Failure, LocalDataError, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
@@ -102,6 +102,7 @@ export class Session implements ReplyListener {
   #listener: SessionListener | undefined
   #run: Run
   #unclaimed: Reply[] = []
+  readonly #secrets: string[] = []
   #garbage = 0
   /** Lines that were too long to be kept whole, so far. */
   cutLines = 0
@@ -189,6 +190,32 @@ export class Session implements ReplyListener {
   /** Lines that were no replies, so far. */
   get garbageLines(): number {
     return this.#garbage
+  }
+
+  /** What must not be written down, should the server repeat it. */
+  hide(secret: string): void {
+    if (secret.length > 1) this.#secrets.push(secret)
+  }
+
+  /** Text of the server without what is hidden. */
+  redacted(text: string): string {
+    return this.#secrets.reduce((shown, secret) => shown.replaceAll(secret, '(hidden)'), text)
+  }
+
+  /** Sends a line of which only `shown` is written down. */
+  sendSecret(line: string, shown: string): void {
+    this.transcript?.out(shown)
+    if (this.alive) this.#socket.write(line)
+  }
+
+  /** RFC 9266 and RFC 5929: what ties an authentication to this TLS connection; undefined: there is none. */
+  get channelBinding(): { readonly name: string; readonly data: Buffer } | undefined {
+    const socket = this.#socket
+    if (!(socket instanceof TLSSocket)) return undefined
+    return {
+      name: 'tls-exporter',
+      data: socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0)),
+    }
   }
 
   /** Sends one or more commands, as one write. */
@@ -354,7 +381,8 @@ export class Session implements ReplyListener {
   }
 
   onReply(reply: Reply): void {
-    if (this.transcript !== undefined) for (const line of reply.text.split('\n')) this.transcript.in(line)
+    if (this.transcript !== undefined)
+      for (const line of reply.text.split('\n')) this.transcript.in(this.redacted(line))
     if (this.#listener !== undefined) this.#listener.onReply(reply)
     else if (this.#unclaimed.length < maxUnclaimed) this.#unclaimed.push(reply)
     else this.#abort('too many replies that nobody asked for')

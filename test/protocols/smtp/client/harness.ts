@@ -172,6 +172,7 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     content: { ...defaults(contentSettings), ...setup.content },
     lineLengthLimit: 2_048,
     flags: '',
+    saslFailures: undefined,
     statusFilter: [],
     notifyClasses: ['resource', 'software'],
     doubleBounceSender: 'double-bounce@client.test',

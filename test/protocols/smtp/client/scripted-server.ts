@@ -12,6 +12,8 @@ export interface Script {
   readonly keywords?: readonly string[]
   /** Answer by command prefix, the first that fits: text, several in turn, null for silence, `close` to hang up. */
   readonly answers?: Readonly<Record<string, Answer | readonly Answer[]>>
+  /** Answers that depend on what came; undefined: as usual. */
+  readonly respond?: (command: string) => string | undefined
   /** After the content: one reply, or for LMTP one each. */
   readonly dot?: Answer | readonly Answer[]
   /** Sends every reply one octet at a time, in writes of their own. */
@@ -306,8 +308,10 @@ class Dialog {
   }
 
   #answerTo(command: string, verb: string): Answer {
+    const response = this.#script.respond?.(command)
+    if (response !== undefined) return response
     for (const [prefix, answers] of Object.entries(this.#script.answers ?? {})) {
-      if (!command.toUpperCase().startsWith(prefix.toUpperCase())) continue
+      if (prefix === '' ? command !== '' : !command.toUpperCase().startsWith(prefix.toUpperCase())) continue
       if (!Array.isArray(answers)) return answers as Answer
       const turn = this.#turns.get(prefix) ?? 0
       this.#turns.set(prefix, turn + 1)
