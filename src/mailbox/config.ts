@@ -67,7 +67,8 @@ export const maildirSettings = {
 export const mailboxSettings = {
   idle_close: duration({
     default: 60_000,
-    min: 0,
+    // Less, and it might be gone before the request comes for which it was started.
+    min: 100,
     max: 86_400_000,
     doc: 'How long what is known of a mailbox stays in memory after its last session.',
   }),
