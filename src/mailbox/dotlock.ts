@@ -75,6 +75,9 @@ function tryLock(path: string, { hostname, pid }: DotlockOptions): Dotlock | und
   return { touch: () => touchIfSame(path, inode), release: () => removeIfSame(path, inode) }
 }
 
+/** Age at which a lock without content was left behind. */
+const emptyStaleMs = 10_000
+
 /** A lock of this host whose process is gone. One that is younger than 2 s may not have its content yet. */
 function ownerIsDead(path: string, { hostname, pid }: DotlockOptions, ageMs: number): boolean {
   if (ageMs < 2_000) return false
@@ -84,6 +87,8 @@ function ownerIsDead(path: string, { hostname, pid }: DotlockOptions, ageMs: num
   } catch {
     return false
   }
+  // Whoever makes it writes into it at once: this one died in between.
+  if (content === '') return ageMs > emptyStaleMs
   const match = /^([0-9]{1,9}):(.*)$/.exec(content)
   if (match === null || match[2] !== hostname) return false
   const owner = Number(match[1])

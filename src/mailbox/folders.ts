@@ -33,6 +33,12 @@ export class Folders {
     }
   }
 
+  /** Deliveries need `tmp/` too. */
+  mendTmp(): void {
+    if (statSync(join(this.maildir, 'tmp'), { throwIfNoEntry: false }) === undefined)
+      createMaildir(this.maildir)
+  }
+
   /** What is remembered of `cur/` after a change of ours: read it again, or that it is known (`trusted`). */
   curTimeAfterOwnChange(trusted: boolean): string {
     return trusted ? folderTime(this.cur).mtime : ''

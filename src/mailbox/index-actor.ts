@@ -22,11 +22,9 @@ class IndexOwner {
 
   constructor(context: ActorContext<MailboxIndexContract>, dataDir: string) {
     const file = join(dataDir, 'index', 'index.db')
-    const { store, replaced } = IndexStore.open(file)
-    if (replaced !== undefined) {
-      context.log.error({ event: 'mailbox.index', path: file, error: replaced }, 'index set aside, made anew')
-    }
-    this.#store = store
+    this.#store = IndexStore.open(file, {
+      onTrouble: (what, why) => context.log.error({ event: 'mailbox.index', path: file, error: why }, what),
+    })
     this.#flushSoon = context.bind(() => this.#flush())
   }
 

@@ -7,7 +7,6 @@
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { MailboxError } from './errors.ts'
 
 /** Everything stored of one mailbox. */
 export interface StoredIndex {
@@ -47,39 +46,43 @@ const schema = `
   PRAGMA user_version = ${schemaVersion};
 `
 
-export class IndexStore {
-  readonly #db: DatabaseSync
-  readonly #statements = new Map<string, StatementSync>()
+export interface IndexStoreOptions {
+  /** Told when the file was set aside, or could not be used, and why. */
+  readonly onTrouble?: (what: string, why: string) => void
+}
 
-  private constructor(db: DatabaseSync) {
+export class IndexStore {
+  readonly #file: string
+  readonly #onTrouble: (what: string, why: string) => void
+  #db: DatabaseSync
+  #statements = new Map<string, StatementSync>()
+
+  private constructor(file: string, db: DatabaseSync, { onTrouble = () => {} }: IndexStoreOptions = {}) {
+    this.#file = file
     this.#db = db
+    this.#onTrouble = onTrouble
   }
 
   /**
-   * Opens or creates the file. One that is damaged, or made by a later version, is moved aside to `…broken` and
-   * a new one begun: `replaced` then says why.
-   * @throws MailboxError `MA_MAILBOX_IO` when that does not work either.
+   * Opens or creates the file. One that is damaged, or made by another version, is moved aside to `…broken` and a new
+   * one begun, now or when that turns out. One that cannot be used for another reason, such as a full disk, is left
+   * alone, and memory takes its place: mailboxes must be open to who can make room.
    */
-  static open(file: string): { readonly store: IndexStore; readonly replaced?: string } {
+  static open(file: string, options: IndexStoreOptions = {}): IndexStore {
+    const { onTrouble = () => {} } = options
     try {
       mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
       try {
-        return { store: new IndexStore(openDatabase(file)) }
+        return new IndexStore(file, openDatabase(file), options)
       } catch (error) {
-        const replaced = (error as Error).message
-        for (const suffix of ['', '-wal', '-shm']) {
-          rmSync(`${file}${suffix}.broken`, { force: true })
-          try {
-            renameSync(`${file}${suffix}`, `${file}${suffix}.broken`)
-          } catch {
-            // Was not there; if it cannot be moved the next open says so.
-          }
-        }
-        return { store: new IndexStore(openDatabase(file)), replaced }
+        if (!isDamage(error)) throw error
+        setAside(file)
+        onTrouble('index set aside, made anew', (error as Error).message)
+        return new IndexStore(file, openDatabase(file), options)
       }
     } catch (error) {
-      const message = `opening the mailbox index failed: ${(error as Error).message}`
-      throw new MailboxError('MA_MAILBOX_IO', message, { path: file }, { cause: error })
+      onTrouble('index cannot be used and is kept in memory only', (error as Error).message)
+      return new IndexStore(file, openDatabase(':memory:'), options)
     }
   }
 
@@ -89,7 +92,7 @@ export class IndexStore {
     try {
       const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 })
       try {
-        return new IndexStore(db).load(maildir)
+        return new IndexStore(file, db).#load(maildir)
       } finally {
         db.close()
       }
@@ -99,10 +102,29 @@ export class IndexStore {
   }
 
   close(): void {
-    this.#db.close()
+    if (this.#db.isOpen) this.#db.close()
   }
 
   load(maildir: string): StoredIndex | undefined {
+    try {
+      return this.#load(maildir)
+    } catch (error) {
+      // Whatever it is, the Maildir has all that is needed.
+      if (isDamage(error)) this.#beginAnew(error)
+      else this.#onTrouble('index cannot be read', (error as Error).message)
+      return undefined
+    }
+  }
+
+  #beginAnew(error: unknown): void {
+    this.#statements.clear()
+    this.#db.close()
+    setAside(this.#file)
+    this.#db = openDatabase(this.#file)
+    this.#onTrouble('index set aside, made anew', (error as Error).message)
+  }
+
+  #load(maildir: string): StoredIndex | undefined {
     const row = this.#run('SELECT id, state FROM mailbox WHERE maildir = ?').get(maildir) as
       | { id: number; state: string }
       | undefined
@@ -124,7 +146,8 @@ export class IndexStore {
       this.#db.exec('COMMIT')
     } catch (error) {
       // A full disk may have ended the transaction already.
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      if (this.#db.isTransaction && !isDamage(error)) this.#db.exec('ROLLBACK')
+      if (isDamage(error)) this.#beginAnew(error)
       throw error
     }
   }
@@ -178,13 +201,38 @@ export class IndexStore {
   }
 }
 
+/** SQLite says that the file is no database, or that its pages make no sense. */
+function isDamage(error: unknown): boolean {
+  const { errcode = 0 } = error as { errcode?: number }
+  const { corrupt, notDatabase, shortRead } = damageCodes
+  const kind = errcode & 0xff
+  return error instanceof OtherVersion || kind === corrupt || kind === notDatabase || errcode === shortRead
+}
+
+/** SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_IOERR_SHORT_READ. */
+const damageCodes = { corrupt: 11, notDatabase: 26, shortRead: 522 }
+
+class OtherVersion extends Error {}
+
+function setAside(file: string): void {
+  for (const suffix of ['', '-wal', '-shm']) {
+    rmSync(`${file}${suffix}.broken`, { force: true })
+    try {
+      renameSync(`${file}${suffix}`, `${file}${suffix}.broken`)
+    } catch {
+      // Was not there; if it cannot be moved the next open says so.
+    }
+  }
+}
+
 function openDatabase(file: string): DatabaseSync {
   const db = new DatabaseSync(file, { timeout: 5_000 })
   try {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000;')
     const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
     if (version === 0) db.exec(`BEGIN IMMEDIATE; ${schema} COMMIT;`)
-    else if (version !== schemaVersion) throw new Error(`version ${version} is not ours (${schemaVersion})`)
+    else if (version !== schemaVersion)
+      throw new OtherVersion(`version ${version} is not ours (${schemaVersion})`)
     // Damage is found now and not in the middle of somebody's session.
     db.prepare('SELECT count(*) FROM mailbox').get()
     db.prepare('SELECT count(*) FROM intent').get()

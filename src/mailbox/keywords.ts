@@ -24,8 +24,8 @@ import { inheritFrom } from './ownership.ts'
 export type Keywords = readonly (string | undefined)[]
 
 const letters = 26
-/** Age at which the lock file counts as left behind. */
-const lockStaleMs = 120_000
+/** Age at which the lock file counts as left behind: it is made with the uid list locked, and lasts for a few lines. */
+const lockStaleMs = 10_000
 
 const pathOf = (maildir: string): string => join(maildir, 'dovecot-keywords')
 

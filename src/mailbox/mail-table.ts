@@ -81,6 +81,13 @@ export class MailTable {
     return this.#pages.map((page) => page.bytes)
   }
 
+  /** Differs when any page does. */
+  get sum(): number {
+    let sum = this.#pages.length
+    for (const page of this.#pages) sum = (Math.imul(sum, 31) + Page.checksum(page.bytes)) | 0
+    return sum
+  }
+
   /** Fills an empty table from the rows of an index; false, and still empty, when they make no sense. */
   load(rows: readonly Uint8Array[]): boolean {
     const pages: TablePage[] = []

@@ -111,6 +111,11 @@ export class Page {
     return new Page(aligned, count, keys)
   }
 
+  /** The one in its head. */
+  static checksum(bytes: Uint8Array): number {
+    return new DataView(bytes.buffer, bytes.byteOffset + 12, 4).getUint32(0, true)
+  }
+
   /** Keys of each mail with an LF behind; empty when no mail has any. */
   get keysText(): string {
     return text(this.#bytes, this.#keysAt, this.#namesAt)

@@ -69,6 +69,8 @@ interface StoredState {
   readonly newTime: string
   readonly curTime: string
   readonly tmpTime: number
+  /** Of all pages: a row that is missing, or not of this state, is noticed. */
+  readonly sum: number
 }
 
 /** Dovecot's wait for this lock; longer than its age at which it counts as left behind. */
@@ -154,7 +156,7 @@ export class Register {
   #decode(stored: StoredIndex): StoredState | undefined {
     const state = readState(stored.state)
     if (state !== undefined && this.#mails.load(stored.pages)) {
-      if (this.#mails.lastUid < state.nextUid) return state
+      if (this.#mails.lastUid < state.nextUid && this.#mails.sum === state.sum) return state
       this.#mails.clear()
     }
     const facts = { event: 'mailbox.index', path: this.#options.maildir }
@@ -405,6 +407,7 @@ export class Register {
       newTime: this.newTime,
       curTime: this.curTime,
       tmpTime: this.tmpTime,
+      sum: this.#mails.sum,
     }
     const write: IndexWrite = {
       maildir,

@@ -50,7 +50,10 @@ export class FolderSync {
     const sameNew = times.fresh.mtime === register.newTime
     const sameCur = times.cur.mtime === register.curTime
     if (sameNew && sameCur && register.hasList) return
-    if (!mode.readOnly) this.#cleanTmp(startedAt)
+    if (!mode.readOnly) {
+      folders.mendTmp()
+      this.#cleanTmp(startedAt)
+    }
 
     // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
     const fresh = await mailNames(folders.fresh, times.fresh.octets)

@@ -1,24 +1,23 @@
 /** A Maildir in a temporary directory, and mailboxes on it as their actor makes them. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { onTestFinished } from 'vitest'
 import type { Logger } from '../../src/actors/index.ts'
 import { defaults } from '../../src/config/schema.ts'
 import { mailboxSettings, maildirSettings, mailSettings } from '../../src/mailbox/config.ts'
-import { type OpenOptions, Page, type Snapshot } from '../../src/mailbox/contract.ts'
 import { createMaildir, deliver } from '../../src/mailbox/deliver.ts'
 import { IndexStore } from '../../src/mailbox/index-store.ts'
 import { Mailbox, type MailboxOptions } from '../../src/mailbox/mailbox.ts'
 import type { MailboxIndex } from '../../src/mailbox/register.ts'
 
+export { flags, identities, keys, look, names, silent, sizes, uids } from './columns.ts'
+
 export const m1 = 'From: a\nSubject: one\n\nhello\n'
 export const m2 = 'Subject: two\n\n.\n..\n.x\nend\n'
 export const m3 = 'Subject: three\n\nno newline at end'
 export const guid = '0123456789abcdef0123456789abcdef'
-
-/** A session that asks for nothing special. */
-export const look: OpenOptions = { keepNew: false, deletedFlag: '' }
 
 /** Keeps what was logged as a warning or worse. */
 export class Logged implements Logger {
@@ -50,7 +49,7 @@ export class Home {
   readonly root = mkdtempSync(join(tmpdir(), 'mailbox-'))
   readonly maildir = join(this.root, 'Maildir')
   readonly log = new Logged()
-  #store = IndexStore.open(join(this.root, 'index.db')).store
+  #store = IndexStore.open(join(this.root, 'index.db'))
 
   /** One that goes with the test. */
   constructor() {
@@ -64,12 +63,21 @@ export class Home {
     return this.#store
   }
 
-  /** As a new process: the index is read from the disk again. `lost`: it was deleted. */
-  restart({ lost = false } = {}): void {
+  /** As a new process: the index is read from the disk again. `lost`: it was deleted; `copyOf`: it is that of another. */
+  restart({ lost = false, copyOf }: { lost?: boolean; copyOf?: Home } = {}): void {
     this.#store.close()
+    if (copyOf !== undefined) {
+      copyOf.#store.close()
+      for (const end of ['', '-wal', '-shm']) rmSync(join(this.root, `index.db${end}`), { force: true })
+      cpSync(join(copyOf.root, 'index.db'), join(this.root, 'index.db'))
+      copyOf.#store = IndexStore.open(join(copyOf.root, 'index.db'))
+      const db = new DatabaseSync(join(this.root, 'index.db'))
+      db.prepare('UPDATE mailbox SET maildir = ?').run(this.maildir)
+      db.close()
+    }
     if (lost)
       for (const end of ['', '-wal', '-shm']) rmSync(join(this.root, `index.db${end}`), { force: true })
-    this.#store = IndexStore.open(join(this.root, 'index.db')).store
+    this.#store = IndexStore.open(join(this.root, 'index.db'))
   }
 
   get index(): MailboxIndex {
@@ -131,18 +139,3 @@ export class Home {
     return deliver(this.maildir, { bytes: Buffer.from(text) }, { hostname: 'h' })
   }
 }
-
-const pagesOf = (snapshot: Snapshot) => snapshot.pages.map((bytes) => Page.of(bytes))
-
-export const uids = (snapshot: Snapshot) => pagesOf(snapshot).flatMap((page) => [...page.uids])
-export const sizes = (snapshot: Snapshot) => pagesOf(snapshot).flatMap((page) => [...page.sizes])
-export const flags = (snapshot: Snapshot) => pagesOf(snapshot).flatMap((page) => [...page.flags])
-export const names = (snapshot: Snapshot) => pagesOf(snapshot).flatMap((page) => page.names ?? [])
-export const keys = (snapshot: Snapshot) =>
-  pagesOf(snapshot).flatMap((page) =>
-    page.keysText === '' ? Array<string>(page.count).fill('') : page.keysText.split('\n').slice(0, -1),
-  )
-
-/** UIDs by base name: what clients see as UIDLs, with the validity. */
-export const identities = (snapshot: Snapshot) =>
-  names(snapshot).map((name, i) => `${name.split(':')[0]} ${uids(snapshot)[i]} ${snapshot.uidValidity}`)

@@ -207,7 +207,7 @@ async function rebuild(
   }
   const lock = claimDataDir(config.data_dir)
   try {
-    const { store } = IndexStore.open(indexFile(config))
+    const store = IndexStore.open(indexFile(config))
     for (const account of all) {
       const index = {
         load: async (maildir: string) => store.load(maildir) ?? null,

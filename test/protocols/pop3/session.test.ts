@@ -834,7 +834,7 @@ describe('time', () => {
     server.mb1()
     await server.login()
     await server.advance(10_500)
-    const { store } = IndexStore.open(join(server.root, 'index/index.db'))
+    const store = IndexStore.open(join(server.root, 'index/index.db'))
     const pages = store.load(server.maildir())!.pages.map((bytes) => Page.of(bytes))
     store.close()
     expect(pages.flatMap(({ sizes }) => [...sizes])).toEqual([32, 32, 35])
