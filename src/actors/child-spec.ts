@@ -1,5 +1,6 @@
 import { backoffProblem } from './backoff.ts'
 import { UsageError } from './errors.ts'
+import { errorReason } from './exit-reason.ts'
 import type { ChildSpec, SupervisorSpec } from './supervisor.ts'
 
 const restarts: readonly unknown[] = ['permanent', 'transient', 'temporary']
@@ -29,6 +30,16 @@ export function checkSupervisorSpec(spec: SupervisorSpec, name: string): void {
     if (problem !== undefined) refuse(`child ${String(child?.id)}: ${problem}`)
     if (ids.has(child.id)) refuse(`two children have the id ${child.id}`)
     ids.add(child.id)
+  }
+}
+
+/** A copy, read once: getters may answer otherwise the next time. What they throw comes back as the problem. */
+export function plainSpec(spec: ChildSpec): ChildSpec | string {
+  if (typeof spec !== 'object' || spec === null) return 'not a child spec'
+  try {
+    return { ...spec }
+  } catch (error) {
+    return `not a child spec: ${errorReason(error).message}`
   }
 }
 

@@ -126,6 +126,7 @@ export interface AnyActorDefinition {
 export function actor<C extends AnyContract, A = undefined>(
   options: ActorOptions<C, A>,
 ): ActorDefinition<C, A> {
+  if (typeof options !== 'object' || options === null) throw new UsageError('actor: options are missing')
   if (typeof options.name !== 'string' || options.name === '') throw new UsageError('actor: name is missing')
   if (typeof options.module !== 'string' || !options.module.includes(':')) {
     throw new UsageError('actor: module must be import.meta.url of the module that exports it', {
@@ -134,6 +135,18 @@ export function actor<C extends AnyContract, A = undefined>(
   }
   if (typeof options.init !== 'function')
     throw new UsageError('actor: init is missing', { name: options.name })
+  const { name, maxQueue = 1, throttleMs = 0, limit } = options
+  if (maxQueue !== Infinity && !(Number.isInteger(maxQueue) && maxQueue >= 1)) {
+    throw new UsageError(`actor: maxQueue must be an integer of at least 1, or Infinity`, { name })
+  }
+  if (!(typeof throttleMs === 'number' && throttleMs >= 0)) {
+    throw new UsageError('actor: throttleMs must be milliseconds, at least 0', { name })
+  }
+  if (limit !== undefined && limit !== 'solitary' && limit !== 'unlimited') {
+    throw new UsageError(`actor: no such limit: ${String(limit)} (there are solitary and unlimited)`, {
+      name,
+    })
+  }
   const definition = Object.freeze(new Definition(options)) as unknown as ActorDefinition<C, A>
   remember(definition)
   return definition

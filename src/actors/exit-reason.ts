@@ -1,4 +1,4 @@
-import { MailactorsError } from './errors.ts'
+import { MailactorsError, UsageError } from './errors.ts'
 
 /** Why an actor ended, in OTP's words. Plain data: it crosses threads as it is. */
 export interface ExitReason {
@@ -32,10 +32,21 @@ export class ActorExit extends MailactorsError {
   readonly code = 'MA_EXIT'
   readonly exitReason: ExitReason
 
+  /** @throws UsageError when it is no exit reason. */
   constructor(reason: ExitReason) {
+    checkReason(reason)
     super(reason.message ?? `exit: ${reason.kind}`, { kind: reason.kind })
     this.exitReason = reason
   }
+}
+
+const kinds: readonly unknown[] = ['normal', 'shutdown', 'killed', 'error', 'thread_exit', 'no_actor']
+
+/** @internal @throws UsageError when it is no exit reason: whoever is told of it would fail. */
+export function checkReason(reason: ExitReason): void {
+  const kind: unknown = typeof reason === 'object' && reason !== null ? reason.kind : undefined
+  if (kinds.includes(kind)) return
+  throw new UsageError(`not an exit reason: its kind must be one of ${kinds.join(', ')}`)
 }
 
 /** What `init` returns to say that the actor is not needed now: it ends `normal`, and its supervisor goes on without it. */

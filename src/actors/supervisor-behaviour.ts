@@ -4,7 +4,7 @@
  * spec says `concurrent`. `test/interop/otp.test.ts` compares it with OTP.
  */
 import { backoffMs } from './backoff.ts'
-import { checkSupervisorSpec, childProblem } from './child-spec.ts'
+import { checkSupervisorSpec, childProblem, plainSpec } from './child-spec.ts'
 import type { ActorContext } from './context.ts'
 import { type ActorDefinition, type ActorOptions, actor, Deferred, type Handlers } from './definition.ts'
 import {
@@ -141,11 +141,13 @@ class SupervisorBehaviour {
   // --- Requests
 
   #startChild(request: ChildSpec): StartChildResult | Promise<StartChildResult> | Deferred<StartChildResult> {
-    const spec = this.#isSimple ? this.#fromTemplate(request) : request
+    const spec = this.#isSimple ? this.#fromTemplate(request) : plainSpec(request)
+    if (typeof spec === 'string')
+      return { ok: false, error: 'invalid', reason: { kind: 'error', message: spec } }
     const problem = childProblem(spec, (this.#spec.autoShutdown ?? 'never') !== 'never')
     const existing = problem === undefined ? this.#children.get(spec.id) : undefined
     if (problem !== undefined || existing !== undefined) {
-      request?.socket?.destroy()
+      spec?.socket?.destroy()
       if (existing === undefined) {
         return { ok: false, error: 'invalid', reason: { kind: 'error', message: problem ?? '' } }
       }

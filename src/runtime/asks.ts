@@ -1,8 +1,19 @@
-import { AskError, type AskFailure, type ExitReason } from '../actors/index.ts'
+import { AskError, type AskFailure, type AskOptions, type ExitReason, UsageError } from '../actors/index.ts'
 import type { ActorCell } from './cell.ts'
 import type { Asker, StreamSink } from './message.ts'
-import type { Ref } from './ref.ts'
+import { type Ref, refuseType } from './ref.ts'
 import { Timer } from './timers.ts'
+
+/** @throws UsageError */
+export function checkAsk({ timeoutMs, signal }: AskOptions, type: string): void {
+  if (typeof type !== 'string') refuseType(type)
+  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs >= 0)) {
+    throw new UsageError(`ask ${type}: timeoutMs ${String(timeoutMs)} must be milliseconds, or Infinity`)
+  }
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw new UsageError(`ask ${type}: signal is not an AbortSignal`)
+  }
+}
 
 /**
  * One ask that waits for its reply. It settles exactly once, whatever comes first: the reply, the end of the

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { ChildStart, ContextRuntime, RestartedChild } from '../actors/context.ts'
+import { checkReason } from '../actors/exit-reason.ts'
 import {
   type ActorContext,
   type ActorDefinition,
@@ -18,7 +19,7 @@ import {
 } from '../actors/index.ts'
 import { ActorLog } from './actor-log.ts'
 import type { ActorCell } from './cell.ts'
-import { ownRef, type Ref } from './ref.ts'
+import { ownRef, type Ref, refuseType } from './ref.ts'
 import { Timer } from './timers.ts'
 
 class MessageTimer extends Timer {
@@ -92,15 +93,17 @@ export class CellContext implements ActorContext, ContextRuntime {
   }
 
   stop(reason: ExitReason = normal): void {
+    checkReason(reason)
     this.#cell.stop(reason)
   }
 
   exit(ref: AnyRef, reason: ExitReason): void {
-    this.#cell.runtime.exit(this.#cell.ref, ownRef(ref), reason)
+    checkReason(reason)
+    this.#cell.runtime.exit(this.#cell.ref, this.#own(ref), reason)
   }
 
   monitor(ref: AnyRef): number {
-    return this.#cell.runtime.watch(this.#living(), ownRef(ref))
+    return this.#cell.runtime.watch(this.#living(), this.#own(ref))
   }
 
   demonitor(monitor: number): void {
@@ -110,7 +113,7 @@ export class CellContext implements ActorContext, ContextRuntime {
   }
 
   link(ref: AnyRef): void {
-    this.#cell.runtime.link(this.#living(), ownRef(ref))
+    this.#cell.runtime.link(this.#living(), this.#own(ref))
   }
 
   unlink(ref: AnyRef): void {
@@ -118,7 +121,7 @@ export class CellContext implements ActorContext, ContextRuntime {
     if (childId !== undefined && ref.id === parent?.id) {
       throw new UsageError('a child cannot unlink from its supervisor', { child: childId })
     }
-    this.#cell.runtime.unlink(this.#cell, ownRef(ref))
+    this.#cell.runtime.unlink(this.#cell, this.#own(ref))
   }
 
   trapExit(on = true): void {
@@ -140,6 +143,10 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   sendAfter(delayMs: number, type: string, ...body: unknown[]): number {
     const cell = this.#living()
+    if (typeof type !== 'string') refuseType(type)
+    if (typeof delayMs !== 'number' || Number.isNaN(delayMs)) {
+      throw new UsageError(`sendAfter ${type}: ${String(delayMs)} is no delay in milliseconds`)
+    }
     const id = cell.runtime.nextNumber()
     const timer = new MessageTimer(cell, id, type, body)
     cell.relations.addTimer(id, timer)
@@ -217,8 +224,10 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   passOn(to: AnyRef, type: string, body: readonly unknown[], settled?: () => void): typeof elsewhere {
     const cell = this.#living()
+    const own = this.#own(to)
+    if (typeof type !== 'string') refuseType(type)
     const asker = cell.takeMessage()?.asker
-    cell.runtime.forward(ownRef(to), type, body, asker, settled)
+    cell.runtime.forward(own, type, body, asker, settled)
     return elsewhere
   }
 
@@ -234,6 +243,10 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   restarted(child: RestartedChild): void {
     this.#cell.runtime.restarted(child)
+  }
+
+  #own(ref: AnyRef): Ref {
+    return ownRef(ref, this.#cell.runtime.home)
   }
 
   /** An actor that ended must not get what nobody would ever take back. */

@@ -21,7 +21,7 @@ import type { Cluster, RemoteSpawn } from './cluster.ts'
 import { Definitions } from './definitions.ts'
 import { frame, relationKinds, type StreamFrame, signalKinds } from './frames.ts'
 import type { LoadTable } from './load-table.ts'
-import type { Ref } from './ref.ts'
+import { ownRef, type Ref } from './ref.ts'
 import type { RegistryObserver } from './registry.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import type { Placer, PoolPlaces } from './topology.ts'
@@ -111,6 +111,7 @@ export class Peers implements Cluster, RegistryObserver {
     const { runtime } = options
     this.#codec = new Codec({
       check: options.checkMessages,
+      home: runtime.home,
       hooks: {
         reviveRef: (thread, id) => runtime.refOf(id, thread),
         reviveDefinition: (module, name) =>
@@ -190,6 +191,9 @@ export class Peers implements Cluster, RegistryObserver {
   // --- Out
 
   place(placement: Placement, socket: Socket | undefined): number {
+    if (typeof placement === 'object' && placement !== null && 'nextTo' in placement) {
+      ownRef(placement.nextTo, this.#runtime.home)
+    }
     const thread = this.#placer.place(placement)
     const here = this.#runtime.thread
     if (thread === here) return here

@@ -23,9 +23,15 @@ export class Ref extends WireRef implements ActorRef {
   }
 
   tell(type: string, ...body: unknown[]): boolean {
+    if (typeof type !== 'string') refuseType(type)
     return this.#cell === undefined
       ? this.#runtime.tellRemote(this, type, body)
       : this.#cell.accept(type, body, undefined)
+  }
+
+  /** @internal */
+  override get home(): object {
+    return this.#runtime.home
   }
 
   ask(type: string, ...body: unknown[]): Promise<never> {
@@ -54,8 +60,13 @@ export class Ref extends WireRef implements ActorRef {
   }
 }
 
-/** The ref the runtime knows behind one that a user gave back. */
-export function ownRef(ref: AnyRef): Ref {
-  if (ref instanceof Ref) return ref
+/** @throws UsageError: whatever else it is, between threads it could be taken for something of the runtime's own. */
+export function refuseType(type: unknown): never {
+  throw new UsageError(`the type of a message is its name, and nothing of type ${typeof type}`)
+}
+
+/** The ref `home` knows behind one that a user gave back. @throws UsageError for what is none of this system. */
+export function ownRef(ref: AnyRef, home: object): Ref {
+  if (ref instanceof Ref && ref.home === home) return ref
   throw new UsageError('not an ActorRef of this system')
 }

@@ -214,6 +214,8 @@ export class ActorSystem {
    * @throws StartError when a thread or a child does not start.
    */
   static async start(options: SystemOptions = {}): Promise<ActorSystem> {
+    if (typeof options !== 'object' || options === null)
+      throw new UsageError('start: options must be an object')
     const system = new ActorSystem(options, await loggerOf(options))
     try {
       await system.#startThreads()
@@ -230,6 +232,7 @@ export class ActorSystem {
   async #startThreads(): Promise<void> {
     const { pools = {}, checkMessages = false, spinUs = 0 } = this.#options
     if (Object.keys(pools).length === 0) return
+    checkSettings(this.#runtime.settings)
     const runtime = this.#runtime
     if (this.#options.simulation !== undefined) return this.#startSimulated(this.#options.simulation, pools)
     const load = new LoadTable()
@@ -344,7 +347,7 @@ export class ActorSystem {
 
   /** Ends an actor at once, without asking it. For tests and operators; supervisors do it by themselves. */
   kill(ref: AnyRef): void {
-    const own = ownRef(ref)
+    const own = ownRef(ref, this.#runtime.home)
     this.#runtime.exit(this.#root ?? own, own, killed)
   }
 
@@ -399,11 +402,21 @@ export class ActorSystem {
     return { utilization, heapBytes: heapBytes() }
   }
 
-  /** Replaces settings, on all threads; actors see them from their next `context.setting` on. Keys not given stay. */
+  /**
+   * Replaces settings, on all threads; actors see them from their next `context.setting` on. Keys not given stay.
+   *
+   * @throws UsageError for what cannot be sent to threads; nothing has changed then.
+   */
   async configure(settings: Readonly<Record<string, unknown>>): Promise<void> {
+    if (this.#threads !== undefined) checkSettings(settings)
     const next = { ...this.#runtime.settings, ...settings }
     this.#runtime.settings = next
     await this.#threads?.configure(next)
+  }
+
+  /** @internal Which refs are of this system. */
+  get home(): object {
+    return this.#runtime.home
   }
 
   /** @internal Whether no actor of this thread has anything to do. */
@@ -466,6 +479,22 @@ export class ActorSystem {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+  }
+}
+
+/** @throws UsageError when a setting could not be had by other threads, the next ones to start among them. */
+function checkSettings(settings: Readonly<Record<string, unknown>>): void {
+  if (typeof settings !== 'object' || settings === null) throw new UsageError('settings must be an object')
+  for (const [key, value] of Object.entries(settings)) {
+    try {
+      structuredClone(value)
+    } catch (cause) {
+      throw new UsageError(
+        `setting ${key} cannot be sent to threads: ${messageOf(cause)}`,
+        { key },
+        { cause },
+      )
+    }
   }
 }
 

@@ -17,7 +17,7 @@ import {
   UsageError,
 } from '../actors/index.ts'
 import { moveChild } from '../actors/supervisor.ts'
-import { PendingAsk } from './asks.ts'
+import { checkAsk, PendingAsk } from './asks.ts'
 import { ActorCell, currentActor } from './cell.ts'
 import type { Cluster, RemoteSpawn } from './cluster.ts'
 import { DeadLetters } from './dead-letters.ts'
@@ -93,6 +93,8 @@ export class ThreadRuntime {
   /** Actors ever started here. */
   spawned = 0
 
+  /** Tells the systems of one process apart: the same object for all of one system that this thread can see. */
+  readonly home: object
   readonly #ids: Ids
   readonly #early = new Early()
   readonly #observer: RuntimeObserver
@@ -114,6 +116,7 @@ export class ThreadRuntime {
     this.timers = new Timers(options.time)
     this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
+    this.home = options.ids.shared
     this.#observer = options.observer
     this.deadLetters = new DeadLetters(this.time, this.log, (report) =>
       this.#observer.deadLetters?.({ ...report, thread: this.thread }),
@@ -367,6 +370,7 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
+      checkAsk(options, type)
       const ask = new PendingAsk(to, type, callingActor(), resolve, reject)
       ask.watch(options)
       if (ask.settled) return
@@ -383,6 +387,7 @@ export class ThreadRuntime {
     type: string,
     body: readonly unknown[],
   ): StreamReader<unknown> {
+    checkAsk(options, type)
     const pending = new PendingStream(to, type, callingActor(), this.timers, options)
     pending.watch(options)
     if (!pending.settled) this.#send(to, known, pending, type, body)

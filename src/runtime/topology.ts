@@ -1,7 +1,6 @@
 import { type Placement, UsageError } from '../actors/index.ts'
 import type { GrowthTable } from './growth-table.ts'
 import type { LoadTable } from './load-table.ts'
-import { ownRef } from './ref.ts'
 
 /** A thread that takes new actors. */
 export interface ThreadPlace {
@@ -97,7 +96,10 @@ export class Placer {
   /** @throws UsageError when there is no such pool, it has no room, or a placement is not one. */
   place(placement: Placement): number {
     if (placement === 'here') return this.#here
-    if ('nextTo' in placement) return ownRef(placement.nextTo).thread
+    if (typeof placement !== 'object' || placement === null) {
+      throw new UsageError(`placement ${String(placement)} is neither here, pool nor nextTo`)
+    }
+    if ('nextTo' in placement) return placement.nextTo.thread
     if (typeof placement.pool !== 'string') throw new UsageError('placement is neither here, pool nor nextTo')
     const name = placement.pool
     const pool = this.#topology.pools[name]

@@ -363,7 +363,7 @@ export class TestSystem {
    */
   overload(target: AnyRef | Way): () => void {
     if (!('tell' in target)) return this.#mark(target, 'refusing')
-    const { id } = ownRef(target)
+    const { id } = ownRef(target, this.system.home)
     const cell = this.#runtimes()
       .map((runtime) => runtime.cell(id))
       .find((found) => found !== undefined)

@@ -39,6 +39,8 @@ export interface CodecOptions {
   readonly hooks?: CodecHooks
   /** Looks for values that cannot be sent before it encodes; costs about as much as encoding. Default false. */
   readonly check?: boolean
+  /** Of the refs that may be sent, see `WireRef`. */
+  readonly home?: object
   /** Octets of the largest frame. Default 64 MiB: content travels as files, not in messages. */
   readonly maxFrame?: number
 }
@@ -52,7 +54,7 @@ const definitionType = 0x44
  * two copies of this package may share one msgpackr, and the last to register wins.
  */
 const noteKey = Symbol.for('mailactors.transport.decoding')
-const holder = globalThis as { [noteKey]?: { hooks: CodecHooks } }
+const holder = globalThis as { [noteKey]?: { hooks: CodecHooks; home?: object | undefined } }
 const asPlainData: CodecHooks = {
   reviveRef: (thread, id) => ({ thread, id }),
   reviveDefinition: (module, name) => ({ kind: 'actor', module, name }),
@@ -63,7 +65,10 @@ const decoding = holder[noteKey]
 addExtension({
   Class: WireRef,
   type: refType,
-  write: (ref: WireRef) => [ref.thread, ref.id],
+  write(ref: WireRef) {
+    if (ref.home !== decoding.home) throw new UsageError('a ref of another system cannot be sent')
+    return [ref.thread, ref.id]
+  },
   read: ([thread, id]: [number, number]) => decoding.hooks.reviveRef(thread, id),
 } as unknown as Parameters<typeof addExtension>[0])
 addExtension({
@@ -107,12 +112,14 @@ export class Codec {
   readonly #plain: Buffer & { start: number; end: number }
   readonly #frame = new DecodedFrame()
   readonly #hooks: CodecHooks
+  readonly #home: object | undefined
   readonly #check: boolean
   #isEncoding = false
   readonly #maxFrame: number
 
   constructor(options: CodecOptions = {}) {
     this.#hooks = options.hooks ?? asPlainData
+    this.#home = options.home
     this.#plain = Object.assign(Buffer.allocUnsafeSlow(maxPlain + plainSlack), { start: 0, end: 0 })
     this.#plainEncoder = this.plainEncoder(this.#plain)
     this.#plainDecoder = new PlainDecoder(this.#hooks.reviveRef)
@@ -122,7 +129,7 @@ export class Codec {
 
   /** For plain frames that are written straight into `memory`. What it does not take is for `encode`. */
   plainEncoder(memory: Buffer): PlainEncoder {
-    return new PlainEncoder(memory, this.#names)
+    return new PlainEncoder(memory, this.#names, this.#home)
   }
 
   /**
@@ -169,8 +176,7 @@ export class Codec {
 
   /** A getter of the message in hand could send another one, into the very same memory. */
   #begin(type: string | number): void {
-    if (this.#isEncoding)
-      throw new UsageError(`message ${label(type)} is sent by a getter of another message`)
+    if (this.#isEncoding) throw new UsageError(`${label(type)} is sent by a getter of another message`)
     this.#isEncoding = true
   }
 
@@ -182,14 +188,16 @@ export class Codec {
       return this.#plain
     }
     let packed: Encoded
+    decoding.home = this.#home
     try {
       packed = this.#packr.pack([to, from, type, seq, ...body], reuseBuffer | resetBuffer) as Encoded
     } catch (error) {
+      if (error instanceof UsageError) throw error
       refuseUnsendable(type, body)
-      throw new UsageError(`message ${label(type)} cannot be encoded`, {}, { cause: error })
+      throw new UsageError(`${label(type)} cannot be encoded`, {}, { cause: error })
     }
     if (packed.end - packed.start > this.#maxFrame) {
-      throw new UsageError(`message ${label(type)} is larger than a frame may be`, {
+      throw new UsageError(`${label(type)} is larger than a frame may be`, {
         octets: packed.end - packed.start,
         maxOctets: this.#maxFrame,
       })
@@ -222,6 +230,7 @@ export class Codec {
   release(): void {
     this.#plainDecoder.release()
     if (decoding.hooks === this.#hooks) decoding.hooks = asPlainData
+    decoding.home = undefined
   }
 
   #unpack(bytes: Buffer, start: number, end: number, owned: boolean): unknown {

@@ -13,13 +13,16 @@ export class PlainEncoder {
   readonly #bytes: Buffer
   readonly #view: DataView
   readonly #names: KnownNames
+  readonly #home: object | undefined
   /** Where nothing may begin any more. */
   #limit = 0
 
-  constructor(bytes: Buffer, names = new KnownNames()) {
+  /** `home`: of the refs that may be sent. */
+  constructor(bytes: Buffer, names = new KnownNames(), home?: object) {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#names = names
+    this.#home = home
   }
 
   /**
@@ -161,6 +164,7 @@ export class PlainEncoder {
 
   /** The extension the codec has for refs: `[thread, id]`. */
   #ref(ref: WireRef, start: number): number {
+    if (ref.home !== this.#home) return -1
     const bytes = this.#bytes
     bytes[start] = 0xc7
     bytes[start + 2] = refType

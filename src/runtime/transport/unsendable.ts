@@ -5,9 +5,18 @@ import { WireRef } from './wire-ref.ts'
 /** Beyond it a value is taken for circular, or as good as. */
 const maxDepth = 200
 
+/** What the runtime's own kinds are to those whose values they carry, see `frames.ts`. */
+const kinds: readonly (string | undefined)[] = [undefined, 'reply', undefined, 'start of an actor']
+
 /** A message type, for an error's text. */
 export function label(type: string | number): string {
-  return typeof type === 'string' ? `"${type}"` : `of kind ${type}`
+  if (typeof type === 'string') return `message "${type}"`
+  return kinds[type] ?? `message of kind ${type}`
+}
+
+function pathOf(type: string | number, index: number): string {
+  if (type === 1) return 'it'
+  return type === 3 && index === 1 ? 'args' : `body[${index}]`
 }
 
 /**
@@ -17,9 +26,9 @@ export function label(type: string | number): string {
  */
 export function refuseUnsendable(type: string | number, body: readonly unknown[]): void {
   for (let i = 0; i < body.length; i++) {
-    const found = find(body[i], `body[${i}]`, 0)
+    const found = find(body[i], pathOf(type, i), 0)
     if (found === undefined) continue
-    throw new UsageError(`message ${label(type)} cannot be sent: ${found.path} is ${found.problem}`, {
+    throw new UsageError(`${label(type)} cannot be sent: ${found.path} is ${found.problem}`, {
       type: String(type),
       path: found.path,
       problem: found.problem,

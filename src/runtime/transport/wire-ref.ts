@@ -2,4 +2,8 @@
 export abstract class WireRef {
   abstract readonly thread: number
   abstract readonly id: number
+  /** What knows the ref. It can be sent by nobody else: numbers mean another actor in another system. */
+  get home(): object | undefined {
+    return undefined
+  }
 }
