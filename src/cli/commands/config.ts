@@ -15,6 +15,7 @@ import { CommandFailure, exitCodes } from '../exit.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
 import { lookupKeys } from '../tables.ts'
 import { printJson, type Terminal } from '../terminal.ts'
+import { addImportCommand } from './import.ts'
 
 interface Options extends ConfigOptions {
   readonly defaults?: boolean
@@ -39,6 +40,7 @@ export function addConfigCommand(program: Command, terminal: Terminal): void {
       '--lookup <tables>',
       'look keys up in lookup tables (type:name, or a setting that has some); exit code 66 when one is not there',
     )
+  addImportCommand(command, terminal)
   withJson(withConfigOptions(command)).action((keys: string[], options: Options) => {
     const modes = (['defaults', 'changed', 'doc', 'markdown', 'lookup'] as const).filter(
       (mode) => options[mode] !== undefined,
