@@ -140,7 +140,8 @@ export class Connection {
    */
   endNow(): void {
     const socket = this.#socket
-    if (socket.writable) socket.write(this.#takeOutput(), () => socket.destroy())
+    // Not within the callback: there it would cost an error object for a stream that is destroyed while it writes.
+    if (socket.writable) socket.write(this.#takeOutput(), () => queueMicrotask(() => socket.destroy()))
     else socket.destroy()
   }
 
