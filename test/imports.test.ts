@@ -197,6 +197,7 @@ describe('packages', () => {
     'node:sqlite': (file) =>
       [
         'mailbox/index-store.ts',
+        'protocols/smtp/client/sasl/failure-table.ts',
         'protocols/smtp/client/tls/state-database.ts',
         'queue/database.ts',
         'queue/store.ts',

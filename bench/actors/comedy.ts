@@ -21,9 +21,7 @@ const sink = {
   take: function (this: { taken?: number }) {
     this.taken = (this.taken ?? 0) + 1
   },
-  echo: function (destination: string) {
-    return destination
-  },
+  echo: (destination: string) => destination,
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: as above

@@ -35,7 +35,7 @@ export class Exchange {
     const refusal = await this.#refusal(session)
     session.uses++
     this.#course.stamp(session, session.uses)
-    session.transcript = this.#course.newTranscript()
+    session.transcript ??= this.#course.newTranscript()
     if (refusal !== undefined) {
       this.#course.dispositions.allFailed(refusal, this.#course.originOf(session), options.final)
       this.#course.dispositions.sessionWasNormal()

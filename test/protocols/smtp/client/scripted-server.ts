@@ -18,6 +18,8 @@ export interface Script {
   readonly dot?: Answer | readonly Answer[]
   /** Sends every reply one octet at a time, in writes of their own. */
   readonly trickle?: boolean
+  /** Answers this verb octet by octet. */
+  readonly drip?: { readonly verb: string; readonly reply: string; readonly everyMs: number }
   /** Stops reading after this many octets of content. */
   readonly stallAfter?: number
   /** Sends this and hangs up after so many octets of content. */
@@ -293,6 +295,11 @@ class Dialog {
     const verb = command.split(/[ :]/)[0]!.toUpperCase()
     if (verb === 'LHLO') this.#lmtp = true
     if (verb === 'MAIL' || verb === 'RSET') this.#accepted = 0
+    const { drip } = this.#script
+    if (drip?.verb === verb) {
+      this.#drip(`${drip.reply}\r\n`, drip.everyMs)
+      return
+    }
     const answer = this.#answerTo(command, verb)
     if (verb === 'RCPT' && typeof answer === 'string' && answer.startsWith('2')) this.#accepted++
     if (verb === 'DATA' && typeof answer === 'string' && /(?:^|\n)3[^\n]*$/.test(answer))
@@ -305,6 +312,12 @@ class Dialog {
     }
     const early = verb === 'EHLO' && this.#secured && tls?.early !== undefined ? `\n${tls.early}` : ''
     this.say(early === '' ? answer : answer + early)
+  }
+
+  #drip(octets: string, everyMs: number): void {
+    if (octets === '' || this.#socket.destroyed) return
+    this.#socket.write(octets[0]!)
+    setTimeout(() => this.#drip(octets.slice(1), everyMs), everyMs)
   }
 
   #answerTo(command: string, verb: string): Answer {

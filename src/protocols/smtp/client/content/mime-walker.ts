@@ -125,7 +125,7 @@ export class MimeWalker {
     const { nesting, boundaryLength } = this.#options.limits
     const partType = type.subtype === 'digest' ? messageType : leafType
     for (const text of type.boundaries) {
-      if (this.#boundaries.length <= nesting + 1) {
+      if (this.#boundaries.length < nesting) {
         this.#boundaries.push({ text: text.slice(0, boundaryLength), partType })
       } else if (this.#options.convert) throw new MimeNestingError()
     }
