@@ -13,6 +13,8 @@ export interface DestinationKey {
   /** Only when credentials depend on the sender. */
   readonly sender?: string
   readonly smtputf8?: boolean
+  /** Of mail that demands TLS, RFC 8689. */
+  readonly requiretls?: boolean
 }
 
 /** What makes connections to one server address interchangeable. */
@@ -28,10 +30,11 @@ export interface EndpointKey {
   readonly host?: string
   readonly tlsLevel?: string
   readonly smtputf8?: boolean
+  readonly requiretls?: boolean
 }
 
 export function destinationLabel(key: DestinationKey): string {
-  return `${field(key.transport)} ${field(key.sender)} ${field(key.nexthop)} ${key.smtputf8 === true ? 1 : 0}`
+  return `${field(key.transport)} ${field(key.sender)} ${field(key.nexthop)} ${demands(key)}`
 }
 
 export function endpointLabel(key: EndpointKey): string {
@@ -43,8 +46,13 @@ export function endpointLabel(key: EndpointKey): string {
     field(key.address),
     key.port,
     field(key.tlsLevel),
-    key.smtputf8 === true ? 1 : 0,
+    demands(key),
   ].join(' ')
+}
+
+/** What mail demands of a connection, as bits. */
+function demands({ smtputf8, requiretls }: { smtputf8?: boolean; requiretls?: boolean }): number {
+  return (smtputf8 === true ? 1 : 0) + (requiretls === true ? 2 : 0)
 }
 
 function field(value: string | undefined): string {

@@ -30,6 +30,8 @@ export interface Envelope {
   readonly ret?: 'FULL' | 'HDRS'
   readonly body?: '7BIT' | '8BITMIME'
   readonly smtputf8?: boolean
+  /** RFC 8689: the mail must not travel without TLS to a server that is the right one. */
+  readonly requiretls?: boolean
 }
 
 /** Who handed the mail to us; for the log, Received and XFORWARD. */
@@ -78,6 +80,8 @@ export interface DeliveryRequest {
   readonly ret?: 'FULL' | 'HDRS'
   readonly body?: '7BIT' | '8BITMIME'
   readonly smtputf8?: boolean
+  /** RFC 8689, see `Envelope`. */
+  readonly requiretls?: boolean
   readonly size: number
   readonly content: Content
   readonly arrivedAt: number

@@ -68,12 +68,13 @@ export class Dispatcher {
       return
     }
     const { transport, nexthop } = selection.site
-    const { smtputf8, sender } = selection.mail.stored
+    const { smtputf8, requiretls, sender } = selection.mail.stored
     const label = destinationLabel({
       transport: transport.name,
       nexthop,
       ...(cache.bySender ? { sender } : {}),
       ...(smtputf8 === true ? { smtputf8 } : {}),
+      ...(requiretls === true ? { requiretls } : {}),
     })
     actor.askWith({ timeoutMs: cache.timeoutMs }, 'findDestination', label).then(
       this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
@@ -170,6 +171,7 @@ function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
     ...(stored.ret === undefined ? {} : { ret: stored.ret }),
     ...(stored.body === undefined ? {} : { body: stored.body }),
     ...(stored.smtputf8 === undefined ? {} : { smtputf8: stored.smtputf8 }),
+    ...(stored.requiretls === undefined ? {} : { requiretls: stored.requiretls }),
     size: stored.size,
     content,
     arrivedAt: stored.arrivedAt,

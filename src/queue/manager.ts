@@ -329,6 +329,7 @@ export class QueueManager {
       ...(envelope.ret === undefined ? {} : { ret: envelope.ret }),
       ...(envelope.body === undefined ? {} : { body: envelope.body }),
       ...(envelope.smtputf8 === undefined ? {} : { smtputf8: envelope.smtputf8 }),
+      ...(envelope.requiretls === undefined ? {} : { requiretls: envelope.requiretls }),
       ...(file === undefined ? {} : { file }),
     }
     const active = this.#active.addMail(stored, this.#now, bytes)

@@ -26,6 +26,7 @@ export interface StoredMail {
   readonly ret?: 'FULL' | 'HDRS'
   readonly body?: '7BIT' | '8BITMIME'
   readonly smtputf8?: boolean
+  readonly requiretls?: boolean
   /** Name below `content/`; undefined: inline. */
   readonly file?: string
 }
@@ -68,7 +69,7 @@ export type Row = Readonly<Record<string, unknown>>
 export function toMail(row: Row): StoredMail {
   const envelope = JSON.parse(String(row.envelope)) as Pick<
     StoredMail,
-    'client' | 'envid' | 'ret' | 'body' | 'smtputf8'
+    'client' | 'envid' | 'ret' | 'body' | 'smtputf8' | 'requiretls'
   >
   return {
     id: Number(row.id),

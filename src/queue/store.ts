@@ -118,6 +118,7 @@ export class QueueStore {
         ret: envelope.ret,
         body: envelope.body,
         smtputf8: envelope.smtputf8,
+        requiretls: envelope.requiretls,
       }),
       file ?? null,
       'bytes' in content ? crc32(content.bytes) : null,

@@ -128,8 +128,9 @@ function notice(
   const { hostname, dsn } = settings
   const to = audience === 'sender' ? addressee : qualified(addressee, hostname)
   const sizeLimit = dsn.bounce_size_limit === 0 ? fullLimit : dsn.bounce_size_limit
-  const wantsFull =
-    kind === 'failure' && audience !== 'copy' && stored.ret !== 'HDRS' && stored.size <= sizeLimit
+  // RFC 8689 section 5: what must not travel without TLS does not go back in full, and not without.
+  const mayReturn = stored.ret !== 'HDRS' && stored.requiretls !== true
+  const wantsFull = kind === 'failure' && audience !== 'copy' && mayReturn && stored.size <= sizeLimit
   const original = end.original(wantsFull ? stored.size : headerLimit)
   const queueId = end.newQueueId()
   const report = buildReport({
@@ -163,6 +164,7 @@ function notice(
         recipients: [{ address: to, notify: ['NEVER'] }],
         body: report.body,
         ...(stored.smtputf8 === true ? { smtputf8: true } : {}),
+        ...(stored.requiretls === true ? { requiretls: true } : {}),
       },
       content: { bytes: report.bytes },
       client: { address: '', port: 0, protocol: 'local' },

@@ -28,11 +28,21 @@ export function mailCommand(request: DeliveryRequest, options: CommandOptions): 
   if (features.eightBitMime && request.body !== undefined) command += ` BODY=${request.body}`
   if (features.dsn) {
     if (request.envid !== undefined) command += ` ENVID=${encodeXtext(request.envid)}`
-    if (request.ret !== undefined) command += ` RET=${request.ret}`
+    const ret = returnOf(request, features)
+    if (ret !== undefined) command += ` RET=${ret}`
   }
   if (features.smtpUtf8 && request.smtputf8 === true) command += ' SMTPUTF8'
+  if (features.requireTls && request.requiretls === true) command += ' REQUIRETLS'
   if (dummyAuth && features.auth.length > 0) command += ' AUTH=<>'
   return clean(command)
+}
+
+/** RFC 8689 section 4.3: a server that does not promise TLS gets no content to send back. */
+function returnOf(
+  { ret, requiretls }: DeliveryRequest,
+  { requireTls }: Features,
+): 'FULL' | 'HDRS' | undefined {
+  return requiretls === true && !requireTls ? 'HDRS' : ret
 }
 
 export function rcptCommand(

@@ -307,6 +307,7 @@ const lmtpOwn = {
   connect_timeout: 0,
   skip_quit_response: false,
   tls_security_level: 'none',
+  requiretls_policy: ['opportunistic'] as readonly string[],
   tls_secure_cert_match: ['nexthop'] as readonly string[],
 } as const
 

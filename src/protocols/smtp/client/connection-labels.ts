@@ -11,12 +11,13 @@ type SaslUse = Pick<ClientSettings, 'sasl_auth_enable' | 'sender_dependent_authe
  * they depend on the sender.
  */
 export function destinationLabelOf(request: DeliveryRequest, sasl: SaslUse): string {
-  const { transport, nexthop, smtputf8 } = request
+  const { transport, nexthop, smtputf8, requiretls } = request
   return destinationLabel({
     transport,
     nexthop,
     ...senderOf(request, sasl),
     ...(smtputf8 === true ? { smtputf8 } : {}),
+    ...(requiretls === true ? { requiretls } : {}),
   })
 }
 
@@ -40,7 +41,7 @@ export interface EndpointUse {
  * are found by them.
  */
 export function endpointLabelOf(request: DeliveryRequest, use: EndpointUse, sasl: SaslUse): string {
-  const { transport, smtputf8 } = request
+  const { transport, smtputf8, requiretls } = request
   const { address, port, host, nexthop, level } = use
   return endpointLabel({
     transport,
@@ -50,5 +51,6 @@ export function endpointLabelOf(request: DeliveryRequest, use: EndpointUse, sasl
     ...senderOf(request, sasl),
     ...(needsMatch(level) || sasl.sasl_auth_enable ? { nexthop, host } : {}),
     ...(smtputf8 === true ? { smtputf8 } : {}),
+    ...(requiretls === true ? { requiretls } : {}),
   })
 }

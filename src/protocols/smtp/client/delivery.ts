@@ -126,6 +126,7 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     maps: (sources) => mapsOf(context, sources),
     minimalBackoffMs: config.queue.minimal_backoff_time,
     tls: tlsOfDelivery(context, { transport, settings, config, ...shared }),
+    tlsFeatures: config.tls,
     // A connection made under settings that no longer count is for this mail alone.
     keeper: () => (context.setting<Config>('config') === config ? keeperOf(context) : undefined),
     connections: connectionsOf(context, config.cache.protocol_timeout),

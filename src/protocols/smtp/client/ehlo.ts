@@ -13,6 +13,8 @@ export interface Features {
   readonly smtpUtf8: boolean
   readonly dsn: boolean
   readonly startTls: boolean
+  /** REQUIRETLS, RFC 8689; counts within TLS only. */
+  readonly requireTls: boolean
   /** Mechanisms of AUTH, upper case. */
   readonly auth: readonly string[]
   /** Attributes that XFORWARD takes, upper case. */
@@ -29,6 +31,7 @@ export const noFeatures: Features = {
   smtpUtf8: false,
   dsn: false,
   startTls: false,
+  requireTls: false,
   auth: [],
   xforward: [],
 }
@@ -79,6 +82,9 @@ export function parseEhlo(reply: Reply, discard: readonly string[]): EhloResult 
         break
       case 'STARTTLS':
         features.startTls = true
+        break
+      case 'REQUIRETLS':
+        features.requireTls = true
         break
       case 'AUTH':
         features.auth = [...features.auth, ...upperCase(params)]

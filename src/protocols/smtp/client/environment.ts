@@ -80,6 +80,8 @@ export interface AttemptEnvironment {
   readonly tls: TlsClient
   /** Logins that were refused; undefined: nothing is remembered. */
   readonly saslFailures: SaslFailures | undefined
+  /** Of `[tls]`. */
+  readonly tlsFeatures: { readonly requiretls_enable: boolean; readonly required_enable: boolean }
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
   readonly connections: ConnectionFinder

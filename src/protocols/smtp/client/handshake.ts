@@ -18,6 +18,7 @@ import type { EndCause, Session, SessionListener } from './session.ts'
 import type { TlsOutcome } from './tls/client.ts'
 import { isRequired, needsMatch } from './tls/levels.ts'
 import type { TlsPlan } from './tls/plan.ts'
+import { demandsTls } from './tls/require-tls.ts'
 
 export interface HandshakeOptions {
   readonly protocol: 'smtp' | 'lmtp'
@@ -170,14 +171,16 @@ class Handshake implements SessionListener {
   #ehloAnswered(reply: Reply): void {
     if (!isPositive(reply)) {
       // 421 is about the connection, not about EHLO. LMTP has nothing to fall back to.
-      const must = this.#options.protocol === 'lmtp' || this.#secured
+      const must = this.#options.protocol === 'lmtp' || (this.#secured && !this.#options.plan.implicit)
       if (must || reply.code === 421) this.#fail(replyFailure('site', reply))
       else this.#hello('HELO')
       return
     }
     if (this.#isOurselves(reply)) return
     const { features, discarded, warnings } = parseEhlo(reply, this.#options.discards())
-    this.#session.features = features
+    // RFC 8689 section 2: what is said in plaintext about it counts for nothing.
+    const requireTls = features.requireTls && this.#secured && this.#options.plan.requireTls !== undefined
+    this.#session.features = { ...features, requireTls }
     const { relay } = this.#session
     if (discarded.length > 0) this.#options.warn('delivery.ehlo-discarded', { relay, keywords: discarded })
     for (const warning of warnings) this.#options.warn('delivery.ehlo-odd', { relay, warning })
@@ -189,7 +192,8 @@ class Handshake implements SessionListener {
     const { plan, settings } = this.#options
     const { relay, features } = this.#session
     if (this.#secured) {
-      this.#done()
+      if (plan.requireTls !== 'enforce' || features.requireTls) this.#done()
+      else this.#fail(this.#demanded('5.7.30', `${relay} does not offer REQUIRETLS`))
     } else if (plan.level === 'none') {
       if (features.startTls && settings.tls_note_starttls_offer && plan.wanted === 'none') {
         this.#options.warn('delivery.starttls-offered', { relay })
@@ -198,7 +202,8 @@ class Handshake implements SessionListener {
     } else if (!features.startTls) {
       const reason = `${relay} does not offer TLS`
       this.#options.onTls({ kind: 'missing', reason })
-      if (!isRequired(plan.level)) this.#done()
+      if (demandsTls(plan.requireTls)) this.#fail(this.#demanded('5.7.30', reason))
+      else if (!isRequired(plan.level)) this.#done()
       else this.#fail(localFailure('site', '4.7.4', `TLS is required, but ${reason}`))
     } else if (plan.context === undefined) {
       const reason = `TLS cannot be used: ${plan.problem}`
@@ -216,11 +221,10 @@ class Handshake implements SessionListener {
     const { plan, protocol } = this.#options
     if (!isPositive(reply)) {
       // It changed its mind; where TLS is a favour, plaintext on the same connection is what it gets.
-      this.#options.onTls({
-        kind: 'missing',
-        reason: `${this.#session.relay} refused STARTTLS: ${oneLine(reply)}`,
-      })
-      if (!isRequired(plan.level)) this.#done()
+      const reason = `${this.#session.relay} refused STARTTLS: ${oneLine(reply)}`
+      this.#options.onTls({ kind: 'missing', reason })
+      if (demandsTls(plan.requireTls)) this.#fail(this.#demanded('5.7.10', reason))
+      else if (!isRequired(plan.level)) this.#done()
       else this.#fail(replyFailure('site', reply))
       return
     }
@@ -262,7 +266,10 @@ class Handshake implements SessionListener {
         this.#session.detach()
         // QUIT within TLS tells nobody anything. Before a greeting it would be out of turn.
         const polite = !plan.implicit
-        const failure = localFailure('site', '4.7.5', reason)
+        const failure =
+          plan.requireTls === 'enforce'
+            ? this.#demanded('5.7.10', reason)
+            : localFailure('site', '4.7.5', reason)
         this.#resolve({ ok: false, failure, polite, tlsFailed: false })
         return
       }
@@ -274,6 +281,11 @@ class Handshake implements SessionListener {
       }
       next()
     })
+  }
+
+  /** A server that does not do for mail with REQUIRETLS; another one may. */
+  #demanded(dsn: '5.7.10' | '5.7.30', reason: string): Failure {
+    return { ...localFailure('site', dsn, `the mail has REQUIRETLS, and ${reason}`), softUntilFinal: true }
   }
 
   /** RFC 5321 section 6.3: mail must not go round in circles. */

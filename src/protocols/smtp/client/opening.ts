@@ -9,7 +9,9 @@ import { logIn } from './sasl/login.ts'
 import type { Server } from './servers.ts'
 import { openSession, Session } from './session.ts'
 import { isRequired } from './tls/levels.ts'
+import { mailDemand } from './tls/mail-demand.ts'
 import { type TlsPlan, withoutTls } from './tls/plan.ts'
+import { demandsTls } from './tls/require-tls.ts'
 
 export interface Opened {
   readonly session: Session
@@ -34,6 +36,7 @@ export class Opening {
     const session = await this.#greet(server, plan, hop.final, mayFallBack, nexthop)
     if (session === undefined || this.#course.aborted) return undefined
     if (session !== 'plaintext') {
+      if (plan.once === true) session.poisoned = true
       return { session, ...(mayFallBack && session.tls !== undefined ? { plainly } : {}) }
     }
     const second = await plainly(hop.final)
@@ -57,19 +60,29 @@ export class Opening {
   /** TLS as it has to be with this server; undefined: the server must not be used. */
   async #plan(server: Server, destination: Destination): Promise<TlsPlan | undefined> {
     const { tls } = this.#course.env
-    const policy = await tls.policy(destination)
+    const ours = await tls.policy(destination)
+    const demand = await mailDemand(this.#course, destination, ours)
+    const policy = typeof demand === 'string' ? tls.policyForMail(ours, demand) : (demand ?? ours)
     const result = policy.ok ? await tls.plan(policy.policy, server, destination) : policy
-    if (result.ok) return result.plan
+    if (result.ok) {
+      const { plan } = result
+      // RFC 8689 section 5: whoever says so does not want to hear of it.
+      if (demand === 'no-tls-needed') return { ...plan, reportTo: '', once: true }
+      if (typeof demand !== 'string' || demand === 'disable') return plan
+      return { ...plan, requireTls: demand }
+    }
     if (policy.ok) tls.noteRefused(policy.policy, server, destination, result)
     this.#course.log('warn', 'delivery.tls-policy', { relay: server.host, reason: result.reason })
-    this.#course.dispositions.noSession(localFailure('lookup', result.dsn, result.reason))
+    const failure = localFailure('lookup', result.dsn, result.reason)
+    this.#course.dispositions.noSession(failure)
     return undefined
   }
 
   /** RFC 7435: mail that TLS has kept from its server before gets through without, where TLS is but a favour. */
-  #mayFallBack({ level, implicit }: TlsPlan): boolean {
+  #mayFallBack({ level, implicit, requireTls }: TlsPlan): boolean {
     const { activeAt, arrivedAt } = this.#course.request
-    return level === 'may' && !implicit && activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
+    if (level !== 'may' || implicit || demandsTls(requireTls)) return false
+    return activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
   }
 
   /** A password does not go in plaintext because TLS was troubled. */
@@ -227,5 +240,8 @@ function tlsStatus(plan: TlsPlan, session: Session, failure: Failure | undefined
     return violated ? `!${wanted}` : `${wanted}?`
   }
   const actual = session.tls === undefined ? 'none' : level
-  return actual === wanted ? wanted : `${wanted}:${actual}`
+  const status = actual === wanted ? wanted : `${wanted}:${actual}`
+  if (!session.features.requireTls) return status
+  // In brackets: the server was told, and was not held to it.
+  return plan.requireTls === 'enforce' ? `${status}/requiretls` : `${status}/(requiretls)`
 }

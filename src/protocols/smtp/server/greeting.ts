@@ -74,6 +74,8 @@ function extensions(state: SessionState, environment: Environment): string {
     ['8BITMIME'],
     ['DSN'],
     ['SMTPUTF8'],
+    // RFC 8689 section 2: only within TLS.
+    ['REQUIRETLS', state.isSecured],
     ['CHUNKING'],
   ]
   let lines = policy.hostname

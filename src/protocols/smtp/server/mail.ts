@@ -38,7 +38,10 @@ export function mail(state: SessionState, argument: string, environment: Environ
 function mailFrom(state: SessionState, path: ParsedPathArgument, environment: Environment): Transition {
   const { policy } = environment
   if (!path.ok) return answer(state, replies.badSender(path.reason))
-  const parameters = readMailParameters(path.parameters, policy.offers('DSN'))
+  const parameters = readMailParameters(path.parameters, {
+    dsn: policy.offers('DSN'),
+    requireTls: state.isSecured && policy.offers('REQUIRETLS'),
+  })
   if (typeof parameters === 'string') return answer(state, parameters)
 
   // A sender without a domain is one of this machine: root, or what cron calls itself.
@@ -54,8 +57,8 @@ function mailFrom(state: SessionState, path: ParsedPathArgument, environment: En
     return answer(state, replies.tooLarge)
   }
   if (!environment.hasRoom(parameters.size ?? 0)) return { state, reply: replies.noRoom, isForgiven: true }
-  const { body, smtputf8, ret, envid } = parameters
-  const transaction = { sender, body, smtputf8, ret, envid, recipients: [], overshoot: 0 }
+  const { body, smtputf8, requiretls, ret, envid } = parameters
+  const transaction = { sender, body, smtputf8, requiretls, ret, envid, recipients: [], overshoot: 0 }
   return { state: { ...state, mail: transaction }, reply: replies.senderOk }
 }
 

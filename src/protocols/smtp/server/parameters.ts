@@ -1,4 +1,4 @@
-/** ESMTP parameters of MAIL and RCPT: RFC 1870 (SIZE), 6152 (BODY), 6531 (SMTPUTF8), 3461 (DSN), 4954 (AUTH). */
+/** ESMTP parameters of MAIL and RCPT: RFC 1870 (SIZE), 6152 (BODY), 6531 (SMTPUTF8), 3461 (DSN), 4954 (AUTH), 8689 (REQUIRETLS). */
 import type { Notify } from '../../../queue/contract.ts'
 import { decodeXtext } from '../xtext.ts'
 import type { Parameters } from './command.ts'
@@ -9,6 +9,8 @@ export interface MailParameters {
   readonly size: number | undefined
   readonly body: '7BIT' | '8BITMIME' | undefined
   readonly smtputf8: boolean
+  /** RFC 8689. */
+  readonly requiretls: boolean
   readonly ret: 'FULL' | 'HDRS' | undefined
   readonly envid: string | undefined
 }
@@ -22,20 +24,25 @@ const noMailParameters: MailParameters = {
   size: undefined,
   body: undefined,
   smtputf8: false,
+  requiretls: false,
   ret: undefined,
   envid: undefined,
 }
 const noRecipientParameters: RecipientParameters = { notify: undefined, orcpt: undefined }
 
 /** A string is the reply that refuses them. */
-export function readMailParameters(parameters: Parameters, offersDsn: boolean): MailParameters | string {
+export function readMailParameters(
+  parameters: Parameters,
+  offers: { readonly dsn: boolean; readonly requireTls: boolean },
+): MailParameters | string {
   if (parameters.length === 0) return noMailParameters
-  let { size, body, smtputf8, ret, envid } = noMailParameters
+  let { size, body, smtputf8, requiretls, ret, envid } = noMailParameters
   for (const [keyword, value] of parameters) {
     // A keyword without the value it needs is another keyword.
     if (value === undefined) {
-      if (keyword !== 'SMTPUTF8') return replies.unknownParameter
-      smtputf8 = true
+      if (keyword === 'SMTPUTF8') smtputf8 = true
+      else if (keyword === 'REQUIRETLS' && offers.requireTls) requiretls = true
+      else return replies.unknownParameter
       continue
     }
     switch (keyword) {
@@ -54,13 +61,13 @@ export function readMailParameters(parameters: Parameters, offersDsn: boolean): 
       }
       case 'RET': {
         const word = value.toUpperCase()
-        if (!offersDsn) return replies.noDsn
+        if (!offers.dsn) return replies.noDsn
         if (ret !== undefined || (word !== 'FULL' && word !== 'HDRS')) return replies.badParameter('RET')
         ret = word
         break
       }
       case 'ENVID': {
-        if (!offersDsn) return replies.noDsn
+        if (!offers.dsn) return replies.noDsn
         // RFC 3461 section 4.4: at most 100 characters; what it encodes must be printable.
         const decoded = envid !== undefined || value.length > 100 ? undefined : decodeXtext(value)
         if (decoded === undefined || decoded === '' || !isPrintable(decoded)) {
@@ -77,7 +84,7 @@ export function readMailParameters(parameters: Parameters, offersDsn: boolean): 
         return replies.unknownParameter
     }
   }
-  return { size, body, smtputf8, ret, envid }
+  return { size, body, smtputf8, requiretls, ret, envid }
 }
 
 /** A string is the reply that refuses them. */

@@ -56,7 +56,8 @@ export class ServerPolicy {
     this.#rewritten = networks(smtpd.local_header_rewrite_clients)
     this.#forbidden = words(smtpd.forbidden_commands)
     this.#pointless = words(smtpd.noop_commands)
-    this.#discarded = words(smtpd.discard_ehlo_keywords)
+    const ignored = config.tls.requiretls_enable ? [] : ['REQUIRETLS']
+    this.#discarded = words([...smtpd.discard_ehlo_keywords, ...ignored])
     this.droppedFields = new Set(smtpd.message_drop_headers.map((name) => name.toLowerCase()))
     this.#flushed = new Set(smtpd.fast_flush_domains.map(normalDomain))
   }

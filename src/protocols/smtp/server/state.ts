@@ -59,6 +59,7 @@ export interface MailTransaction {
   readonly ret: 'FULL' | 'HDRS' | undefined
   readonly body: '7BIT' | '8BITMIME' | undefined
   readonly smtputf8: boolean
+  readonly requiretls: boolean
   /** Grows in place: a copy per RCPT would be quadratic. It has no other owner than this transaction. */
   readonly recipients: AcceptedRecipient[]
   /** RCPTs refused because there were too many, for `recipient_overshoot_limit`. */

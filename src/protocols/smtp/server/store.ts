@@ -206,7 +206,7 @@ async function enqueue(
   recipients: readonly EnvelopeRecipient[],
   services: StoreServices,
 ): Promise<{ reply: string | undefined; isWithQueue: boolean }> {
-  const { sender, envid, ret, body, smtputf8 } = mail.transaction
+  const { sender, envid, ret, body, smtputf8, requiretls } = mail.transaction
   let result: EnqueueResult
   try {
     result = await services.enqueue({
@@ -218,6 +218,7 @@ async function enqueue(
         ...(ret === undefined ? {} : { ret }),
         ...(body === undefined ? {} : { body }),
         ...(smtputf8 ? { smtputf8 } : {}),
+        ...(requiretls ? { requiretls } : {}),
       },
       content: mail.content,
       client: mail.client,

@@ -804,3 +804,110 @@ describe('DANE', () => {
     expect(outcome(await deliver({ zone: both, settings }))).toEqual(['deferred 4.7.5'])
   })
 })
+
+describe('what the mail itself asks for, RFC 8689', () => {
+  const optional = { content: { bytes: Buffer.from('Subject: x\r\nTLS-Required: No\r\n\r\nhello\r\n') } }
+  const demanding = { requiretls: true }
+  const secure = { tls_security_level: 'secure' } as const
+
+  it('J23 TLS-Required: no, the level is secure and the certificate is not right', async () => {
+    const script = { tls: serverTls(await selfSigned({ names: ['else.test'] })) }
+    expect(await run({ ...secure, ...trusting }, script)).toMatchObject({ outcome: 'deferred 4.7.5' })
+    const seen = await run({ ...secure, ...trusting }, script, { request: optional })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: secured, tls: 'may' })
+    const plain = await run(secure, {}, { request: optional })
+    expect(plain).toMatchObject({ outcome: 'sent', commands: `EHLO ${mail}` })
+    const broken = { tls_policy_maps: [{ 'd.test': 'secure bogus=1' }] }
+    expect(await run(broken, {}, { request: optional })).toMatchObject({ outcome: 'sent' })
+  })
+
+  it('TLS-3 TLS-Required: no has no say where REQUIRETLS was asked for, or where it is switched off', async () => {
+    const both = await run(secure, {}, { request: { ...optional, ...demanding } })
+    expect(both.outcome).toBe('bounced 5.7.30')
+    const off = { tlsFeatures: { requiretls_enable: true, required_enable: false } }
+    const seen = await run(secure, {}, { request: optional, environment: off })
+    expect(seen.outcome).toBe('deferred 4.7.4')
+    const body = { content: { bytes: Buffer.from('Subject: x\r\n\r\nTLS-Required: No\r\n') } }
+    expect((await run(secure, {}, { request: body })).outcome).toBe('deferred 4.7.4')
+  })
+
+  it('J36 REQUIRETLS: the server does not offer it', async () => {
+    const script = { tls: await named('d.test') }
+    const seen = await run({ ...secure, ...trusting }, script, { request: demanding })
+    expect(seen).toMatchObject({ outcome: 'bounced 5.7.30', commands: 'EHLO STARTTLS handshake EHLO QUIT' })
+    // What is said before TLS does not count.
+    const early = { keywords: ['REQUIRETLS'], tls: { ...(await named('d.test')), keywords: [] } }
+    expect(await run({ ...secure, ...trusting }, early, { request: demanding })).toMatchObject({
+      outcome: 'bounced 5.7.30',
+    })
+  })
+
+  it('J36 TLS-23 soft as long as there is another server', async () => {
+    const tls = await named('d.test')
+    const zone: Zone = {
+      'd.test': {
+        mx: [
+          [10, 'm1.d.test'],
+          [20, 'm2.d.test'],
+        ],
+      },
+      'm1.d.test': { a: ['127.0.0.1'] },
+      'm2.d.test': { a: ['127.0.0.1'] },
+    }
+    const scripts = [{ tls }, { tls: { ...tls, keywords: ['REQUIRETLS'] } }]
+    const seen = await run({ ...secure, ...trusting }, scripts, { zone, request: demanding })
+    expect(seen).toMatchObject({ outcome: 'sent', tls: 'secure/requiretls' })
+  })
+
+  it('J38 REQUIRETLS: all is there', async () => {
+    const script = { tls: { ...(await named('d.test')), keywords: ['REQUIRETLS', 'DSN'] } }
+    const seen = await run({ ...secure, ...trusting }, script, { request: { ...demanding, ret: 'FULL' } })
+    expect(seen.outcome).toBe('sent')
+    expect(seen.sessions[0]!.commands).toContain('MAIL FROM:<s@client.test> RET=FULL REQUIRETLS')
+    const other = await run({ ...secure, ...trusting }, script)
+    expect(other.sessions[0]!.commands).toContain('MAIL FROM:<s@client.test>')
+  })
+
+  it('TLS-23 enforce: what does not do', async () => {
+    const request = demanding
+    const script = { tls: { ...(await named('d.test')), keywords: ['REQUIRETLS'] } }
+    // No level that checks certificates.
+    const weak = await run({ tls_security_level: 'encrypt' }, script, { request })
+    expect(weak).toMatchObject({ outcome: 'bounced 5.7.10', sessions: [] })
+    expect(await run(secure, {}, { request })).toMatchObject({ outcome: 'bounced 5.7.30' })
+    const refused = { ...script, answers: { STARTTLS: '454 4.7.0 not now' } }
+    expect(await run(secure, refused, { request })).toMatchObject({ outcome: 'bounced 5.7.10' })
+    const wrong = { tls: { ...(await named('else.test')), keywords: ['REQUIRETLS'] } }
+    expect(await run({ ...secure, ...trusting }, wrong, { request })).toMatchObject({
+      outcome: 'bounced 5.7.10',
+    })
+  })
+
+  it('TLS-23 the actions that demand less, by next hop', async () => {
+    const request = { ...demanding, ret: 'FULL' as const }
+    const policy = (...requiretls_policy: string[]) =>
+      ({ tls_security_level: 'may', requiretls_policy }) as const
+    const plain = { keywords: ['DSN'] }
+    const opportunistic = await run(policy('opportunistic'), plain, { request })
+    expect(opportunistic.outcome).toBe('sent')
+    // Nobody gets the content back in plaintext.
+    expect(opportunistic.sessions[0]!.commands).toContain('MAIL FROM:<s@client.test> RET=HDRS')
+    expect((await run(policy('opportunistic+starttls'), plain, { request })).outcome).toBe('bounced 5.7.30')
+    const nonsense = { tls: { ...(await named('x')), broken: 'what?\r\n' } }
+    const aged = { request: { ...request, arrivedAt: Date.now() - 400_000 } }
+    expect(await run(policy('opportunistic+starttls'), nonsense, aged)).toMatchObject({
+      outcome: 'deferred 4.7.5',
+    })
+    const tls = { tls: { ...(await named('x')), keywords: ['REQUIRETLS'] } }
+    expect(await run(policy('opportunistic+starttls'), tls, { request })).toMatchObject({
+      outcome: 'sent',
+      tls: 'encrypt/(requiretls)',
+    })
+    const disabled = await run(policy('inline:{d.test=disable}', 'enforce'), tls, { request })
+    expect(disabled.sessions[0]!.commands).toContain('MAIL FROM:<s@client.test>')
+    const other = await run(policy('inline:{other.test=disable}', 'enforce'), tls, { request })
+    expect(other.outcome).toBe('bounced 5.7.10')
+    const bad = await run(policy('inline:{d.test=perhaps}'), tls, { request })
+    expect(bad).toMatchObject({ outcome: 'deferred 4.7.10', sessions: [] })
+  })
+})

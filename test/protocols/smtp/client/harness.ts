@@ -185,6 +185,7 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     maps: (sources) => tables.maps(sources),
     monotonic: () => performance.now(),
     minimalBackoffMs: 300_000,
+    tlsFeatures: engine,
     tls: tlsClient(settings, transport, { resolver, warn: (event, facts) => log('warn', event, facts) }),
     resolver,
     query: {},

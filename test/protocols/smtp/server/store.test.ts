@@ -53,6 +53,7 @@ const mailTo = (...recipients: AcceptedRecipient[]) => ({
     ret: undefined,
     body: undefined,
     smtputf8: false,
+    requiretls: false,
     recipients,
     overshoot: 0,
   },

@@ -84,6 +84,24 @@ describe.skipIf(!hasOpenssl)(`TLS${hasOpenssl ? '' : ' (skipped: no openssl to m
     expect(bytesOf(server.queue.mails[0]!)).toContain('with ESMTPS id ')
   })
 
+  test('REQUIRETLS is offered and taken within TLS only, and goes with the mail', async () => {
+    const server = await TestServer.start({ listenerTls: 'starttls', tls: files() })
+    const socket = server.connect()
+    await expecting(socket, '220 ')
+    socket.write('EHLO c\r\nMAIL FROM:<a@x.test> REQUIRETLS\r\nSTARTTLS\r\n')
+    const clear = await expecting(socket, '220 2.0.0')
+    expect(clear).not.toContain('REQUIRETLS')
+    expect(clear).toContain('\r\n555 5.5.4')
+    const transcript = await converse(await secure(socket), [
+      Buffer.from(
+        'EHLO c\r\nMAIL FROM:<a@x.test> REQUIRETLS=1\r\nMAIL FROM:<a@x.test> REQUIRETLS\r\nRCPT TO:<x@d.test>\r\nDATA\r\nX: y\r\n\r\n.\r\nQUIT\r\n',
+      ),
+    ])
+    expect(transcript).toContain('250-REQUIRETLS\r\n')
+    expect(codes(transcript)).toEqual([250, 555, 250, 250, 354, 250, 221])
+    expect(server.queue.mails[0]!.envelope.requiretls).toBe(true)
+  })
+
   test('what was sent in clear behind STARTTLS is forgotten', async () => {
     const server = await TestServer.start({ listenerTls: 'starttls', tls: files() })
     const socket = server.connect()

@@ -4,14 +4,15 @@
  */
 import { createHash, X509Certificate } from 'node:crypto'
 import type { DnsResolver } from '../../../../dns/resolver.ts'
-import { findDomain, type Maps } from '../../../../tables/contract.ts'
+import type { Maps } from '../../../../tables/contract.ts'
 import type { ClientSettings } from '../config.ts'
 import type { Destination } from '../destination.ts'
 import type { Server } from '../servers.ts'
 import type { Session } from '../session.ts'
 import type { Contexts, EngineSettings } from './contexts.ts'
 import { type DaneSet, findTlsa, usableRecords } from './dane.ts'
-import { isRequired, type TlsLevel } from './levels.ts'
+import { isRequired, needsMatch, type TlsLevel, weaker } from './levels.ts'
+import { findNexthop, nexthopKey } from './next-hop.ts'
 import { peerOf, type TlsPeer } from './peer.ts'
 import { judge, noTls, reportedPolicy, type TlsPlan, type TlsVerdict } from './plan.ts'
 import {
@@ -22,6 +23,7 @@ import {
   type StsFacts,
   type TlsPolicy,
 } from './policy.ts'
+import type { RequireTlsAction } from './require-tls.ts'
 import type { FailureType, ReportEvent } from './rpt/events.ts'
 import type { StoredSession, TlsSessions } from './sessions.ts'
 import type { StsFailure, StsState } from './sts/lookup.ts'
@@ -59,6 +61,9 @@ export type PlanResult =
       /** What a report says of it. */
       readonly failure?: FailureType
     }
+
+/** What a mail asks for beside the policy: `TLS-Required: no`, or REQUIRETLS. */
+export type MailDemand = 'no-tls-needed' | RequireTlsAction
 
 /** What came of a handshake. */
 export type TlsOutcome =
@@ -117,12 +122,31 @@ export class TlsClient {
   #tablePolicy(destination: Destination): PolicyResult | undefined {
     const { settings, policyMaps } = this.#options
     if (policyMaps.isEmpty) return undefined
-    const key = destination.nexthop.replace(/^(?:unix|inet):/, '')
-    const isDomain = destination.kind === 'host' && destination.mx && key.toLowerCase() === destination.host
-    const answer = isDomain ? findDomain(policyMaps, key) : policyMaps.lookup(key)
+    const key = nexthopKey(destination)
+    const answer = findNexthop(policyMaps, destination)
     if (answer.kind === 'none') return undefined
     if (answer.kind === 'found') return parsePolicy(answer.value, settings, key)
     return { ok: false, dsn: '4.3.0', reason: `lookup of the TLS policy of ${key} failed: ${answer.detail}` }
+  }
+
+  /** What the mail itself asks for changes the policy of its next hop, RFC 8689. */
+  policyForMail(ours: PolicyResult, demand: MailDemand): PolicyResult {
+    const { settings } = this.#options
+    if (demand === 'no-tls-needed') {
+      const level = settings.tls_wrappermode ? 'encrypt' : weaker(settings.tls_security_level, 'may')
+      return policyOf(level, settings, 'TLS-Required: no')
+    }
+    if (!ours.ok) return ours
+    const { policy } = ours
+    if (demand === 'enforce' && !needsMatch(policy.level)) {
+      const reason = `the mail has REQUIRETLS, and the level ${policy.level} of ${policy.source} checks no certificate`
+      return { ok: false, dsn: '5.7.10', reason }
+    }
+    // A favour will not do; the rest of the level stays.
+    if (demand === 'opportunistic+starttls' && !isRequired(policy.level)) {
+      return { ok: true, policy: loweredTo('encrypt', policy, settings) }
+    }
+    return ours
   }
 
   /** What the policy means for one server of its next hop. */

@@ -12,6 +12,7 @@ import {
 } from '../../../../config/schema.ts'
 import { tlsLevels } from './levels.ts'
 import { cipherGrades, protocolRange, sslOptions } from './parameters.ts'
+import { isRequireTlsAction, requireTlsActions } from './require-tls.ts'
 
 const protocols = (doc: string): Entry<readonly string[]> =>
   list({
@@ -166,6 +167,16 @@ export const tlsClientSettings = {
     max: 4,
     doc: 'What is logged of TLS: 0 nothing but `tls=` of deliveries, 1 a line for each handshake (`delivery.tls`), 2 and more with certificates and names as well.',
   }),
+  requiretls_policy: list({
+    default: ['enforce'],
+    doc: 'What mail with REQUIRETLS demands of a next hop: tables of next hops (`inline:{example.com=opportunistic}`) and, last, the action for all others. `enforce`: a level that checks the certificate, and a server that offers REQUIRETLS. `opportunistic+starttls`: TLS. `opportunistic`: nothing, but the server is told. `disable`: nothing.',
+    check: (words) => {
+      const wrong = words.find((word) => !isRequireTlsAction(word) && !word.includes(':'))
+      return wrong === undefined
+        ? undefined
+        : `\`${wrong}\` is neither a table nor an action (${requireTlsActions.join(', ')})`
+    },
+  }),
   tlsrpt_enable: boolean({
     default: false,
     doc: 'Count how TLS goes with the servers of each domain, and report it once a day to the domains that ask for it (RFC 8460).',
@@ -197,6 +208,14 @@ export const tlsEngineSettings = {
     doc: 'What `medium` means.',
   }),
   null_cipherlist: string({ default: 'eNULL:!aNULL', doc: 'What `null` means: no encryption.' }),
+  requiretls_enable: boolean({
+    default: true,
+    doc: 'Take mail that must not travel without TLS (REQUIRETLS, RFC 8689), and keep to it in deliveries, see `smtp.requiretls_policy`.',
+  }),
+  required_enable: boolean({
+    default: true,
+    doc: 'Deliver mail with the header field `TLS-Required: no` as if the level were `may` (RFC 8689): its sender would rather have it arrive than protected.',
+  }),
   ssl_options: list({
     default: ['NO_RENEGOTIATION', 'NO_COMPRESSION'],
     doc: 'Switches of OpenSSL for deliveries: `NO_RENEGOTIATION`, `NO_TICKET`, `LEGACY_SERVER_CONNECT` and the like.',

@@ -7,6 +7,7 @@ import { type DaneSet, daneProblem } from './dane.ts'
 import { needsMatch, type TlsLevel } from './levels.ts'
 import type { TlsPeer } from './peer.ts'
 import type { StsFacts } from './policy.ts'
+import type { RequireTlsAction } from './require-tls.ts'
 import type { FailureType, ReportedPolicy } from './rpt/events.ts'
 import { mxMatches } from './sts/policy.ts'
 
@@ -36,6 +37,10 @@ export interface TlsPlan {
   readonly wanted: TlsLevel
   /** Why `level` is not what is wanted. */
   readonly why?: string
+  /** Less than the policy, because the mail says so: no other mail may use the connection. */
+  readonly once?: true
+  /** What the mail demands by REQUIRETLS; undefined: nothing. */
+  readonly requireTls?: RequireTlsAction
   /** TLS before the greeting. */
   readonly implicit: boolean
   /** Undefined: TLS cannot be done here, and `problem` says why. */

@@ -68,7 +68,7 @@ function parametersOf(
 
 export type PolicyResult =
   | { readonly ok: true; readonly policy: TlsPolicy }
-  | { readonly ok: false; readonly reason: string; readonly dsn: '4.7.5' | '4.3.0' }
+  | { readonly ok: false; readonly reason: string; readonly dsn: '4.7.5' | '4.3.0' | '4.7.10' | '5.7.10' }
 
 export const badPolicy = (reason: string): PolicyResult => ({ ok: false, reason, dsn: '4.7.5' })
 

@@ -1,0 +1,13 @@
+/** Next hops as keys of tables. */
+import { findDomain, type Lookup, type Maps } from '../../../../tables/contract.ts'
+import type { Destination } from '../destination.ts'
+
+/** As written, without `inet:` and `unix:`. */
+export const nexthopKey = ({ nexthop }: Destination): string => nexthop.replace(/^(?:unix|inet):/, '')
+
+/** Looks for a next hop; one that is a domain and nothing else also by its parents, `.example.com`. */
+export function findNexthop(maps: Maps, destination: Destination): Lookup {
+  const key = nexthopKey(destination)
+  const isDomain = destination.kind === 'host' && destination.mx && key.toLowerCase() === destination.host
+  return isDomain ? findDomain(maps, key) : maps.lookup(key)
+}
