@@ -4,6 +4,7 @@ import { parseCommand } from './command.ts'
 import { Listing } from './listing.ts'
 import { changes, type MailboxLink } from './mailbox-link.ts'
 import type { Maildrop } from './maildrop.ts'
+import { OutputBuffers } from './output-buffers.ts'
 import { Retrieval, type RetrievalHost } from './retrieval.ts'
 import type { Pop3SessionContract, SessionHost } from './session-host.ts'
 import { transact } from './transaction.ts'
@@ -122,6 +123,7 @@ export class MailCommands {
       utf8: host.utf8,
       output: host.connection.output,
       scratch: host.scratch,
+      buffers: context.local('pop3.buffers', () => new OutputBuffers()),
       bind: (callback) => context.bind(callback),
       locate: (uid) => mailbox.locate(uid),
       fetchNames: async (index) => {

@@ -49,6 +49,19 @@ export class Output {
     if (this.#text.length >= turnOctets) this.flush()
   }
 
+  /** Sends `length` octets of a buffer, which is given back when they have left. What was added before goes first. */
+  send(buffer: Buffer, length: number, giveBack: () => void): void {
+    this.flush()
+    if (this.#ended) return
+    this.octets += length
+    this.tap?.(buffer.toString('latin1', 0, length))
+    this.#socket.write(buffer.subarray(0, length), () => {
+      giveBack()
+      this.#written()
+    })
+    if (this.#socket.writableLength >= this.#highWater) this.#blocked = true
+  }
+
   flush(): void {
     if (this.#text === '') return
     const text = this.#text

@@ -8,7 +8,12 @@ import type { Pop3Settings } from './config.ts'
 import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
 import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
+import type { OutputBuffers } from './output-buffers.ts'
 import { Transmission } from './transmission.ts'
+import { wireOctets, writeMail } from './whole-mail.ts'
+
+/** An answer from here on goes out by itself; shorter ones are worth collecting. */
+const largeOctets = 8 * 1024
 
 /** What the session does for a retrieval. */
 export interface RetrievalHost {
@@ -20,6 +25,8 @@ export interface RetrievalHost {
   readonly output: Output
   /** Memory for one synchronous read. */
   readonly scratch: Buffer
+  /** Memory for what is sent. */
+  readonly buffers: OutputBuffers
   /** Runs a callback on behalf of the session's actor. */
   readonly bind: ActorContext['bind']
   /** Where the mail is now. */
@@ -137,22 +144,59 @@ export class Retrieval {
       this.#refuse('-ERR [UTF8] the header has characters that only UTF8 mode can show')
       return
     }
-    const transmission = new Transmission({
-      lines: this.#lines,
-      noNuls: settings.client_workarounds.includes('outlook-no-nuls'),
-      addEndOfHeaders: settings.client_workarounds.includes('oe-ns-eoh'),
-    })
     let status = '+OK\r\n'
     if (this.#lines === undefined) {
       maildrop.markFetched(this.#index)
       const size = maildrop.sizes[this.#index]!
       status = `+OK ${settings.exact_octets && !file.endsLine() ? size + 2 : size} octets\r\n`
     }
-    if (file.octets <= smallMailOctets) this.#sendAtOnce(file, transmission, status)
-    else this.#sendPieces(file, transmission, status)
+    const { client_workarounds: workarounds } = settings
+    if (file.octets > smallMailOctets) this.#sendPieces(file, this.#transmission(), status)
+    else if (this.#lines === undefined && workarounds.length === 0) this.#sendWhole(file, status)
+    else this.#sendAtOnce(file, this.#transmission(), status)
+  }
+
+  #transmission(): Transmission {
+    const { client_workarounds: workarounds } = this.#host.settings
+    return new Transmission({
+      lines: this.#lines,
+      noNuls: workarounds.includes('outlook-no-nuls'),
+      addEndOfHeaders: workarounds.includes('oe-ns-eoh'),
+    })
+  }
+
+  /** What nearly all clients ask for. */
+  #sendWhole(file: MailFile, status: string): void {
+    const stored = this.#readAll(file)
+    if (stored === undefined) return
+    const { output, buffers } = this.#host
+    const buffer = buffers.take(status.length + wireOctets(stored.length) + 3)
+    const start = buffer.write(status, 0, 'latin1')
+    const { end, total } = writeMail(stored, buffer, start)
+    const length = end + buffer.write('.\r\n', end, 'latin1')
+    // Before anything is sent, unlike with large mails: nothing of a mail that broke off reaches the client.
+    if (!this.#isWhole(total)) {
+      buffers.give(buffer)
+      return
+    }
+    if (length >= largeOctets) output.send(buffer, length, () => buffers.give(buffer))
+    else {
+      output.add(buffer.toString('latin1', 0, length))
+      buffers.give(buffer)
+    }
+    this.#over = true
+    this.#host.sent(length - 3, this.#lines)
   }
 
   #sendAtOnce(file: MailFile, transmission: Transmission, status: string): void {
+    const stored = this.#readAll(file)
+    if (stored === undefined) return
+    const text = transmission.push(stored.toString('latin1'))
+    if (this.#isWhole(transmission.total)) this.#finish(status + text + transmission.end())
+  }
+
+  /** Undefined: it was broken. */
+  #readAll(file: MailFile): Buffer | undefined {
     let stored: Buffer | undefined
     try {
       stored = file.readAll(this.#host.scratch)
@@ -161,13 +205,8 @@ export class Retrieval {
     } finally {
       file.close()
     }
-    if (stored === undefined) {
-      this.#broken('cannot be read')
-      return
-    }
-    const text = transmission.push(stored.toString('latin1'))
-    // Before anything is sent, unlike with large mails: nothing of it reaches the client.
-    if (this.#isWhole(transmission)) this.#finish(status + text + transmission.end())
+    if (stored === undefined) this.#broken('cannot be read')
+    return stored
   }
 
   #sendPieces(file: MailFile, transmission: Transmission, status: string): void {
@@ -192,7 +231,7 @@ export class Retrieval {
       }
       file.close()
       if (length === -1) this.#broken('cannot be read')
-      else if (this.#isWhole(transmission)) this.#finish(transmission.end())
+      else if (this.#isWhole(transmission.total)) this.#finish(transmission.end())
     })
     next()
   }
@@ -209,10 +248,9 @@ export class Retrieval {
   }
 
   /** Less than was announced must not look like a whole mail: the client would remove it. */
-  #isWhole(transmission: Transmission): boolean {
+  #isWhole(total: number): boolean {
     const { maildrop, settings } = this.#host
     if (this.#lines !== undefined || settings.fast_size_lookups) return true
-    const { total } = transmission
     const announced = maildrop.sizes[this.#index]!
     if (total === announced) return true
     this.#host.learn(this.#uid, total)

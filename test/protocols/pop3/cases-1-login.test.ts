@@ -1,4 +1,6 @@
-/** Cases of section 1, connection, login and limits, that the older files do not show; see `cases-left-out.md`. */
+/** Cases of section 1, connection, login and limits, that the older files do not show. */
+import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { until } from '../../support/until.ts'
 import { Pop3Server } from './harness.ts'
@@ -75,4 +77,76 @@ test('P048 a header that is wrong', async () => {
   const client = await server.connect()
   client.send('PROXY TCP4 300.1.1.1 8.8.8.8 1 2\r\n')
   expect(await client.rest()).toBe('')
+})
+
+test('P016 spaces behind a name are part of it', async () => {
+  server = await Pop3Server.start()
+  const client = await server.connect()
+  await client.line()
+  expect(await client.ask('USER alice ')).toBe('+OK')
+  expect(await client.ask('PASS secret')).toMatch(/^-ERR \[AUTH\] /)
+})
+
+test('P036 a user that is added can log in', async () => {
+  server = await Pop3Server.start()
+  appendFileSync(join(server.root, 'users'), 'newton:{PLAIN}apple\n')
+  const client = await server.login('newton', 'apple')
+  expect(await client.ask('STAT')).toBe('+OK 0 0')
+})
+
+test('P037 passwords of the common schemes', async () => {
+  // Made by OpenSSL and by htpasswd.
+  const users = [
+    'carol:{SHA512-CRYPT}$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1',
+    'erin:{BLF-CRYPT}$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC',
+  ]
+  server = await Pop3Server.start({ users })
+  const carol = await server.connect()
+  carol.send('USER carol\r\nPASS Hello world!\r\n')
+  expect((await carol.lines(3))[2]).toMatch(/^\+OK/)
+  const erin = await server.connect()
+  erin.send('USER erin\r\nPASS myPassword\r\n')
+  expect((await erin.lines(3))[2]).toMatch(/^\+OK/)
+})
+
+test('P038 a user who may not log in gets the answer of a wrong password', async () => {
+  server = await Pop3Server.start({ users: ['off:{PLAIN}secret::::::nologin'] })
+  const answers = []
+  for (const password of ['secret', 'wrong']) {
+    const client = await server.connect()
+    client.send(`USER off\r\nPASS ${password}\r\n`)
+    answers.push((await client.lines(3))[2])
+  }
+  expect(answers[0]).toMatch(/^-ERR \[AUTH\] /)
+  expect(answers[1]).toBe(answers[0])
+})
+
+test('P043 a trusted proxy says for whom it comes, and is taken at its word or not at all', async () => {
+  server = await Pop3Server.start({ set: ['login.trusted_networks=127.0.0.0/8'] })
+  const client = await server.connect()
+  expect(await client.line()).toMatch(/^\+OK \[XCLIENT\] /)
+  expect(await client.ask('XCLIENT ADDR=9.9.9.9 PORT=0')).toMatch(/^-ERR/)
+  expect(await client.ask('xclient addr=1.2.3.4 PORT=99 SESSION=abc FOO=bar TTL=3')).toBe('+OK')
+  client.send('USER alice\r\nPASS secret\r\nQUIT\r\n')
+  await client.rest()
+  const seen = { remote: '1.2.3.4', session: 'abc' }
+  expect(server.events('pop3.login')).toMatchObject([seen])
+  expect(server.events('pop3.logout')).toMatchObject([seen])
+})
+
+test('P043 XOIP is the same with an address alone', async () => {
+  server = await Pop3Server.start({ set: ['login.trusted_networks=127.0.0.0/8'] })
+  const client = await server.connect()
+  client.send('XOIP 2001:db8::7\r\nQUIT\r\n')
+  await client.rest()
+  expect(server.events('pop3.disconnect')).toMatchObject([{ remote: '2001:db8::7' }])
+})
+
+test('P050 mailboxes that are gone between password and opening are an answer, and count for nothing', async () => {
+  server = await Pop3Server.start({ set: ['limits.max_userip_connections=1'], withoutMailboxes: true })
+  for (let times = 0; times < 3; times++) {
+    const client = await server.connect()
+    client.send('USER alice\r\nPASS secret\r\n')
+    expect((await client.rest()).split('\r\n')[2]).toMatch(/^-ERR \[SYS\/TEMP\] /)
+  }
 })

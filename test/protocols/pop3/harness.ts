@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import tls from 'node:tls'
 import { accountingActor } from '../../../src/accounting/accounting.ts'
 import type { ChildSpec, Logger } from '../../../src/actors/index.ts'
 import { authActor } from '../../../src/auth/auth.ts'
@@ -30,6 +31,8 @@ export interface ServerOptions {
   readonly users?: readonly string[]
   /** Values that the configuration's ranges do not allow, such as short timeouts. */
   readonly pop3?: Partial<Config['pop3']>
+  /** As while their supervisor restarts them. */
+  readonly withoutMailboxes?: boolean
   /** The clock stands still until `advance`. */
   readonly virtualTime?: boolean
   readonly hooks?: { readonly socket?: (socket: Socket) => void }
@@ -66,7 +69,9 @@ export class Pop3Server {
     const children: ChildSpec[] = [
       { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
       { id: 'auth', actor: authActor, args: undefined, registerAs: 'auth' },
-      { id: 'stores', actor: mailboxStores, args: undefined, shutdown: 'infinity' },
+      ...(options.withoutMailboxes === true
+        ? []
+        : [{ id: 'stores', actor: mailboxStores, args: undefined, shutdown: 'infinity' } as const]),
     ]
     const start = { settings: { config }, log: this.#logger(), children }
     if (options.virtualTime === true) this.#virtual = await TestSystem.start(start)
@@ -130,8 +135,9 @@ export class Pop3Server {
     this.put('dovecot-uidlist', `3 V1700000000 N4 G0123456789abcdef0123456789abcdef\n${lines}`, user)
   }
 
-  async connect(): Promise<Client> {
-    const client = await Client.connect(this.port)
+  /** `localAddress`: a client from elsewhere, as far as the server can tell. */
+  async connect(localAddress?: string): Promise<Client> {
+    const client = await Client.connect(this.port, localAddress)
     this.#clients.push(client)
     return client
   }
@@ -198,8 +204,9 @@ export class Client {
     })
   }
 
-  static async connect(port: number): Promise<Client> {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+  static async connect(port: number, localAddress?: string): Promise<Client> {
+    const options = { port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }
+    const socket = connect(localAddress === undefined ? options : { ...options, localAddress })
     const client = new Client(socket)
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve)
@@ -207,6 +214,23 @@ export class Client {
     })
     // Half open would leave it up to us: we follow the server.
     socket.on('end', () => socket.end())
+    return client
+  }
+
+  /** Speaks through a socket that is connected, TLS for instance. */
+  static over(socket: Socket): Client {
+    return new Client(socket)
+  }
+
+  /** TLS over this connection from now on; nothing that was received may be left. */
+  async secured(options: tls.ConnectionOptions = {}): Promise<Client> {
+    this.socket.removeAllListeners('data')
+    const secured = tls.connect({ socket: this.socket, rejectUnauthorized: false, ...options })
+    const client = new Client(secured)
+    await new Promise<void>((resolve, reject) => {
+      secured.once('secureConnect', resolve)
+      secured.once('error', reject)
+    })
     return client
   }
 

@@ -10,6 +10,7 @@ import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
 import { transact } from '../../../src/protocols/pop3/transaction.ts'
 import { Transmission } from '../../../src/protocols/pop3/transmission.ts'
 import { checkUidlFormat, compileUidlFormat } from '../../../src/protocols/pop3/uidl-format.ts'
+import { wireOctets, writeMail } from '../../../src/protocols/pop3/whole-mail.ts'
 
 describe('uidl_format', () => {
   test.each([
@@ -146,6 +147,28 @@ function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Mai
   drop.freeze()
   return drop
 }
+
+describe('a whole mail at once', () => {
+  test('is what the transmission of it in pieces is', () => {
+    const seed = 11
+    let state = seed
+    const random = (below: number) => {
+      state = (state * 1103515245 + 12345) % 2147483648
+      return state % below
+    }
+    const parts = ['\r\n', '\r\n', '\n', '\r', '.', '.', 'x', '', 'Subject: a', '\xff', '\0']
+    for (let round = 0; round < 3_000; round++) {
+      let mail = ''
+      for (let part = random(12); part > 0; part--) mail += parts[random(parts.length)]
+      if (round % 3 === 0) mail = `${mail.replaceAll(/\r?\n/g, '\r\n')}\r\n`
+      const { text, total } = transmit([mail])
+      const target = Buffer.alloc(3 + wireOctets(mail.length))
+      const whole = writeMail(Buffer.from(mail, 'latin1'), target, 3)
+      const found = { text: `${target.toString('latin1', 3, whole.end)}.\r\n`, total: whole.total }
+      expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text, total })
+    }
+  })
+})
 
 describe('maildrop', () => {
   test.each([
