@@ -20,8 +20,11 @@ export interface ComposedHead {
   readonly slices: readonly Buffer[]
   /** Received fields: one per server the mail came through. */
   readonly hops: number
+  /** The body says of itself that it is 8-bit, whatever the client said of it. */
+  readonly isEightBit: boolean
 }
 
+const eightBit = /[ \t]*(?:8bit|binary)[ \t]*\r\n/iy
 const fieldName = /([!-9;-~]+)([ \t]*):/y
 const mboxLine = />*From /y
 
@@ -37,6 +40,7 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
   const slices: Buffer[] = []
   const names = new Set<string>()
   let hops = 0
+  let isEightBit = false
   let at = 0
   /** Where begins what is kept and not in `slices` yet. */
   let kept = 0
@@ -76,6 +80,10 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
       }
       names.add(name)
       if (name === 'received') hops += 1
+      else if (name === 'content-transfer-encoding') {
+        eightBit.lastIndex = at + found![0].length
+        isEightBit = eightBit.test(text)
+      }
       const isDropped = options.drops.has(name)
       if (isDropped && !isDropping) keep(at)
       if (!isDropped && isDropping) kept = at
@@ -92,13 +100,13 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
   if (isDropping) kept = at
   if (ending === 'none' && !isAll) {
     keep(head.length)
-    return { slices, hops }
+    return { slices, hops, isEightBit }
   }
   keep(at)
   const end = missingFields(names, options.completion) + (ending === 'body' ? '\r\n' : '')
   if (end !== '') slices.push(Buffer.from(end))
   if (at < head.length) slices.push(head.subarray(at))
-  return { slices, hops }
+  return { slices, hops, isEightBit }
 }
 
 /** With one Resent field there, it is the Resent variants that have to be complete: RFC 5322 section 3.6.6. */

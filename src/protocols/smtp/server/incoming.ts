@@ -50,6 +50,7 @@ export class IncomingMail {
   readonly #spool: Spool
   readonly #sink: (slice: Buffer) => void
   #hops = 0
+  #isEightBit = false
 
   constructor(options: IncomingOptions) {
     const { context, environment, state } = options
@@ -117,7 +118,7 @@ export class IncomingMail {
         const result = await storeMail(
           {
             queueId: this.queueId,
-            transaction: this.transaction,
+            transaction: this.#isEightBit ? { ...this.transaction, body: '8BITMIME' } : this.transaction,
             content,
             client: forwardedClient(this.#client, this.#options.state.forwarded),
             arrivedAt: this.#arrivedAt,
@@ -153,7 +154,7 @@ export class IncomingMail {
       arrivedAt: this.#arrivedAt,
       recipient: recipients.length === 1 ? recipients[0]!.envelope.address : undefined,
     }
-    const { slices, hops } = composeHead(head, isAll, {
+    const { slices, hops, isEightBit } = composeHead(head, isAll, {
       front: receivedField(trace, this.#comments()),
       drops: policy.droppedFields,
       completion: policy.completesMailOf(peer, state.user !== undefined)
@@ -161,6 +162,7 @@ export class IncomingMail {
         : undefined,
     })
     this.#hops = hops
+    this.#isEightBit = isEightBit
     return slices
   }
 
