@@ -15,7 +15,7 @@ packages=(
   dovecot-core dovecot-pop3d dovecot-lmtpd
   erlang-base                               # the actor benchmarks
   swaks libnet-ssleay-perl msmtp            # SMTP clients; the library is for swaks --tls
-  mpop fetchmail getmail6 curl              # POP3 clients
+  mpop fetchmail getmail6 curl neomutt      # POP3 clients
   openssl
 )
 
