@@ -171,7 +171,7 @@ class Handshake implements SessionListener {
   #ehloAnswered(reply: Reply): void {
     if (!isPositive(reply)) {
       // 421 is about the connection, not about EHLO. LMTP has nothing to fall back to.
-      const must = this.#options.protocol === 'lmtp' || (this.#secured && !this.#options.plan.implicit)
+      const must = this.#options.protocol === 'lmtp'
       if (must || reply.code === 421) this.#fail(replyFailure('site', reply))
       else this.#hello('HELO')
       return

@@ -99,6 +99,11 @@ describe('whether there is TLS', () => {
     expect(seen).toMatchObject({ outcome: 'sent', commands: `EHLO STARTTLS ${mail}`, tls: 'may:none' })
   })
 
+  it('may: not offered, plaintext', async () => {
+    const seen = await run({ tls_security_level: 'may' }, {})
+    expect(seen).toMatchObject({ outcome: 'sent', commands: `EHLO ${mail}`, tls: 'may:none' })
+  })
+
   it('J04 encrypt: refused', async () => {
     const script = { tls: await named('x'), answers: { STARTTLS: '454 4.7.0 not now' } }
     const seen = await run({ tls_security_level: 'encrypt' }, script)
@@ -161,6 +166,12 @@ describe('handshakes that fail', () => {
   it('J13 the plaintext retry is no second address', async () => {
     const seen = await run({ tls_security_level: 'may', mx_address_limit: 1 }, await nonsense(), old)
     expect(seen.outcome).toBe('sent')
+  })
+
+  it('J11 may: with a password for the server nothing goes in plaintext', async () => {
+    const account = { sasl_auth_enable: true, sasl_password_maps: [{ 'm1.d.test': 'user:password' }] }
+    const seen = await run({ tls_security_level: 'may', ...account }, await nonsense(), old)
+    expect(seen).toMatchObject({ outcome: 'deferred 4.7.5', commands: 'EHLO STARTTLS' })
   })
 
   it('J14 may: the connection breaks within TLS, an old mail goes in plaintext', async () => {
