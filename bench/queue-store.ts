@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { type AnyContract, actor, type Logger } from '../src/actors/index.ts'
 import { authSettings } from '../src/auth/config.ts'
 import { defaults } from '../src/config/schema.ts'
+import { logSettings } from '../src/config/tables.ts'
 import { mailSettings } from '../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../src/protocols/smtp/client/config.ts'
 import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../src/queue/config.ts'
@@ -108,6 +109,7 @@ async function wholeQueue(): Promise<number> {
         auth: defaults(authSettings),
         service: defaults(serviceSettings),
         queue: defaults(queueSettings),
+        log: defaults(logSettings),
         dsn: defaults(dsnSettings),
         notify: defaults(notifySettings),
         smtp: defaults(smtpSettings),

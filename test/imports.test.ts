@@ -200,6 +200,7 @@ describe('packages', () => {
         'protocols/smtp/client/sasl/failure-table.ts',
         'protocols/smtp/client/tls/state-database.ts',
         'queue/database.ts',
+        'queue/salvage.ts',
         'queue/store.ts',
         'queue/stored-queue.ts',
       ].includes(file),

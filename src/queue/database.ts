@@ -6,13 +6,14 @@
  *     content    up to 128 KiB in the row, apart from `message` so that scans do not drag it along; larger
  *                content is a file named after the queue id in `content/`
  *
- * A database that cannot be read is renamed, never deleted, and an empty one takes its place.
+ * A database that cannot be read is renamed, never deleted. Another takes its place, with what could be read of it.
  */
 import { mkdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Logger } from '../actors/index.ts'
 import { QueueVersionError, storeFailure } from './errors.ts'
+import { salvage } from './salvage.ts'
 
 const version = 2
 
@@ -84,17 +85,29 @@ export function openQueueDatabase(directory: string, options: OpenOptions): Data
     return open(path, options)
   } catch (error) {
     if (storeFailure(error) !== 'damaged') throw error
-    const aside = setAside(directory, options.now)
-    options.log.error(
-      { event: 'queue.damaged', file: path, aside, reason: (error as Error).message },
-      'the queue database is damaged: it was set aside, and an empty queue was started',
-    )
+    replaceDamaged(directory, options, (error as Error).message)
     return open(path, options)
   }
 }
 
+/** Sets a damaged database aside, which is closed, and makes one of what can be read of it. */
+export function replaceDamaged(directory: string, options: OpenOptions, reason: string): void {
+  const path = join(directory, 'queue.db')
+  const aside = setAside(directory, options.now)
+  const database = open(path, options)
+  try {
+    const { mails, corrupt } = salvage(aside, database)
+    options.log.error(
+      { event: 'queue.damaged', file: path, aside, mails, corrupt, reason },
+      'the queue database is damaged: it was set aside, and what could be read was taken over',
+    )
+  } finally {
+    database.close()
+  }
+}
+
 /** Renames a damaged database and what belongs to it; returns the new name. It must be closed. */
-export function setAside(directory: string, now: number): string {
+function setAside(directory: string, now: number): string {
   const path = join(directory, 'queue.db')
   const aside = `${path}.damaged-${new Date(now).toISOString().replaceAll(/[:.]/g, '')}`
   for (const suffix of ['', '-wal', '-shm']) {
@@ -134,6 +147,8 @@ function open(path: string, options: OpenOptions): DatabaseSync {
     if (found === 0) database.exec(`BEGIN IMMEDIATE; ${schema} COMMIT`)
     else if (statSync(path).size <= checkedOctets) check(database)
     if (found === 1) database.exec(`BEGIN IMMEDIATE; ${upgrade} COMMIT`)
+    // Partial, so that the start need not read every mail to count them: deferred mail is what a long queue is made of.
+    database.exec('CREATE INDEX IF NOT EXISTS message_state ON message (state) WHERE state <> 1')
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     return database
   } catch (error) {

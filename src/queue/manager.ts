@@ -38,7 +38,7 @@ import type {
   Transcript,
 } from './contract.ts'
 import { Courier } from './courier.ts'
-import { setAside } from './database.ts'
+import { replaceDamaged } from './database.ts'
 import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
 import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
@@ -243,19 +243,7 @@ export class QueueManager {
   commit(): void {
     this.#commitAsked = false
     if (this.#committer.isEmpty) return
-    let outcome: ReturnType<Committer['commit']>
-    try {
-      outcome = this.#committer.commit({ ...this.#writeContext, now: this.#now })
-    } catch (error) {
-      if (storeFailure(error) !== 'damaged') throw error
-      this.#store.close()
-      const aside = setAside(this.#directory, this.#now)
-      throw new QueueDamagedError(
-        'the queue database is damaged and was set aside',
-        { aside },
-        { cause: error },
-      )
-    }
+    const outcome = this.#guarded(() => this.#committer.commit({ ...this.#writeContext, now: this.#now }))
     if (outcome.ok) {
       this.#statistics.written(outcome.written)
       for (const mail of outcome.mails) this.#stored(mail)
@@ -275,6 +263,18 @@ export class QueueManager {
     }
     this.#pump()
     this.#checkDrained()
+  }
+
+  /** When the database turns out to be damaged, it is replaced, and the queue begins anew with that one. */
+  #guarded<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      if (storeFailure(error) !== 'damaged') throw error
+      this.#store.close()
+      replaceDamaged(this.#directory, { log: this.#context.log, now: this.#now }, (error as Error).message)
+      throw new QueueDamagedError('the queue database is damaged and was set aside', {}, { cause: error })
+    }
   }
 
   #askCommit(): void {
@@ -383,7 +383,7 @@ export class QueueManager {
 
   refill(): void {
     this.#refillAsked = false
-    if (this.#refill.step(this.#now, this.#context.clock.monotonic())) this.#askRefill()
+    if (this.#guarded(() => this.#refill.step(this.#now, this.#context.clock.monotonic()))) this.#askRefill()
     else {
       this.#courier.admission.ignoresDeferTransports = false
       this.#wakeForDue()
@@ -430,7 +430,7 @@ export class QueueManager {
   /** Starts all deliveries that may start now. */
   #pump(): void {
     if (this.#draining !== undefined) return
-    this.#courier.pump()
+    this.#guarded(() => this.#courier.pump())
     this.#wakeForPause()
     this.#askTick()
   }
@@ -533,11 +533,11 @@ export class QueueManager {
   // --- Operators
 
   list(after: string, limit: number): readonly QueueListing[] {
-    return this.#operators.list(after, limit)
+    return this.#guarded(() => this.#operators.list(after, limit))
   }
 
   show(queueId: string): QueueListing | null {
-    return this.#operators.show(queueId)
+    return this.#guarded(() => this.#operators.show(queueId))
   }
 
   content(queueId: string, limit: number): Uint8Array | null {
@@ -572,7 +572,7 @@ export class QueueManager {
       this.#courier.revive('')
       this.#courier.admission.ignoresDeferTransports = true
     }
-    return this.#operators.operate(operation, selection, page)
+    return this.#guarded(() => this.#operators.operate(operation, selection, page))
   }
 
   why(queueId: string): QueueExplanation | null {

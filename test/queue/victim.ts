@@ -7,6 +7,7 @@ import { type AnyContract, actor } from '../../src/actors/index.ts'
 import { authSettings } from '../../src/auth/config.ts'
 import { cacheSettings } from '../../src/cache/config.ts'
 import { defaults } from '../../src/config/schema.ts'
+import { logSettings } from '../../src/config/tables.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
 import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../../src/queue/config.ts'
@@ -64,6 +65,7 @@ const system = await ActorSystem.start({
       auth: defaults(authSettings),
       service: defaults(serviceSettings),
       queue: { ...defaults(queueSettings), minfree: 0 },
+      log: defaults(logSettings),
       dsn: defaults(dsnSettings),
       notify: defaults(notifySettings),
       cache: defaults(cacheSettings),
