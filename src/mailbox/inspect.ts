@@ -10,7 +10,8 @@ import { mailNames } from './maildir.ts'
 import { baseOf, flagsOf, mailPath, sizeInName } from './maildir-name.ts'
 import type { QuotaUsage } from './quota-file.ts'
 import { readQuotaFile } from './quota-file.ts'
-import { readUidList } from './uidlist-file.ts'
+import { atOnce } from './turns.ts'
+import { type ReadUidList, readUidList } from './uidlist-file.ts'
 
 export interface MaildirReport {
   readonly mails: number
@@ -98,11 +99,11 @@ export async function inspectMaildir(maildir: string, options: InspectOptions = 
   }
 }
 
-type List = NonNullable<ReturnType<typeof readUidList>>['list']
+type List = ReadUidList['list']
 
 function readList(maildir: string, problems: string[]): List | undefined {
   try {
-    const read = readUidList(maildir)
+    const read = atOnce(readUidList(maildir))
     if (read === undefined) problems.push('there is no dovecot-uidlist: UIDs will be new ones')
     return read?.list
   } catch (error) {

@@ -4,6 +4,7 @@
  * than the index row of each page, and opening it again takes no time.
  */
 import { encodePage, Page, pageOf, type StoredMail } from './page.ts'
+import { type Steps, stepLength } from './turns.ts'
 
 class TablePage {
   readonly number: number
@@ -35,6 +36,14 @@ class TablePage {
   replace(mails: StoredMail[]): void {
     this.#mails = mails
     this.count = mails.length
+    this.changed()
+  }
+
+  add(mail: StoredMail): void {
+    const { mails } = this
+    mails.push(mail)
+    if (mails.length > 1 && mails.at(-2)!.uid > mail.uid) mails.sort((a, b) => a.uid - b.uid)
+    this.count++
     this.changed()
   }
 
@@ -110,10 +119,14 @@ export class MailTable {
   }
 
   /** Another content altogether. */
-  fill(mails: Iterable<StoredMail>): void {
+  *fill(mails: Iterable<StoredMail>): Steps<void> {
     this.clear()
-    for (const mail of mails) this.add(mail)
-    this.pack()
+    let count = 0
+    for (const mail of mails) {
+      this.add(mail)
+      if (++count % stepLength === 0) yield
+    }
+    yield* this.pack()
   }
 
   clear(): void {
@@ -143,14 +156,11 @@ export class MailTable {
       page = new TablePage(number, undefined)
       this.#byNumber.set(number, page)
       this.#emptied.delete(number)
-      const after = (this.#pages.at(-1)?.number ?? -1) < number
+      const isLast = (this.#pages.at(-1)?.number ?? -1) < number
       this.#pages.push(page)
-      if (!after) this.#pages.sort((a, b) => a.number - b.number)
+      if (!isLast) this.#pages.sort((a, b) => a.number - b.number)
     }
-    const { mails } = page
-    mails.push(mail)
-    if (mails.length > 1 && mails.at(-2)!.uid > mail.uid) mails.sort((a, b) => a.uid - b.uid)
-    page.replace(mails)
+    page.add(mail)
     this.#count++
   }
 
@@ -183,8 +193,20 @@ export class MailTable {
   }
 
   /** Everything back to octets. */
-  pack(): void {
-    for (const page of this.#pages) page.pack()
+  *pack(): Steps<void> {
+    for (const page of this.#pages) {
+      page.pack()
+      yield
+    }
+  }
+
+  /** Calls back with each mail in the order of UIDs. */
+  *each(visit: (mail: StoredMail) => void): Steps<void> {
+    for (const page of this.#pages) {
+      page.mails.forEach(visit)
+      page.release()
+      yield
+    }
   }
 
   /** What the index lacks; it counts as saved from here on. `all`: the index has nothing. */

@@ -16,6 +16,7 @@ import { Register, type RegisterOptions } from './register.ts'
 import { Removal } from './removal.ts'
 import { type Hidden, hasKeyword, makeView, readSizes, readUids, type View } from './snapshot.ts'
 import { FolderSync } from './sync.ts'
+import { inTurns } from './turns.ts'
 import { keyOf, withKey } from './uidlist.ts'
 import { flushFolder } from './uidlist-file.ts'
 
@@ -92,8 +93,8 @@ export class Mailbox {
       const { empty_new } = this.#options.settings.maildir
       await this.#sync.run({ keepNew: keepNew && !empty_new, readOnly: this.#readOnly })
       if (!this.#readOnly) await this.#removal.finishIntents()
+      await inTurns(this.#register.mails.pack())
       const generation = this.#view(deletedFlag)
-      this.#register.mails.pack()
       const { count } = this.#views.get(generation)!
       const { uidValidity } = this.#register
       return { uidValidity, count, generation, pages: this.#firstPages(generation) }
@@ -173,7 +174,7 @@ export class Mailbox {
         if (request.uidls !== undefined) await this.#register.tidy()
       }
       if (learned && this.unsaved) await this.save()
-      this.#register.mails.pack()
+      await inTurns(this.#register.mails.pack())
       return failed
     } catch (error) {
       throw mailboxError(error, 'updating the mailbox', this.#maildir)

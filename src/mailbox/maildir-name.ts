@@ -55,26 +55,42 @@ export function isMailName(name: string): boolean {
   return first !== 46 && first !== 58 && !/[\r\n\0]/.test(name)
 }
 
+/** What a name is ordered by, taken out of it once. */
+export interface NameOrder {
+  readonly name: string
+  readonly seconds: number
+  /** -1: it has none. */
+  readonly microseconds: number
+  /** Where the part behind the seconds begins. */
+  readonly rest: number
+}
+
+export function orderOf(name: string): NameOrder {
+  const rest = digitsFrom(name, 0)
+  return { name, seconds: numberIn(name, 0, rest), microseconds: microseconds(name, rest), rest }
+}
+
 /**
  * Order in which new mails get their UIDs, the same as Dovecot's: seconds of the name, then microseconds (an `M` in
  * the part behind) when both have them, then the octets behind the seconds, where the end of a name counts as the
  * `:` that would follow and octets from 0x80 on come first. It does not depend on the order a folder is read in, so a
  * lost list is rebuilt the same.
  */
-export function compareNames(a: string, b: string): number {
-  const endA = digitsFrom(a, 0)
-  const endB = digitsFrom(b, 0)
-  const seconds = numberIn(a, 0, endA) - numberIn(b, 0, endB)
-  if (seconds !== 0) return seconds
-  const microsA = microseconds(a, endA)
-  const microsB = microseconds(b, endB)
-  if (microsA !== -1 && microsB !== -1 && microsA !== microsB) return microsA - microsB
-  for (let i = 0; endA + i < a.length || endB + i < b.length; i++) {
-    const difference = signedAt(a, endA + i) - signedAt(b, endB + i)
+export function compareOrders(a: NameOrder, b: NameOrder): number {
+  if (a.seconds !== b.seconds) return a.seconds - b.seconds
+  if (a.microseconds !== b.microseconds && a.microseconds !== -1 && b.microseconds !== -1) {
+    return a.microseconds - b.microseconds
+  }
+  const { name: x, rest: atX } = a
+  const { name: y, rest: atY } = b
+  for (let i = 0; atX + i < x.length || atY + i < y.length; i++) {
+    const difference = signedAt(x, atX + i) - signedAt(y, atY + i)
     if (difference !== 0) return difference
   }
-  return a.length - b.length
+  return x.length - y.length
 }
+
+export const compareNames = (a: string, b: string): number => compareOrders(orderOf(a), orderOf(b))
 
 function digitsFrom(name: string, start: number): number {
   let end = start
@@ -82,10 +98,12 @@ function digitsFrom(name: string, start: number): number {
   return end
 }
 
-const numberIn = (name: string, start: number, end: number): number =>
-  start === end ? 0 : Number(name.slice(start, end))
+function numberIn(name: string, start: number, end: number): number {
+  let value = 0
+  for (let i = start; i < end; i++) value = value * 10 + name.charCodeAt(i) - 48
+  return value
+}
 
-/** -1: it has none. */
 function microseconds(name: string, from: number): number {
   if (name[from] !== '.') return -1
   const dot = name.indexOf('.', from + 1)

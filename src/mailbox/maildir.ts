@@ -2,21 +2,21 @@
 import {
   accessSync,
   constants,
+  type Dir,
+  type Dirent,
   lstatSync,
-  readdir,
+  opendirSync,
   readdirSync,
   renameSync,
   statSync,
   unlinkSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { errnoOf } from './errors.ts'
 import { isMailName, mailPath } from './maildir-name.ts'
+import { inTurns, type Steps, stepLength } from './turns.ts'
 
-const readdirAsync = promisify(readdir)
-
-/** Folders this large are read in the background: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
+/** Folders this large are read in turns: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
 const largeFolderOctets = 256 * 1024
 
 /** When a folder was last changed, in nanoseconds, as a string so that it can be stored; `octets` its own size. */
@@ -47,20 +47,36 @@ export interface StrangeEntry {
   readonly isFolder: boolean
 }
 
-/** Asking for types is cheaper than a `stat` each. Dot files are nothing to anybody. */
+/** Asking for types is cheaper than a `stat` each. Dot files are nothing to anybody. `octets`: size of the folder. */
 export async function mailNames(folder: string, octets: number): Promise<FolderContent> {
-  const options = { encoding: 'latin1', withFileTypes: true } as const
-  const entries =
-    octets > largeFolderOctets ? await readdirAsync(folder, options) : readdirSync(folder, options)
-  const names: string[] = []
-  const strange: StrangeEntry[] = []
-  for (const entry of entries) {
+  const content = { names: [] as string[], strange: [] as StrangeEntry[] }
+  const take = (entry: Dirent): void => {
     const { name } = entry
-    if (name.startsWith('.')) continue
-    if (entry.isDirectory() || !isMailName(name)) strange.push({ name, isFolder: entry.isDirectory() })
-    else names.push(name)
+    if (name.startsWith('.')) return
+    if (entry.isDirectory() || !isMailName(name))
+      content.strange.push({ name, isFolder: entry.isDirectory() })
+    else content.names.push(name)
   }
-  return { names, strange }
+  if (octets <= largeFolderOctets) {
+    readdirSync(folder, { encoding: 'latin1', withFileTypes: true }).forEach(take)
+    return content
+  }
+  const opened = opendirSync(folder, { encoding: 'latin1', bufferSize: stepLength })
+  try {
+    await inTurns(readAll(opened, take))
+  } finally {
+    opened.closeSync()
+  }
+  return content
+}
+
+function* readAll(folder: Dir, take: (entry: Dirent) => void): Steps<void> {
+  for (let i = 1; ; i++) {
+    const entry = folder.readSync()
+    if (entry === null) return
+    take(entry)
+    if (i % stepLength === 0) yield
+  }
 }
 
 /** The file operations of an update, replaceable to show what a crash between any two of them leaves. */

@@ -14,8 +14,9 @@ import { takeDotlock } from './dotlock.ts'
 import { MailboxError, mailboxError } from './errors.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
 import { MailTable } from './mail-table.ts'
-import { compareNames, sizeInName } from './maildir-name.ts'
+import { compareOrders, type NameOrder, orderOf, sizeInName } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
+import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
 import { keyOf, publicKeys, type UidListRecord, withKey, withoutKey } from './uidlist.ts'
 import {
   appendRecords,
@@ -149,7 +150,7 @@ export class Register {
     } else {
       this.#resetIndex = true
     }
-    if (state === undefined || listIdentity(maildir) !== this.#list) this.#readList()
+    if (state === undefined || listIdentity(maildir) !== this.#list) await this.#readList()
   }
 
   /** The state as it was stored, the mails in the table; undefined when it makes no sense. */
@@ -165,15 +166,15 @@ export class Register {
   }
 
   /** Takes over the list if another program has written it. */
-  refresh(): void {
-    if (listIdentity(this.#options.maildir) !== this.#list) this.#readList()
+  async refresh(): Promise<void> {
+    if (listIdentity(this.#options.maildir) !== this.#list) await this.#readList()
   }
 
-  #readList(): void {
+  async #readList(): Promise<void> {
     const { log, maildir, readOnly } = this.#options
     let read: ReadUidList | undefined
     try {
-      read = readUidList(maildir)
+      read = await inTurns(readUidList(maildir))
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
       // Rebuilt from the index; if that is lost too, clients will see new UIDLs.
@@ -196,10 +197,10 @@ export class Register {
       }
       return
     }
-    this.#adoptList(read)
+    await inTurns(this.#adoptList(read))
   }
 
-  #adoptList({ list, identity, complete }: ReadUidList): void {
+  *#adoptList({ list, identity, complete }: ReadUidList): Steps<void> {
     const known = this.#uidValidity === list.uidValidity
     if (this.#uidValidity !== 0 && !known) {
       const { maildir, log } = this.#options
@@ -213,9 +214,11 @@ export class Register {
     }
     if (known) {
       const ours = new Map<string, StoredMail>()
-      for (const mail of this.#mails.mails()) ours.set(mail.base, mail)
+      yield* this.#mails.each((mail) => ours.set(mail.base, mail))
       const listed = new Set<StoredMail>()
+      let count = 0
       for (const record of list.records) {
+        if (++count % stepLength === 0) yield
         const mail = ours.get(record.base)
         if (mail !== undefined && mail.uid === record.uid) {
           fromKeys(mail, record.keys)
@@ -227,14 +230,18 @@ export class Register {
       // A mail that got a new UID from another program has that one. What the list lacks, because an older one
       // was put back, keeps the UID that clients have seen.
       const left = [...ours.values()].filter((mail) => listed.has(mail) || !this.#assigned.has(mail.base))
-      this.#mails.fill(left)
+      yield* this.#mails.fill(left)
       if (left.length > listed.size) this.#rewriteList = true
     } else {
       this.#resetIndex = true
       // The same name twice: the mail was removed and came back, and has had the later UID since.
-      const latest = new Map(list.records.map((record) => [record.base, record]))
-      const records = [...latest.values()].sort((a, b) => a.uid - b.uid)
-      this.#mails.fill(records.map((record) => newMail(record.uid, record.base, record.keys)))
+      const latest = new Map<string, UidListRecord>()
+      for (const [i, record] of list.records.entries()) {
+        latest.set(record.base, record)
+        if (i % stepLength === 0) yield
+      }
+      const records = latest.size === list.records.length ? list.records : inOrder(latest.values())
+      yield* this.#mails.fill(newMails(records))
     }
     this.#uidValidity = list.uidValidity
     this.#nextUid = Math.max(known ? this.#nextUid : 1, list.nextUid)
@@ -282,9 +289,9 @@ export class Register {
     try {
       const locked = await this.locked(async () => {
         // Between our look and the lock another program may have given them UIDs.
-        this.refresh()
+        await this.refresh()
         prepare()
-        const added = this.addInMemory(files)
+        const added = await inTurns(this.addInMemory(files))
         try {
           await this.#write(added)
         } catch (error) {
@@ -307,11 +314,19 @@ export class Register {
   }
 
   /** Gives UIDs that last no longer than this process; for Maildirs that cannot be written. */
-  addInMemory(files: ReadonlyMap<string, MailFile>): StoredMail[] {
+  *addInMemory(files: ReadonlyMap<string, MailFile>): Steps<StoredMail[]> {
     const known = new Set<string>()
-    for (const { base } of this.#mails.mails()) if (files.has(base)) known.add(base)
+    yield* this.#mails.each(({ base }) => {
+      if (files.has(base)) known.add(base)
+    })
     const fresh: StoredMail[] = []
-    for (const base of [...files.keys()].filter((name) => !known.has(name)).sort(compareNames)) {
+    const orders: NameOrder[] = []
+    for (const base of files.keys()) {
+      if (!known.has(base)) orders.push(orderOf(base))
+      if (orders.length % stepLength === 0) yield
+    }
+    for (const [i, { name: base }] of (yield* sorted(orders, compareOrders)).entries()) {
+      if (i % stepLength === 0) yield
       const record = this.#assigned.get(base)
       const mail =
         record === undefined ? newMail(this.#nextUid++, base, '') : newMail(record.uid, base, record.keys)
@@ -340,10 +355,13 @@ export class Register {
 
   async #rewrite(): Promise<void> {
     if (this.#guid === '') this.#guid = randomBytes(16).toString('hex')
-    const records = Array.from(this.#mails.mails(), recordOf)
-    // UIDs that another program gave to mails we have not seen yet are not ours to drop.
-    records.push(...this.#assigned.values())
-    records.sort((a, b) => a.uid - b.uid)
+    const records: UidListRecord[] = []
+    await inTurns(this.#mails.each((mail) => records.push(recordOf(mail))))
+    if (this.#assigned.size > 0) {
+      // UIDs that another program gave to mails we have not seen yet are not ours to drop.
+      records.push(...this.#assigned.values())
+      records.sort((a, b) => a.uid - b.uid)
+    }
     const header = {
       uidValidity: this.#uidValidity,
       nextUid: this.#nextUid,
@@ -361,7 +379,7 @@ export class Register {
     if (!this.hasList || (!this.#rewriteList && !this.#hasDeadLines)) return
     try {
       await this.locked(async () => {
-        this.refresh()
+        await this.refresh()
         await this.#rewrite()
       })
     } catch (error) {
@@ -409,17 +427,15 @@ export class Register {
       tmpTime: this.tmpTime,
       sum: this.#mails.sum,
     }
-    const write: IndexWrite = {
-      maildir,
-      ...(this.#resetIndex ? { reset: true } : {}),
-      state: JSON.stringify(state),
-      pages: this.#mails.rowsToSave(this.#resetIndex),
-      ...intents,
-    }
+    const rows = this.#mails.rowsToSave(this.#resetIndex)
+    const writes = inParts(maildir, rows, this.#resetIndex)
+    const last: IndexWrite = { ...writes.pop()!, state: JSON.stringify(state), ...intents }
     this.#dirtyState = false
     this.#resetIndex = false
     try {
-      await index.save(write)
+      // A crash between two parts leaves a state that does not fit its pages: everything is read again then.
+      for (const write of writes) await index.save(write)
+      await index.save(last)
       return true
     } catch (error) {
       this.#resetIndex = true
@@ -428,6 +444,26 @@ export class Register {
       return false
     }
   }
+}
+
+/** Rows of one commit: the storage thread has others to serve. */
+const rowsOfCommit = 256
+
+/** At least one write, the first of them with the reset. */
+function inParts(maildir: string, rows: NonNullable<IndexWrite['pages']>, reset: boolean): IndexWrite[] {
+  const parts: IndexWrite[] = []
+  for (let i = 0; i === 0 || i < rows.length; i += rowsOfCommit) {
+    const pages = rows.slice(i, i + rowsOfCommit)
+    parts.push({ maildir, pages, ...(reset && i === 0 ? { reset: true } : {}) })
+  }
+  return parts
+}
+
+const inOrder = (records: Iterable<UidListRecord>): UidListRecord[] =>
+  [...records].sort((a, b) => a.uid - b.uid)
+
+function* newMails(records: readonly UidListRecord[]): Generator<StoredMail, void, void> {
+  for (const { uid, base, keys } of records) yield newMail(uid, base, keys)
 }
 
 function readState(json: string): StoredState | undefined {

@@ -11,6 +11,7 @@ import { baseOf } from './maildir-name.ts'
 import { mendDuplicate, mendStrange } from './mend.ts'
 import type { StoredMail } from './page.ts'
 import type { MailFile, Register } from './register.ts'
+import { inTurns, type Steps, stepLength } from './turns.ts'
 
 /**
  * A folder that was changed less than this before we looked may change again without its time changing: some
@@ -46,7 +47,7 @@ export class FolderSync {
     const { register, folders, now, settings } = this.#options
     const startedAt = now()
     const times = folders.times(mode.readOnly)
-    register.refresh()
+    await register.refresh()
     const sameNew = times.fresh.mtime === register.newTime
     const sameCur = times.cur.mtime === register.curTime
     if (sameNew && sameCur && register.hasList) return
@@ -58,12 +59,12 @@ export class FolderSync {
     // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
     const fresh = await mailNames(folders.fresh, times.fresh.octets)
     const known = sameCur ? undefined : await mailNames(folders.cur, times.cur.octets)
-    const seen = new SeenFiles(fresh, known)
-    let gone = this.#match(seen)
+    const seen = await inTurns(SeenFiles.of(fresh, known))
+    let gone = await this.#match(seen)
     if (gone.length > 0 && known !== undefined) {
       // Reading a folder in which others rename can skip files. What is missing twice is gone.
-      const again = new SeenFiles(fresh, await mailNames(folders.cur, times.cur.octets))
-      gone = this.#match(again).filter((mail) => !seen.has(mail.base))
+      const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur.octets)))
+      gone = (await this.#match(again)).filter((mail) => !seen.has(mail.base))
       for (const [base, file] of again.unknown) seen.unknown.set(base, file)
     }
     register.remove(gone)
@@ -87,14 +88,15 @@ export class FolderSync {
   }
 
   /** Follows mails to where they are now, and takes them out of `seen.unknown`; returns those that are nowhere. */
-  #match(seen: SeenFiles): StoredMail[] {
+  async #match(seen: SeenFiles): Promise<StoredMail[]> {
     const { register } = this.#options
     const gone: StoredMail[] = []
-    for (const mail of register.mails.mails()) {
+    const follow = (mail: StoredMail): void => {
       const file = seen.take(mail)
       if (file === undefined) gone.push(mail)
       else register.moved(mail, file)
     }
+    await inTurns(register.mails.each(follow))
     return gone
   }
 
@@ -104,7 +106,7 @@ export class FolderSync {
     const files = seen.unknown
     if (files.size === 0 && toMove.length === 0 && register.hasList) return true
     if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, files))
-    register.addInMemory(files)
+    await inTurns(register.addInMemory(files))
     return true
   }
 
@@ -158,16 +160,22 @@ class SeenFiles {
   readonly #bases = new Set<string>()
   readonly #knowsCur: boolean
 
+  private constructor(knowsCur: boolean) {
+    this.#knowsCur = knowsCur
+  }
+
   /** `known` undefined: `cur/` has not changed. */
-  constructor(fresh: FolderContent, known: FolderContent | undefined) {
-    this.#knowsCur = known !== undefined
-    for (const name of fresh.names) this.unknown.set(baseOf(name), { name, inNew: true })
-    for (const name of known?.names ?? []) {
+  static *of(fresh: FolderContent, known: FolderContent | undefined): Steps<SeenFiles> {
+    const seen = new SeenFiles(known !== undefined)
+    for (const name of fresh.names) seen.unknown.set(baseOf(name), { name, inNew: true })
+    for (const [i, name] of known?.names.entries() ?? []) {
+      if (i % stepLength === 0) yield
       const base = baseOf(name)
-      const before = this.unknown.get(base)
-      if (before !== undefined && !before.inNew) this.duplicates.push([before.name, name])
-      else this.unknown.set(base, { name, inNew: false })
+      const before = seen.unknown.get(base)
+      if (before !== undefined && !before.inNew) seen.duplicates.push([before.name, name])
+      else seen.unknown.set(base, { name, inNew: false })
     }
+    return seen
   }
 
   has(base: string): boolean {

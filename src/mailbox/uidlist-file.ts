@@ -15,7 +15,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf, MailboxError } from './errors.ts'
 import { inheritFrom } from './ownership.ts'
-import { formatHeader, formatRecord, parseUidList, type UidList, type UidListRecord } from './uidlist.ts'
+import type { Steps } from './turns.ts'
+import { formatHeader, formatRecord, parseInSteps, type UidList, type UidListRecord } from './uidlist.ts'
 
 // Not fsyncSync: the storage thread has others to serve while the disk works.
 const flushed = promisify(fsync)
@@ -44,7 +45,7 @@ export interface ReadUidList {
  * Reads the list; undefined: there is none.
  * @throws MailboxError `MA_MAILBOX_CORRUPT`; file system errors as they are.
  */
-export function readUidList(maildir: string): ReadUidList | undefined {
+export function* readUidList(maildir: string): Steps<ReadUidList | undefined> {
   let fd: number
   try {
     fd = openSync(uidListPath(maildir), 'r')
@@ -56,7 +57,7 @@ export function readUidList(maildir: string): ReadUidList | undefined {
     const stat = fstatSync(fd, { bigint: true })
     const text = readFileSync(fd, 'latin1')
     return {
-      list: parseUidList(text),
+      list: yield* parseInSteps(text),
       identity: `${stat.ino} ${stat.size} ${stat.mtimeNs}`,
       complete: text.endsWith('\n'),
     }
@@ -106,9 +107,10 @@ export async function writeUidList(
     let text = formatHeader(header)
     for (const record of records) {
       text += formatRecord(record)
-      if (text.length > 1 << 20) {
+      if (text.length > 1 << 18) {
         writeAll(fd, Buffer.from(text, 'latin1'))
         text = ''
+        await new Promise<void>((resolve) => setImmediate(resolve))
       }
     }
     writeAll(fd, Buffer.from(text, 'latin1'))

@@ -10,6 +10,7 @@
  */
 import { MailboxError } from './errors.ts'
 import { baseOf } from './maildir-name.ts'
+import { atOnce, type Steps, stepLength } from './turns.ts'
 
 export interface UidListRecord {
   readonly uid: number
@@ -36,13 +37,17 @@ const maxUid = 0xffff_fffe
  * Reads a whole list. The last line counts even without its line end only in the header.
  * @throws MailboxError `MA_MAILBOX_CORRUPT`, its message naming the line; the list is then rebuilt.
  */
-export function parseUidList(text: string): UidList {
+export const parseUidList = (text: string): UidList => atOnce(parseInSteps(text))
+
+/** The same, for lists that may be long. */
+export function* parseInSteps(text: string): Steps<UidList> {
   const lines = text.split('\n')
   const header = parseHeader(lines[0] ?? '')
   const records: UidListRecord[] = []
   let last = 0
   // What follows the last LF is an append that a crash cut off: nobody has seen that UID.
   for (let i = 1; i < lines.length - 1; i++) {
+    if (i % stepLength === 0) yield
     const line = lines[i]!
     const record = header.version === 3 ? parseRecord(line, i + 1) : parseOldRecord(line, i + 1)
     if (record.uid <= last) throw corrupt('uids are not in ascending order', i + 1)
