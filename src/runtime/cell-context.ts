@@ -99,21 +99,21 @@ export class CellContext implements ActorContext, ContextRuntime {
 
   exit(ref: AnyRef, reason: ExitReason): void {
     checkReason(reason)
-    this.#cell.runtime.exit(this.#cell.ref, this.#own(ref), reason)
+    this.#cell.runtime.ties.exit(this.#cell.ref, this.#own(ref), reason)
   }
 
   monitor(ref: AnyRef): number {
-    return this.#cell.runtime.watch(this.#living(), this.#own(ref))
+    return this.#cell.runtime.ties.watch(this.#living(), this.#own(ref))
   }
 
   demonitor(monitor: number): void {
     const target = this.#cell.relations.removeMonitor(monitor)
-    if (target !== undefined) this.#cell.runtime.unwatch(this.#cell, target, monitor)
+    if (target !== undefined) this.#cell.runtime.ties.unwatch(this.#cell, target, monitor)
     else this.#cell.dropDown(monitor)
   }
 
   link(ref: AnyRef): void {
-    this.#cell.runtime.link(this.#living(), this.#own(ref))
+    this.#cell.runtime.ties.link(this.#living(), this.#own(ref))
   }
 
   unlink(ref: AnyRef): void {
@@ -121,7 +121,7 @@ export class CellContext implements ActorContext, ContextRuntime {
     if (childId !== undefined && ref.id === parent?.id) {
       throw new UsageError('a child cannot unlink from its supervisor', { child: childId })
     }
-    this.#cell.runtime.unlink(this.#cell, this.#own(ref))
+    this.#cell.runtime.ties.unlink(this.#cell, this.#own(ref))
   }
 
   trapExit(on = true): void {
@@ -211,7 +211,7 @@ export class CellContext implements ActorContext, ContextRuntime {
     shutdown: number | 'infinity' | 'brutal_kill',
     ended: (reason: ExitReason) => void,
   ): void {
-    this.#cell.runtime.stopChild(this.#cell, ref as Ref, shutdown, ended)
+    this.#cell.runtime.ties.stopChild(this.#cell, ref as Ref, shutdown, ended)
   }
 
   remind(type: string, ...body: readonly unknown[]): void {

@@ -19,11 +19,12 @@ import {
 } from '../actors/index.ts'
 import { CellContext } from './cell-context.ts'
 import { type Asker, Message, Signal } from './message.ts'
-import type { ActorRow } from './observer.ts'
+import { type MessageList, MessageQueue } from './message-queue.ts'
 import { Ref } from './ref.ts'
-import { Relations } from './relations.ts'
+import type { Relations } from './relations.ts'
+import { answerByStream, answerLater, isSendable, refuseUnknown } from './replies.ts'
 import { currentActor, type Scope } from './scopes.ts'
-import { OpenStream } from './streams.ts'
+import { SignalQueue } from './signal-queue.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import { refuseUnsendable } from './transport/unsendable.ts'
 
@@ -57,11 +58,9 @@ export interface CellStart {
 }
 
 /** What an actor needs only now and then: the many that are idle do without. */
-class Rare {
-  firstSignal: Signal | undefined = undefined
-  lastSignal: Signal | undefined = undefined
+class Rare extends SignalQueue {
   /** Messages put aside. They count for the queue. */
-  stash: { first: Message; last: Message } | undefined = undefined
+  stash: MessageList | undefined = undefined
   stopReason: ExitReason | undefined = undefined
   /** Messages to handle before it ends, on a thread that drains. */
   left = 0
@@ -73,7 +72,7 @@ class Rare {
   promised: Set<Asker> | undefined = undefined
 }
 
-export class ActorCell extends Relations {
+export class ActorCell extends MessageQueue {
   readonly definition: AnyActorDefinition
   readonly runtime: ThreadRuntime
   readonly ref: Ref
@@ -84,7 +83,6 @@ export class ActorCell extends Relations {
   nextReady: ActorCell | undefined = undefined
   state: CellState = 'new'
   handled = 0
-  queueLength = 0
   traps = false
   /** Type of the message in hand, for the tree. */
   currentType: string | undefined = undefined
@@ -96,8 +94,6 @@ export class ActorCell extends Relations {
   #origin: CellStart | undefined
   #handlers: AnyHandlers | undefined = undefined
   #isReady = false
-  #first: Message | undefined = undefined
-  #last: Message | undefined = undefined
   /** The message in hand, until it is answered, put aside or passed on. */
   #current: Message | undefined = undefined
   #rare: Rare | undefined = undefined
@@ -171,10 +167,7 @@ export class ActorCell extends Relations {
   }
 
   #enqueue(message: Message): void {
-    if (this.#last === undefined) this.#first = message
-    else this.#last.next = message
-    this.#last = message
-    this.queueLength++
+    this.addMessage(message)
     if (this.state === 'idle') this.#ready()
   }
 
@@ -220,7 +213,7 @@ export class ActorCell extends Relations {
   }
 
   #hasWork(): boolean {
-    if (this.#first !== undefined) return true
+    if (this.firstMessage !== undefined) return true
     const rare = this.#rare
     return rare !== undefined && (rare.firstSignal !== undefined || rare.stopReason !== undefined)
   }
@@ -235,23 +228,19 @@ export class ActorCell extends Relations {
       handled++
       const rare = this.#rare
       if (rare !== undefined) {
-        const { stopReason, firstSignal: signal } = rare
-        if (stopReason !== undefined && (rare.left === 0 || this.#first === undefined)) {
+        const { stopReason } = rare
+        if (stopReason !== undefined && (rare.left === 0 || this.firstMessage === undefined)) {
           this.#finish(stopReason)
           break
         }
+        const signal = rare.takeSignal()
         if (signal !== undefined) {
-          rare.firstSignal = signal.next
-          if (rare.firstSignal === undefined) rare.lastSignal = undefined
           this.#handleSignal(signal)
           continue
         }
       }
-      const message = this.#first
+      const message = this.shiftMessage()
       if (message === undefined) break
-      this.#first = message.next
-      if (this.#first === undefined) this.#last = undefined
-      this.queueLength--
       if (rare?.stopReason !== undefined) rare.left--
       this.#handle(message)
     }
@@ -311,7 +300,7 @@ export class ActorCell extends Relations {
     const { type } = message
     const handler = this.#handlers?.[type]
     if (typeof handler !== 'function' || notMessages.has(type)) {
-      this.#refuseUnknown(message)
+      refuseUnknown(this, message)
       return
     }
     this.handled++
@@ -336,16 +325,6 @@ export class ActorCell extends Relations {
     this.#done(result)
   }
 
-  #refuseUnknown(message: Message): void {
-    const { asker, type } = message
-    const reason: ExitReason = { kind: 'error', message: `takes no message '${type}'`, code: 'MA_USAGE' }
-    this.runtime.log.error(
-      { event: 'actor.unknown-message', component: this.definition.name, actor: this.id, type },
-      'message of an unknown type was dropped',
-    )
-    asker?.refuse('down', `it takes no message '${type}'`, reason)
-  }
-
   /** The handler in hand is done. */
   #done(result: unknown): void {
     // It may have been killed meanwhile, by itself even.
@@ -358,30 +337,24 @@ export class ActorCell extends Relations {
     const { asker } = message
     if (typeof result === 'object' && result !== null) {
       if (result instanceof Deferred) {
-        if (asker !== undefined) this.#promise(asker, result)
+        if (asker !== undefined) answerLater(asker, result, this.#promised())
         return
       }
       if (result instanceof ReplyStream) {
-        this.#stream(asker, result)
+        answerByStream(asker, result, this.#promised())
         return
       }
     }
     if (asker === undefined) return
-    if (this.runtime.checkMessages && !this.#isSendable(message.type, result, asker)) return
+    if (this.runtime.checkMessages && !isSendable(this.runtime, message.type, result, asker)) return
     asker.answer(result)
   }
 
-  /** Checks a reply; what cannot be sent fails the ask, as it does between threads. */
-  #isSendable(type: string, reply: unknown, asker: Asker): boolean {
-    try {
-      refuseUnsendable(`reply to ${type}`, [reply])
-      return true
-    } catch (error) {
-      const reason = errorReason(error)
-      this.runtime.log.error({ event: 'runtime.bad-reply', error: reason.message }, 'reply cannot be sent')
-      asker.refuse('down', 'its reply cannot be sent', reason)
-      return false
-    }
+  /** Those who wait for what this actor has promised. */
+  #promised(): Set<Asker> {
+    const rare = this.#made
+    rare.promised ??= new Set()
+    return rare.promised
   }
 
   #await(result: Promise<unknown>): void {
@@ -402,40 +375,6 @@ export class ActorCell extends Relations {
       if (this.state === 'waiting') this.#failed(error)
     }
     result.then(rare.resume, rare.crash)
-  }
-
-  /** Hands the asker over to a Deferred. */
-  #promise(asker: Asker, deferred: Deferred<unknown>): void {
-    const rare = this.#made
-    rare.promised ??= new Set()
-    rare.promised.add(asker)
-    deferred.connect((error, value, failed) => {
-      if (rare.promised?.delete(asker) !== true) return
-      if (!failed) {
-        if (value instanceof ReplyStream) this.#stream(asker, value)
-        else asker.answer(value)
-        return
-      }
-      const reason = errorReason(error)
-      asker.refuse('down', reason.message ?? 'it failed', reason)
-    })
-  }
-
-  /** Connects a stream with who asked for it. */
-  #stream(asker: Asker | undefined, stream: ReplyStream<unknown>): void {
-    const sink = asker?.stream
-    if (asker !== undefined && sink !== undefined) {
-      const rare = this.#made
-      rare.promised ??= new Set()
-      new OpenStream(asker, sink, stream, rare.promised).open()
-      return
-    }
-    asker?.refuse('down', 'its reply is a stream', {
-      kind: 'error',
-      message: 'its reply is a stream: ask with stream()',
-      code: 'MA_USAGE',
-    })
-    stream.closed('cancelled')
   }
 
   /** Puts the message in hand aside. */
@@ -459,9 +398,7 @@ export class ActorCell extends Relations {
     const stash = rare?.stash
     if (rare === undefined || stash === undefined) return
     rare.stash = undefined
-    stash.last.next = this.#first
-    this.#first = stash.first
-    this.#last ??= stash.last
+    this.prependMessages(stash)
     if (this.state === 'idle') this.#ready()
   }
 
@@ -506,10 +443,7 @@ export class ActorCell extends Relations {
         if (this.relations.removeMonitor(signal.monitor) === undefined) return
         break
     }
-    const rare = this.#made
-    if (rare.lastSignal === undefined) rare.firstSignal = signal
-    else rare.lastSignal.next = signal
-    rare.lastSignal = signal
+    this.#made.addSignal(signal)
     if (this.state === 'idle') this.#ready()
   }
 
@@ -629,12 +563,12 @@ export class ActorCell extends Relations {
     this.#refuseAll(reason)
     this.socket?.destroy()
     relations.cancelTimers()
-    for (const [monitor, target] of relations.monitors()) runtime.unwatch(this, target, monitor)
+    for (const [monitor, target] of relations.monitors()) runtime.ties.unwatch(this, target, monitor)
     for (const watcher of relations.watchers()) {
-      runtime.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
+      runtime.ties.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
     }
     this.#origin?.started?.(reason)
-    for (const linked of relations.links()) runtime.send(linked, new Signal('link', ref, reason))
+    for (const linked of relations.links()) runtime.ties.send(linked, new Signal('link', ref, reason))
     runtime.ended(this, reason)
     this.#handlers = this.#origin = undefined
     if (this.#scope !== undefined) runtime.scopes.close(this.#scope)
@@ -649,15 +583,14 @@ export class ActorCell extends Relations {
     const [name] = this.relations.names
     if (!runtime.isDraining || reason.kind !== 'shutdown' || name === undefined) return
     runtime.successors.moved(id, name)
-    let message = this.#first
+    let message = this.firstMessage
     while (
       message !== undefined &&
       runtime.successors.accept(id, message.type, message.body, message.asker)
     ) {
       message = message.next
     }
-    this.#first = message
-    if (message === undefined) this.#last = undefined
+    this.dropMessagesBefore(message)
   }
 
   /** Settles everything others wait for from this actor, and everything it waits for. */
@@ -666,18 +599,21 @@ export class ActorCell extends Relations {
     this.#current?.asker?.refuse('down', why, reason)
     this.#current = undefined
     this.unstashAll()
-    for (let message = this.#first; message !== undefined; message = message.next) {
+    for (let message = this.firstMessage; message !== undefined; message = message.next) {
       if (message.asker === undefined) this.runtime.deadLetter(this.ref, message.type, message.body)
       else message.asker.refuse('down', why, reason)
     }
-    this.#first = this.#last = undefined
+    this.dropMessagesBefore(undefined)
     this.queueLength = 0
     const rare = this.#rare
     if (rare !== undefined) {
-      rare.firstSignal = rare.lastSignal = undefined
+      rare.dropSignals()
       const { promised } = rare
       rare.promised = undefined
-      if (promised !== undefined) for (const asker of promised) asker.refuse('down', why, reason)
+      const waiting = [...(promised ?? [])]
+      // A Deferred that is settled later must find nobody.
+      promised?.clear()
+      for (const asker of waiting) asker.refuse('down', why, reason)
     }
     for (const ask of this.relations.takeAsks()) ask.refuse('cancelled', 'the caller ended')
   }
@@ -685,7 +621,7 @@ export class ActorCell extends Relations {
   // --- What the runtime needs to know
 
   watchedBy(key: number, ref: Ref, monitor: number): void {
-    if (this.state === 'ended') this.runtime.send(ref, new Signal('down', this.ref, noActor, monitor))
+    if (this.state === 'ended') this.runtime.ties.send(ref, new Signal('down', this.ref, noActor, monitor))
     else this.relations.addWatcher(key, { ref, monitor })
   }
 
@@ -693,7 +629,7 @@ export class ActorCell extends Relations {
   get next(): 'init' | ExitReason | Signal | Message | undefined {
     if (this.state === 'new') return 'init'
     if (this.state !== 'idle') return undefined
-    return this.#rare?.stopReason ?? this.#rare?.firstSignal ?? this.#first
+    return this.#rare?.stopReason ?? this.#rare?.firstSignal ?? this.firstMessage
   }
 
   /** Another bound of the queue than the definition's; without one that again. For tests. */
@@ -701,41 +637,20 @@ export class ActorCell extends Relations {
     this.#maxQueue = messages
   }
 
-  row(): ActorRow {
-    const { definition, state } = this
-    return {
-      id: this.id,
-      name: definition.name,
-      childId: this.childId,
-      registeredAs: [...this.relations.names],
-      type: definition.type ?? 'worker',
-      thread: this.runtime.thread,
-      parent: this.parent?.id,
-      state: state === 'new' || state === 'ended' ? 'starting' : state,
-      restarts: this.restarts,
-      crashes: this.relations.crashes,
-      queueLength: this.queueLength,
-      handled: this.handled,
-      current: this.currentType,
-      currentMs:
-        this.state === 'waiting'
-          ? Math.round(this.runtime.time.monotonic() - this.#made.waitingSince)
-          : undefined,
-    }
+  /** For how long the handler in hand has been awaiting. */
+  get awaitsMs(): number | undefined {
+    if (this.state !== 'waiting') return undefined
+    return Math.round(this.runtime.time.monotonic() - this.#made.waitingSince)
   }
 
   /** Calls `ended` instead of `handleExit` when the linked child ends; `false`: it had ended already, and is told. */
   expectEndOf(ref: Ref, ended: (reason: ExitReason) => void): boolean {
     if (!this.relations.isLinkedTo(ref.id)) {
-      ended(this.#takeQueuedEnd(ref) ?? normal)
+      ended(this.#takeSignal((signal) => signal.kind === 'link' && signal.ref.id === ref.id) ?? normal)
       return false
     }
     this.relations.expectEnd(ref.id, ended)
     return true
-  }
-
-  #takeQueuedEnd(ref: Ref): ExitReason | undefined {
-    return this.#takeSignal((signal) => signal.kind === 'link' && signal.ref.id === ref.id)
   }
 
   /** Takes back the word of an end that waits for its turn. */
@@ -744,17 +659,7 @@ export class ActorCell extends Relations {
   }
 
   #takeSignal(matches: (signal: Signal) => boolean): ExitReason | undefined {
-    let before: Signal | undefined
-    const rare = this.#rare
-    if (rare === undefined) return undefined
-    for (let signal = rare.firstSignal; signal !== undefined; before = signal, signal = signal.next) {
-      if (!matches(signal)) continue
-      if (before === undefined) rare.firstSignal = signal.next
-      else before.next = signal.next
-      if (rare.lastSignal === signal) rare.lastSignal = before
-      return signal.reason
-    }
-    return undefined
+    return this.#rare?.takeSignalThat(matches)?.reason
   }
 
   /** Runs `callback` as this actor; what it throws ends the actor. */

@@ -1,3 +1,4 @@
+import type { ActorCell } from './cell.ts'
 import type { ActorRow } from './observer.ts'
 
 /** A living actor and those it started. */
@@ -15,4 +16,24 @@ export function treeOf(rows: readonly ActorRow[]): ActorInfo[] {
     siblings.push(node)
   }
   return roots
+}
+
+export function rowOf(cell: ActorCell): ActorRow {
+  const { definition, state } = cell
+  return {
+    id: cell.id,
+    name: definition.name,
+    childId: cell.childId,
+    registeredAs: [...cell.relations.names],
+    type: definition.type ?? 'worker',
+    thread: cell.runtime.thread,
+    parent: cell.parent?.id,
+    state: state === 'new' || state === 'ended' ? 'starting' : state,
+    restarts: cell.restarts,
+    crashes: cell.relations.crashes,
+    queueLength: cell.queueLength,
+    handled: cell.handled,
+    current: cell.currentType,
+    currentMs: cell.awaitsMs,
+  }
 }

@@ -424,21 +424,21 @@ export class Peers implements Cluster, RegistryObserver {
         this.#startFor(to, seq === 1, body)
         return
       case frame.started:
-        runtime.childStarted(link, from, body[0] as ExitReason | undefined)
+        runtime.ties.childStarted(link, from, body[0] as ExitReason | undefined)
         return
       case frame.exit:
       case frame.link:
       case frame.down:
       case frame.kill: {
         const kind = signalKinds[type - frame.exit]!
-        runtime.arrive(to, kind, runtime.refOf(from, link), body[0] as ExitReason, seq)
+        runtime.ties.arrive(to, kind, runtime.refOf(from, link), body[0] as ExitReason, seq)
         return
       }
       case frame.relateLink:
       case frame.relateUnlink:
       case frame.relateWatch:
       case frame.relateUnwatch:
-        runtime.relateTo(to, relationKinds[type - frame.relateLink]!, runtime.refOf(from, link), seq)
+        runtime.ties.relateTo(to, relationKinds[type - frame.relateLink]!, runtime.refOf(from, link), seq)
         return
       case frame.name:
         this.#learnName(link, runtime.refOf(from, seq), body[0] as string, body[1] as number)

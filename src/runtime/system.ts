@@ -348,7 +348,7 @@ export class ActorSystem {
   /** Ends an actor at once, without asking it. For tests and operators; supervisors do it by themselves. */
   kill(ref: AnyRef): void {
     const own = ownRef(ref, this.#runtime.home)
-    this.#runtime.exit(this.#root ?? own, own, killed)
+    this.#runtime.ties.exit(this.#root ?? own, own, killed)
   }
 
   /** Ends a thread at once, as a crash would. `false`: there is none of that number. */

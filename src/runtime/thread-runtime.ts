@@ -7,9 +7,7 @@ import {
   type AnyActorDefinition,
   type AskOptions,
   type ExitReason,
-  killed,
   type Logger,
-  noActor,
   type Placement,
   type SpawnOptions,
   type StreamOptions,
@@ -24,19 +22,21 @@ import { DeadLetters } from './dead-letters.ts'
 import { Early } from './early.ts'
 import type { Heartbeat } from './heartbeat.ts'
 import type { Ids } from './ids.ts'
+import { rowOf } from './inspect.ts'
 import { checkPlace, kindOf, Quarantines, solitaryName } from './kinds.ts'
 import { logEnd, logLateError, logRestart } from './lifecycle-log.ts'
-import { type Asker, Signal } from './message.ts'
+import type { Asker } from './message.ts'
 import type { ActorRow, RuntimeObserver } from './observer.ts'
 import { Ref } from './ref.ts'
 import { Registry } from './registry.ts'
-import { RemoteAsk, RemoteRelations } from './remote-side.ts'
+import { RemoteAsk } from './remote-side.ts'
 import { type RunQueue, Scheduler } from './scheduler.ts'
 import { Scopes } from './scopes.ts'
 import { CountedAsk, ForwardedAsk, PendingStream, Streams } from './streams.ts'
 import { Successors } from './successors.ts'
+import { Ties } from './ties.ts'
 import type { Time } from './time.ts'
-import { CallbackTimer, type Timer, Timers } from './timers.ts'
+import { Timers } from './timers.ts'
 
 /** OTP's default for a call. */
 const defaultAskTimeoutMs = 5_000
@@ -87,6 +87,7 @@ export class ThreadRuntime {
   /** It takes no new actors; those that are here finish or move. */
   isDraining = false
   readonly successors = new Successors(this)
+  readonly ties: Ties
   readonly #quarantines = new Quarantines()
   /** Actors that count for nobody, see `ActorOptions.resident`. */
   readonly #residents = new Set<ActorCell>()
@@ -102,8 +103,6 @@ export class ThreadRuntime {
   readonly #shared = new Map<string, unknown>()
   /** Asks to other threads, by number, for each thread. */
   readonly #remoteAsks = new Map<number, Map<number, PendingAsk>>()
-  /** Actors of other threads that actors here are linked to or monitor, by id, for each thread. */
-  readonly #remotes = new Map<number, Map<number, RemoteRelations>>()
   #number = 0
 
   constructor(options: ThreadRuntimeOptions) {
@@ -117,6 +116,7 @@ export class ThreadRuntime {
     this.scheduler = options.scheduler ?? new Scheduler()
     this.#ids = options.ids
     this.home = options.ids.shared
+    this.ties = new Ties(this)
     this.#observer = options.observer
     this.deadLetters = new DeadLetters(this.time, this.log, (report) =>
       this.#observer.deadLetters?.({ ...report, thread: this.thread }),
@@ -164,7 +164,7 @@ export class ThreadRuntime {
   /** The ref of an actor known by its numbers, as refs arrive from other threads. */
   refOf(id: number, thread: number): Ref {
     if (thread === this.thread) return this.#cells.get(id)?.ref ?? new Ref(this, id, thread, undefined)
-    return this.#remotes.get(thread)?.get(id)?.ref ?? new Ref(this, id, thread, undefined)
+    return this.ties.find(thread, id)?.ref ?? new Ref(this, id, thread, undefined)
   }
 
   // --- Starting
@@ -270,7 +270,7 @@ export class ThreadRuntime {
   #spawnRemote(thread: number, id: number, request: SpawnRequest): Ref {
     const { parent, options } = request
     const child = options as Partial<ChildStart>
-    const relations = this.#relations(thread, id)
+    const relations = this.ties.with(thread, id)
     const ref = relations.ref
     if (parent !== undefined && request.link === true) {
       parent.relations.linkTo(ref)
@@ -298,7 +298,7 @@ export class ThreadRuntime {
       // Its arguments cannot be sent.
       if (options.registerAs !== undefined) this.registry.unregister(options.registerAs, ref)
       parent?.relations.unlinkFrom(id)
-      this.#remotes.get(thread)?.delete(id)
+      this.ties.drop(thread, id)
       options.socket?.destroy()
       throw error
     }
@@ -319,7 +319,7 @@ export class ThreadRuntime {
     if (spawn.crashes !== undefined) cell.relations.setCrashes(spawn.crashes)
     if (parent !== undefined && spawn.link) {
       cell.relations.linkTo(parent)
-      this.#relations(parent.thread, parent.id).linked.add(cell)
+      this.ties.with(parent.thread, parent.id).linked.add(cell)
     }
     this.#early.started(spawn.id, this.#ids.ownerOf(spawn.id))
     return cell
@@ -340,7 +340,7 @@ export class ThreadRuntime {
    * For an actor that should be here and is not: whether its start may still arrive. `again` is then called when it has,
    * or cannot any more.
    */
-  #isEarly(id: number, again: () => unknown): boolean {
+  isEarly(id: number, again: () => unknown): boolean {
     const spawner = this.#ids.ownerOf(id)
     if (spawner === this.thread || this.cluster?.isAlive(spawner) !== true) return false
     return this.#early.hold(id, spawner, again)
@@ -357,7 +357,7 @@ export class ThreadRuntime {
     // Decoded refs have no cell, so an actor of this thread can be here all the same.
     const cell = thread === this.thread ? this.#cells.get(to.id) : undefined
     if (cell !== undefined) return cell.accept(type, body, undefined)
-    if (thread === this.thread && this.#isEarly(to.id, () => this.tellRemote(to, type, body))) return true
+    if (thread === this.thread && this.isEarly(to.id, () => this.tellRemote(to, type, body))) return true
     this.deadLetter(to, type, body)
     return true
   }
@@ -428,7 +428,7 @@ export class ThreadRuntime {
     } else if (to.thread !== this.thread) {
       if (this.#cluster === undefined) ask.refuse('no_actor', 'there is no such actor')
       else this.#askRemote(this.#cluster, to, ask, type, body)
-    } else if (!this.#isEarly(to.id, () => ask.settled || this.#send(to, known, ask, type, body)))
+    } else if (!this.isEarly(to.id, () => ask.settled || this.#send(to, known, ask, type, body)))
       ask.refuse('no_actor', 'there is no such actor')
   }
 
@@ -461,7 +461,7 @@ export class ThreadRuntime {
     body: readonly unknown[],
   ): void {
     const cell = this.#cells.get(id)
-    if (cell === undefined && this.#isEarly(id, () => this.deliver(id, thread, ask, window, type, body)))
+    if (cell === undefined && this.isEarly(id, () => this.deliver(id, thread, ask, window, type, body)))
       return
     const asker =
       ask === 0 || this.cluster === undefined
@@ -481,46 +481,6 @@ export class ThreadRuntime {
     return this.#remoteAsks.get(thread)?.get(id)
   }
 
-  childStarted(thread: number, id: number, reason: ExitReason | undefined): void {
-    const relations = this.#remotes.get(thread)?.get(id)
-    const started = relations?.started
-    if (relations === undefined || started === undefined) return
-    relations.started = undefined
-    started(reason)
-    this.#forgetIfUnrelated(relations)
-  }
-
-  /** A signal from another thread for an actor of this one. */
-  arrive(
-    id: number,
-    kind: 'exit' | 'link' | 'down' | 'kill',
-    from: Ref,
-    reason: ExitReason,
-    monitor: number,
-  ): void {
-    if (kind === 'link' || kind === 'down') this.#remoteEnded(from, id, kind, monitor)
-    const cell = this.#cells.get(id)
-    if (cell === undefined) {
-      if (kind === 'exit' || kind === 'kill') {
-        this.#isEarly(id, () => this.arrive(id, kind, from, reason, monitor))
-      }
-      return
-    }
-    if (kind === 'kill') cell.kill(reason)
-    else cell.signal(new Signal(kind, from, reason, monitor))
-  }
-
-  #remoteEnded(from: Ref, id: number, kind: 'link' | 'down', monitor: number): void {
-    // Whoever hears of the end may start a successor at once, and the name may still be on its way round.
-    this.registry.forgetActor(from.id)
-    const relations = this.#remotes.get(from.thread)?.get(from.id)
-    if (relations === undefined) return
-    const cell = this.#cells.get(id)
-    if (kind === 'down') relations.watching.delete(monitor)
-    else if (cell !== undefined) relations.linked.delete(cell)
-    this.#forgetIfUnrelated(relations)
-  }
-
   /** All actors of `thread` are gone: everything here that waits for one of them is told. */
   threadDown(thread: number, reason: ExitReason): void {
     this.forgetNames(thread)
@@ -529,172 +489,10 @@ export class ThreadRuntime {
     this.streams.threadDown(thread)
     this.#early.spawnerDown(thread)
     for (const cell of this.#cells.values()) cell.relations.dropWatchers(thread)
-    const remotes = this.#remotes.get(thread)
-    this.#remotes.delete(thread)
+    const cutTies = this.ties.takeThread(thread)
     if (asks !== undefined)
       for (const ask of [...asks.values()]) ask.refuse('down', 'its thread ended', reason)
-    if (remotes === undefined) return
-    for (const { ref, started, linked, watching } of remotes.values()) {
-      started?.(reason)
-      for (const cell of linked) cell.signal(new Signal('link', ref, reason))
-      for (const [monitor, cell] of watching) cell.signal(new Signal('down', ref, reason, monitor))
-    }
-  }
-
-  // --- Relations
-
-  /** Sends a signal to wherever `to` lives. */
-  send(to: Ref, signal: Signal): void {
-    const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
-    if (cell !== undefined) cell.signal(signal)
-    else if (to.thread === this.thread) this.#isEarly(to.id, () => this.send(to, signal))
-    else this.cluster?.signal(to, signal.kind, signal.ref, signal.reason, signal.monitor)
-  }
-
-  exit(from: Ref, to: Ref, reason: ExitReason): void {
-    const cell = to.cell ?? (to.thread === this.thread ? this.#cells.get(to.id) : undefined)
-    if (reason.kind !== 'killed') this.send(to, new Signal('exit', from, reason))
-    else if (cell !== undefined) cell.kill(reason)
-    else if (to.thread === this.thread) this.#isEarly(to.id, () => this.exit(from, to, reason))
-    else this.cluster?.signal(to, 'kill', from, reason, 0)
-  }
-
-  watch(watcher: ActorCell, target: Ref): number {
-    const monitor = this.nextNumber()
-    watcher.relations.addMonitor(monitor, target)
-    this.#watch(watcher, target, monitor)
-    return monitor
-  }
-
-  #watch(watcher: ActorCell, target: Ref, monitor: number): void {
-    const cell = target.cell ?? (target.thread === this.thread ? this.#cells.get(target.id) : undefined)
-    if (cell !== undefined) cell.watchedBy(watcherKey(this.thread, monitor), watcher.ref, monitor)
-    else if (target.thread !== this.thread && this.cluster?.isAlive(target.thread) === true) {
-      this.#relations(target.thread, target.id).watching.set(monitor, watcher)
-      this.cluster.relate(target, 'watch', watcher.ref, monitor)
-    } else if (
-      target.thread !== this.thread ||
-      !this.#isEarly(
-        target.id,
-        () => watcher.relations.hasMonitor(monitor) && this.#watch(watcher, target, monitor),
-      )
-    ) {
-      watcher.signal(new Signal('down', target, noActor, monitor))
-    }
-  }
-
-  unwatch(watcher: ActorCell, target: Ref, monitor: number): void {
-    if (target.thread === this.thread) {
-      const cell = target.cell ?? this.#cells.get(target.id)
-      cell?.relations.removeWatcher(watcherKey(this.thread, monitor))
-      return
-    }
-    const relations = this.#remotes.get(target.thread)?.get(target.id)
-    if (relations?.watching.delete(monitor) !== true) return
-    this.#forgetIfUnrelated(relations)
-    this.cluster?.relate(target, 'unwatch', watcher.ref, monitor)
-  }
-
-  link(one: ActorCell, other: Ref): void {
-    if (other.id === one.id || one.relations.isLinkedTo(other.id)) return
-    one.relations.linkTo(other)
-    this.#link(one, other)
-  }
-
-  #link(one: ActorCell, other: Ref): void {
-    const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
-    if (cell !== undefined && cell.state !== 'ended') cell.relations.linkTo(one.ref)
-    else if (other.thread !== this.thread && this.cluster?.isAlive(other.thread) === true) {
-      this.#relations(other.thread, other.id).linked.add(one)
-      this.cluster.relate(other, 'link', one.ref, 0)
-    } else if (
-      other.thread !== this.thread ||
-      !this.#isEarly(other.id, () => one.relations.isLinkedTo(other.id) && this.#link(one, other))
-    ) {
-      one.signal(new Signal('link', other, noActor))
-    }
-  }
-
-  unlink(one: ActorCell, other: Ref): void {
-    if (!one.relations.unlinkFrom(other.id)) return
-    const cell = other.cell ?? (other.thread === this.thread ? this.#cells.get(other.id) : undefined)
-    if (cell !== undefined) cell.relations.unlinkFrom(one.id)
-    if (other.thread === this.thread) return
-    const relations = this.#remotes.get(other.thread)?.get(other.id)
-    relations?.linked.delete(one)
-    if (relations !== undefined) this.#forgetIfUnrelated(relations)
-    this.cluster?.relate(other, 'unlink', one.ref, 0)
-  }
-
-  /** A relation an actor of another thread takes up with, or gives up to, an actor of this one. */
-  relateTo(id: number, what: 'link' | 'unlink' | 'watch' | 'unwatch', from: Ref, monitor: number): void {
-    const cell = this.#cells.get(id)
-    if (cell === undefined && this.#isEarly(id, () => this.relateTo(id, what, from, monitor))) return
-    switch (what) {
-      case 'watch':
-        if (cell !== undefined) cell.watchedBy(watcherKey(from.thread, monitor), from, monitor)
-        else this.cluster?.signal(from, 'down', this.refOf(id, this.thread), noActor, monitor)
-        return
-      case 'unwatch':
-        cell?.relations.removeWatcher(watcherKey(from.thread, monitor))
-        return
-      case 'link':
-        if (cell === undefined) {
-          this.cluster?.signal(from, 'link', this.refOf(id, this.thread), noActor, 0)
-          return
-        }
-        cell.relations.linkTo(from)
-        this.#relations(from.thread, from.id).linked.add(cell)
-        return
-      case 'unlink': {
-        cell?.relations.unlinkFrom(from.id)
-        const relations = this.#remotes.get(from.thread)?.get(from.id)
-        if (relations === undefined || cell === undefined) return
-        relations.linked.delete(cell)
-        this.#forgetIfUnrelated(relations)
-      }
-    }
-  }
-
-  #relations(thread: number, id: number): RemoteRelations {
-    let actors = this.#remotes.get(thread)
-    if (actors === undefined) {
-      actors = new Map()
-      this.#remotes.set(thread, actors)
-    }
-    let relations = actors.get(id)
-    if (relations === undefined) {
-      relations = new RemoteRelations(new Ref(this, id, thread, undefined))
-      actors.set(id, relations)
-    }
-    return relations
-  }
-
-  #forgetIfUnrelated({ ref, linked, watching, started }: RemoteRelations): void {
-    if (linked.size > 0 || watching.size > 0 || started !== undefined) return
-    this.#remotes.get(ref.thread)?.delete(ref.id)
-  }
-
-  stopChild(
-    parent: ActorCell,
-    child: Ref,
-    shutdown: number | 'infinity' | 'brutal_kill',
-    ended: (reason: ExitReason) => void,
-  ): void {
-    let timer: Timer | undefined
-    const expecting = parent.expectEndOf(child, (reason) => {
-      timer?.cancelTimer()
-      ended(reason)
-    })
-    if (!expecting) return
-    if (shutdown === 'brutal_kill') {
-      this.exit(parent.ref, child, killed)
-      return
-    }
-    this.exit(parent.ref, child, { kind: 'shutdown' })
-    if (shutdown === 'infinity' || !parent.relations.expectsEnd(child.id)) return
-    timer = new CallbackTimer(() => this.exit(parent.ref, child, killed))
-    this.timers.start(timer, shutdown)
+    cutTies(reason)
   }
 
   // --- The end of actors
@@ -703,14 +501,7 @@ export class ThreadRuntime {
   forget(cell: ActorCell): void {
     this.#cells.delete(cell.id)
     if (!this.#residents.delete(cell)) this.cluster?.count(-1)
-    for (const linked of cell.relations.links()) {
-      if (linked.thread === this.thread) continue
-      const relations = this.#remotes.get(linked.thread)?.get(linked.id)
-      if (relations === undefined) continue
-      relations.linked.delete(cell)
-      if (relations.parent === cell) this.registry.release(relations.ref)
-      this.#forgetIfUnrelated(relations)
-    }
+    this.ties.forget(cell)
   }
 
   /** @internal Once per actor, when everyone concerned has been told. */
@@ -769,7 +560,7 @@ export class ThreadRuntime {
 
   /** All actors of this thread, for the tree. */
   rows(): ActorRow[] {
-    return Array.from(this.#cells.values(), (cell) => cell.row())
+    return Array.from(this.#cells.values(), rowOf)
   }
 
   /** Ends the actor whose code, also asynchronous code, threw. `false`: it was nobody's. */
@@ -797,9 +588,4 @@ export class ThreadRuntime {
 function callingActor(): ActorCell | undefined {
   const caller = currentActor.getStore()
   return caller?.state === 'ended' ? undefined : caller
-}
-
-// Monitors are numbered per thread.
-function watcherKey(thread: number, monitor: number): number {
-  return thread * 2 ** 32 + monitor
 }

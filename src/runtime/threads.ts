@@ -5,16 +5,7 @@
 import { MessageChannel } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { type ExitReason, type Logger, UsageError } from '../actors/index.ts'
-import {
-  type ActorThread,
-  beatMs,
-  exitMessage,
-  isActive,
-  join,
-  messageOf,
-  portsOf,
-  stuckMessage,
-} from './actor-thread.ts'
+import { type ActorThread, beatMs, exitMessage, isActive, join, messageOf, portsOf } from './actor-thread.ts'
 import { type MainControl, offer, reach, type ThreadControl, type ThreadTask, withPorts } from './control.ts'
 import { entryFile } from './entry-file.ts'
 import { GrowthTable } from './growth-table.ts'
@@ -35,6 +26,8 @@ import type {
 } from './pool-events.ts'
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
 import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
+import { StallWatch } from './stall-watch.ts'
+import { poolStatistics, threadStatistics } from './thread-report.ts'
 import type { Placer, ThreadPlace, Topology } from './topology.ts'
 import { createDoorbell } from './transport/index.ts'
 import { Pulse } from './watchdog.ts'
@@ -73,9 +66,6 @@ const answerMs = 2_000
 const goodbyeMs = 5_000
 /** Looks at the heap, one a second. */
 const heapLooks = 10
-/** Longest time between two looks at the signs of life; main was stuck itself when it was much longer. */
-const longestWatchMs = 1_000
-const shortestWatchMs = 20
 
 export class Threads {
   readonly #options: ThreadsOptions
@@ -88,11 +78,12 @@ export class Threads {
   #published: Promise<unknown> = Promise.resolve()
   #isStopping = false
   #tending: NodeJS.Timeout | undefined
-  #watching: NodeJS.Timeout | undefined
+  readonly #stalls: StallWatch
   readonly #retries = new Set<NodeJS.Timeout>()
 
   constructor(options: ThreadsOptions) {
     this.#options = options
+    this.#stalls = new StallWatch(this.#pools, this.#threads, options)
     for (const [name, pool] of Object.entries(options.pools)) this.#addPool(name, pool)
   }
 
@@ -136,7 +127,7 @@ export class Threads {
     await Promise.all(starting)
     this.#tending = setInterval(() => this.#tend(), tendingPeriodMs)
     this.#tending.unref()
-    this.#watch()
+    this.#stalls.start()
   }
 
   /** One thread more, whatever the limit. `ready` settles when it runs, or rejects when it ended before. */
@@ -558,55 +549,6 @@ export class Threads {
     else this.#tryGrow(pool)
   }
 
-  // --- Threads that are stuck
-
-  #watch(): void {
-    let period = longestWatchMs
-    for (const { limits } of this.#pools.values()) {
-      if (limits.stallMs > 0) period = Math.min(period, Math.max(limits.stallMs / 12, shortestWatchMs))
-    }
-    let before = performance.now()
-    this.#watching = setInterval(() => {
-      const now = performance.now()
-      const wasStuck = now - before > 2 * period + longestWatchMs
-      before = now
-      for (const one of [...this.#threads.values()]) {
-        if (wasStuck || one.state === 'starting') one.pulse.forgive(now)
-        else this.#feel(one, now)
-      }
-    }, period)
-    this.#watching.unref()
-  }
-
-  #feel(one: ActorThread, now: number): void {
-    const { pool, thread, pulse } = one
-    const { stallMs } = pool.limits
-    if (stallMs === 0) return
-    const silentMs = pulse.silentMs(now)
-    if (pulse.isNewStall(silentMs, stallMs / 3)) {
-      pool.stalls++
-      this.#stalled(one, silentMs)
-    }
-    if (silentMs < stallMs) return
-    const { load, log, onRecycled } = this.#options
-    const started = load.started(one.slot)
-    const actors = load.actors(one.slot)
-    pool.recycled++
-    const event = { pool: pool.name, thread, why: 'stalled', actors, started, times: pool.recycled } as const
-    log.error(
-      { event: 'thread.recycled', ...event, ...pulse.culprit(), stalledMs: Math.round(silentMs) },
-      'thread was stuck and is terminated',
-    )
-    onRecycled(event)
-    one.abort.abort(new Error(stuckMessage(pulse, silentMs)))
-  }
-
-  #stalled({ pool, thread, pulse }: ActorThread, silentMs: number): void {
-    const event = { pool: pool.name, thread, stalledMs: Math.round(silentMs), ...pulse.culprit() }
-    this.#options.log.warn({ event: 'thread.stalled', ...event }, 'a handler blocks its thread')
-    this.#options.onStalled(event)
-  }
-
   // --- Topology
 
   #topology(): Topology {
@@ -648,48 +590,16 @@ export class Threads {
 
   async statistics(): Promise<ThreadStatistics[]> {
     const { load } = this.#options
-    const now = performance.now()
     return await Promise.all(
-      [...this.#threads.values()].map(async (one): Promise<ThreadStatistics> => {
-        const { thread, slot, pool, state, pulse, startedAt } = one
-        const answer = await this.#answer(one, one.control.statistics())
-        return {
-          pool: pool.name,
-          thread,
-          state,
-          actors: answer?.actors ?? load.actors(slot),
-          started: load.started(slot),
-          utilization: load.utilisation(slot),
-          heapBytes: answer?.heapBytes ?? load.heapBytes(slot),
-          uptimeMs: Math.round(now - startedAt),
-          stalls: pulse.stalls,
-          stalledMs: pulse.isStalled ? Math.round(pulse.silentMs(performance.now())) : 0,
-        }
-      }),
+      [...this.#threads.values()].map(async (one) =>
+        threadStatistics(one, await this.#answer(one, one.control.statistics()), load),
+      ),
     )
   }
 
   pools(): PoolStatistics[] {
-    const { load } = this.#options
-    return [...this.#pools.values()].map((pool) => {
-      const all = [...this.#threads.values()].filter((one) => one.pool === pool)
-      const threads = all.filter(isActive).length
-      const { minThreads, maxThreads, actorsPerThread } = pool.limits
-      return {
-        name: pool.name,
-        kind: 'actors',
-        minThreads,
-        maxThreads,
-        actorsPerThread,
-        threads,
-        draining: all.length - threads,
-        actors: all.reduce((sum, { slot }) => sum + load.actors(slot), 0),
-        recycled: pool.recycled,
-        stalls: pool.stalls,
-        crashes: pool.crashes,
-        quarantinedMs: Math.max(0, pool.quarantinedUntil - Date.now()),
-      }
-    })
+    const threads = [...this.#threads.values()]
+    return [...this.#pools.values()].map((pool) => poolStatistics(pool, threads, this.#options.load))
   }
 
   /** `undefined` when the thread ends, or is too busy to answer. */
@@ -719,7 +629,7 @@ export class Threads {
   async stop(timeoutMs: number): Promise<void> {
     this.#isStopping = true
     clearInterval(this.#tending)
-    clearInterval(this.#watching)
+    this.#stalls.stop()
     for (const timer of this.#retries) clearTimeout(timer)
     const threads = [...this.#threads.values()]
     for (const { control } of threads) this.#tell(control.stop())
