@@ -2,7 +2,10 @@
  * The same scripted servers behind Postfix's delivery client and behind ours: status and code of each recipient,
  * number of sessions, commands and content must agree. Listed scripts first, then random ones from a seed.
  */
-import { describe, expect, test } from 'vitest'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
 import type { Answer, Script } from '../protocols/smtp/client/scripted-server.ts'
 import { type ModelCase, observeOurs, PostfixModel, type Profile } from '../support/postfix-model.ts'
@@ -216,6 +219,207 @@ const addressFields = [
   `To: ${Array.from({ length: 12 }, (_, i) => `Name ${i} <n${i}@whole.test>`).join(', ')}`,
   'To: untouched@else.test,   spaced@else.test',
 ]
+
+/** Tables that both read. */
+const tables = mkdtempSync(join(tmpdir(), 'ma-tables-'))
+chmodSync(tables, 0o755)
+const table = (name: string, text: string): string => {
+  writeFileSync(join(tables, name), text)
+  return `regexp:${join(tables, name)}`
+}
+afterAll(() => rmSync(tables, { recursive: true }))
+
+const checkTables = {
+  header_checks: table(
+    'header',
+    '/^Subject: a/ REPLACE Subject: z\n/^X-Gone:/ IGNORE\n/^X-Strip:/ STRIP\n/^X-Pre:/ PREPEND X-New: 2\n' +
+      '/^X-Bad:/ REJECT no\n/^To: x@in/ REPLACE To: y@in.test\n/^X-Warn:/ WARN\n/^X-Odd:/ REPLACE no field\n',
+  ),
+  mime_header_checks: table(
+    'mime',
+    '/^Content-Type: text.plain/ REPLACE Content-Type: text/html\n/^Content-Id:/ IGNORE\n',
+  ),
+  nested_header_checks: table('nested', '/^Subject: inner/ REPLACE Subject: changed\n'),
+  body_checks: table(
+    'body',
+    '/^one$/ IGNORE\n/^two$/ REPLACE 2\n/^three$/ PREPEND 2.5\n/caf/ WARN\n/^=E9/ INFO\n',
+  ),
+}
+const checks: Profile = {
+  name: 'checks',
+  postfix: checkTables,
+  ours: Object.fromEntries(Object.entries(checkTables).map(([key, source]) => [key, [source]])),
+}
+const softly: Profile = { name: 'softly', postfix: { soft_bounce: 'yes' }, softBounce: true }
+const forwarding: Profile = {
+  name: 'forwarding',
+  postfix: { send_xforward_command: 'yes' },
+  ours: { send_xforward_command: true },
+}
+const never: Profile = {
+  name: 'never',
+  postfix: { never_send_ehlo: 'yes', skip_5xx_greeting: 'no', quote_rfc821_envelope: 'no' },
+  ours: { never_send_ehlo: true, skip_5xx_greeting: false, quote_rfc821_envelope: false },
+}
+
+const checked = mailOf(
+  [
+    'Subject: a',
+    'X-Gone: 1',
+    'X-Strip: 1',
+    'X-Pre: 1',
+    'X-Bad: 1',
+    'To: x@in.test',
+    'Content-Type: multipart/mixed; boundary=b',
+  ],
+  [
+    'one',
+    '--b',
+    'Content-Type: text/plain',
+    'Content-Id: <1>',
+    '',
+    'two',
+    '--b',
+    'Content-Type: message/rfc822',
+    '',
+    'Subject: inner',
+    'X-Gone: 1',
+    '',
+    'three',
+    '--b--',
+  ],
+)
+
+const otherProfiles: readonly ModelCase[] = [
+  {
+    name: 'header and body checks',
+    profile: checks,
+    servers: [[{ keywords: ['8BITMIME'] }]],
+    content: checked,
+    body: '8BITMIME',
+  },
+  {
+    name: 'checks and conversion',
+    profile: checks,
+    servers: [[{}]],
+    content: contents['multipart']!,
+    body: '8BITMIME',
+  },
+  {
+    name: 'soft bounce',
+    profile: softly,
+    servers: [[{ answers: { 'RCPT TO:<a': '550 5.1.1 no' } }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'soft bounce, two servers',
+    profile: softly,
+    servers: [[{ answers: { MAIL: '550 5.7.1 no' } }], [{ dot: '554 5.6.0 no' }]],
+    recipients: ['a', 'b'],
+  },
+  {
+    name: 'XFORWARD',
+    profile: forwarding,
+    servers: [[{ keywords: ['XFORWARD NAME ADDR PROTO HELO SOURCE'] }]],
+  },
+  {
+    name: 'XFORWARD refused',
+    profile: forwarding,
+    servers: [
+      [{ keywords: ['PIPELINING', 'XFORWARD NAME ADDR PROTO HELO SOURCE'], answers: { XFORWARD: '550 no' } }],
+    ],
+  },
+  { name: 'XFORWARD, odd attributes', profile: forwarding, servers: [[{ keywords: ['XFORWARD NAME FOO'] }]] },
+  { name: 'never EHLO', profile: never, servers: [[{}]], recipients: ['a b', 'c'] },
+  { name: '5xx greeting is hard', profile: never, servers: [[{ greeting: '554 5.7.1 no' }], [{}]] },
+  {
+    name: 'early reply and hang-up',
+    profile: hasty,
+    servers: [[{ interrupt: { after: 1_000, reply: '552 5.3.4 big' } }]],
+    content: mailOf([date], Array(100_000).fill('x'.repeat(70))),
+  },
+  {
+    name: 'early 250 and hang-up',
+    profile: hasty,
+    servers: [[{ interrupt: { after: 1_000, reply: '250 2.0.0 fine' } }], [{}]],
+    content: mailOf([date], Array(100_000).fill('x'.repeat(70))),
+  },
+  {
+    name: 'stops reading',
+    profile: hasty,
+    servers: [[{ stallAfter: 1_000 }]],
+    content: mailOf([date], Array(300_000).fill('x'.repeat(70))),
+  },
+]
+
+/** Mail of random parts: what the MIME code has to get right octet for octet. */
+function randomContent(random: () => number): Buffer {
+  const pick = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!
+  const line = (): string =>
+    pick(
+      '',
+      '.',
+      'plain',
+      'caf\xe9',
+      '= equals =',
+      'tail ',
+      'tab\t',
+      '--',
+      '--b1',
+      '--b1--',
+      '--b2 x',
+      '\x80\xff\x01',
+      `${'long '.repeat(pick(10, 300, 900))}`,
+      `\xe9${'x'.repeat(pick(60, 71, 72, 73, 2_047, 2_048, 5_000))}`,
+      'To: x@in.test',
+      ' folded',
+    )
+  const encoding = (): string[] => {
+    const value = pick(
+      undefined,
+      '8bit',
+      '8BIT',
+      'binary',
+      '7bit',
+      'quoted-printable',
+      'base64',
+      'x-odd',
+      '"8bit"',
+      '(c) 8bit',
+      '8bit (c)',
+    )
+    return value === undefined ? [] : [`Content-Transfer-Encoding: ${value}`]
+  }
+  const type = (): string[] => {
+    const value = pick(
+      undefined,
+      'text/plain',
+      'multipart/mixed; boundary=b1',
+      'multipart/mixed; boundary="b2"',
+      'MULTIPART/Digest;\r\n boundary=b1',
+      'message/rfc822',
+      'message/partial',
+      'message/global',
+      'application/x',
+      'multipart/alternative; x=y; boundary=b2; boundary=b1',
+      'text',
+      '"odd"',
+      '; boundary=b1',
+    )
+    return value === undefined ? [] : [`Content-Type: ${value}`]
+  }
+  const header = (): string[] => [
+    ...(random() < 0.5 ? [...type(), ...encoding()] : [...encoding(), ...type()]),
+    ...(random() < 0.3 ? ['Subject: inner'] : []),
+    '',
+  ]
+  const lines: string[] = []
+  for (let n = Math.floor(random() * 12); n > 0; n--) {
+    if (random() < 0.4) lines.push(pick('--b1', '--b2'), ...header())
+    lines.push(line())
+  }
+  return mailOf([date, 'From: s@sender.test', ...header().slice(0, -1)], lines)
+}
 
 const contentCases = (): ModelCase[] => [
   ...Object.entries(contents)
@@ -514,13 +718,15 @@ describe.skipIf(noPostfix !== undefined)(`Postfix's client and ours${because(noP
     const seed = Number(process.env.SEED ?? Date.now() % 1_000_000_000)
     const cases = [
       ...listed,
+      ...otherProfiles,
       ...contentCases(),
       ...randomCases(seed, Number(process.env.RANDOM_CASES ?? 100)),
     ]
     const theirs = await PostfixModel.observe(cases)
+    const observed = await Promise.all(cases.map((one) => observeOurs(one)))
     const differences: object[] = []
     for (const [index, one] of cases.entries()) {
-      const ours = await observeOurs(one)
+      const ours = observed[index]!
       try {
         expect(ours).toEqual(theirs[index])
       } catch {
@@ -605,18 +811,22 @@ function randomCases(seed: number, count: number): ModelCase[] {
     }
   }
   return Array.from({ length: count }, (_, index): ModelCase => {
-    const profile = chance(0.25) ? hastyLmtp : hasty
+    const profile = chance(0.25) ? hastyLmtp : chance(0.2) ? checks : hasty
     const recipients = [...'abcde'].slice(0, 1 + Math.floor(random() * 5))
     const servers = Array.from({ length: 1 + Math.floor(random() * 3) }, () => [
       script(profile.lmtp === true ? 'LHLO' : 'EHLO', recipients),
     ])
     const body = pick(undefined, '7BIT' as const, '8BITMIME' as const)
+    const content = randomContent(random)
     return {
       name: `random ${index} of seed ${seed}`,
       profile,
       servers,
       recipients,
+      ...(chance(0.5) ? { content } : {}),
       ...(body === undefined ? {} : { body }),
+      ...(chance(0.2) ? { ret: pick('FULL' as const, 'HDRS' as const), envid: 'id+1=2' } : {}),
+      ...(chance(0.2) ? { notify: [pick('SUCCESS' as const, 'NEVER' as const, 'DELAY' as const)] } : {}),
     }
   })
 }

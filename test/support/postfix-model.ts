@@ -5,6 +5,8 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClientSettings } from '../../src/protocols/smtp/client/config.ts'
+import { MimeWalker } from '../../src/protocols/smtp/client/content/mime-walker.ts'
+import { encodeXtext } from '../../src/protocols/smtp/xtext.ts'
 import type { Notify } from '../../src/queue/contract.ts'
 import { deliver, type Setup } from '../protocols/smtp/client/harness.ts'
 import { type Script, ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
@@ -21,6 +23,7 @@ export interface Profile {
   /** Parameters of Postfix without `smtp_` or `lmtp_`. */
   readonly postfix?: Readonly<Record<string, string>>
   readonly ours?: Partial<ClientSettings>
+  readonly softBounce?: boolean
 }
 
 export interface ModelCase {
@@ -84,7 +87,7 @@ export class PostfixModel {
     const services = profiles.map(({ name, lmtp, postfix = {} }) => {
       const program = lmtp === true ? 'lmtp' : 'smtp'
       const options = Object.entries(postfix).map(([key, value]) => {
-        const full = /^(soft_|disable_|mime_|line_|default_|header_)/.test(key) ? key : `${program}_${key}`
+        const full = /^(soft_|disable_|default_)/.test(key) ? key : `${program}_${key}`
         return ` -o {${full} = ${value}}`
       })
       return `${name} unix - - n - - ${program}${options.join('')}`
@@ -99,6 +102,7 @@ export class PostfixModel {
       'smtp_tls_security_level=none',
       'bounce_queue_lifetime=1d',
       'anvil_rate_time_unit=1s',
+      'message_size_limit=100000000',
       'smtpd_soft_error_limit=1000',
       'smtpd_hard_error_limit=2000',
     ].join(';')
@@ -129,7 +133,7 @@ export class PostfixModel {
         },
         { deadlineMs: 60_000, everyMs: 100, describe: () => this.#about(domain) },
       )
-      observed.push(await finish(servers[index]!, results))
+      observed.push(await finish(one, servers[index]!, results))
     }
     return observed
   }
@@ -162,6 +166,7 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
     nexthop: hopsOf(one.profile, servers),
     sender: one.sender ?? 's@sender.test',
     size: content.length,
+    client: { address: '127.0.0.1', port: 1, name: 'localhost', helo: 'feeder.test', protocol: 'ESMTP' },
     content: { bytes: content },
     body: declaredBody(one, content),
     ...(one.smtputf8 === undefined ? {} : { smtputf8: one.smtputf8 }),
@@ -174,15 +179,39 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
       ...(one.orcpt === undefined ? {} : { orcpt: one.orcpt }),
     })),
   }
-  const report = await deliver({ request, settings: one.profile.ours ?? {} })
-  const results = report.results.map(({ id, status, dsn }) => `${locals[id - 1]} ${status} ${dsn}`).sort()
-  return finish(servers, results)
+  const report = await deliver({
+    request,
+    settings: one.profile.ours ?? {},
+    environment: {
+      softBounce: one.profile.softBounce === true,
+      protocol: one.profile.lmtp === true ? 'lmtp' : 'smtp',
+    },
+  })
+  const results = report.results
+    .map(
+      ({ id, status, dsn, softBounced }) =>
+        `${locals[id - 1]} ${softBounced === true ? 'SOFTBOUNCE' : status} ${dsn}`,
+    )
+    .sort()
+  return finish(one, servers, results)
 }
 
 /** What a mail says of itself counts more than what its client said: settled when it is accepted. */
 function declaredBody({ body }: ModelCase, content: Buffer): ModelCase['body'] {
-  const header = content.toString('latin1').split('\r\n\r\n', 1)[0]!
-  return /^content-transfer-encoding[ \t]*:[ \t]*(8bit|binary)[ \t]*\r?$/im.test(header) ? '8BITMIME' : body
+  let eightBit = false
+  const limits = { headerSize: 102_400, boundaryLength: 2_048, nesting: 100 }
+  const walker = new MimeWalker(
+    { limits, convert: false, parts: true },
+    {
+      onField: (field) => {
+        eightBit ||= /^content-transfer-encoding:\s*(8bit|binary)$/i.test(field)
+      },
+      onBody() {},
+      onEncoded() {},
+    },
+  )
+  for (const line of content.toString('latin1').split('\r\n')) walker.line(line, true)
+  return eightBit ? '8BITMIME' : body
 }
 
 const hopsOf = ({ lmtp }: Profile, servers: readonly ScriptedServer[]): string =>
@@ -202,7 +231,7 @@ async function feed(client: SmtpClient, one: ModelCase, domain: string): Promise
   const parameters = [
     ...(one.body === undefined ? [] : [`BODY=${one.body}`]),
     ...(one.smtputf8 === true ? ['SMTPUTF8'] : []),
-    ...(one.envid === undefined ? [] : [`ENVID=${one.envid}`]),
+    ...(one.envid === undefined ? [] : [`ENVID=${encodeXtext(one.envid)}`]),
     ...(one.ret === undefined ? [] : [`RET=${one.ret}`]),
   ]
   const options = [
@@ -224,8 +253,14 @@ async function feed(client: SmtpClient, one: ModelCase, domain: string): Promise
 }
 
 /** What they saw, without what cannot be the same: ports, sizes, and the Received field that Postfix adds. */
-async function finish(servers: readonly ScriptedServer[], results: readonly string[]): Promise<Observed> {
-  for (const server of servers)
+async function finish(
+  one: ModelCase,
+  servers: readonly ScriptedServer[],
+  results: readonly string[],
+): Promise<Observed> {
+  // A server that stops reading does not see the end.
+  const stalls = one.servers.flat().some(({ stallAfter }) => stallAfter !== undefined)
+  for (const server of stalls ? [] : servers)
     await server.until(() => server.sessions.every(({ closed }) => closed), 30_000)
   const sessions = servers.map((server) =>
     server.sessions.map(({ commands }) =>

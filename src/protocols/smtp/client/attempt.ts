@@ -53,6 +53,7 @@ export class Attempt {
   }
 
   async run(): Promise<DeliveryReport> {
+    await this.#course.readDeclaration()
     if (!(await this.#mayPrepend())) return this.#report()
     const reused = await this.#useLease()
     if (this.#course.dispositions.remaining.length > 0) await this.#tryAll(reused)

@@ -13,6 +13,8 @@ export interface CommandOptions {
   readonly features: Features
   /** `quote_rfc821_envelope`. */
   readonly quote: boolean
+  /** What the content is declared to be, RFC 6152. */
+  readonly body: DeliveryRequest['body']
   /** The content is converted on its way: its size is not known before. */
   readonly converting: boolean
   /** `send_dummy_mail_auth`. */
@@ -22,10 +24,10 @@ export interface CommandOptions {
 }
 
 export function mailCommand(request: DeliveryRequest, options: CommandOptions): string {
-  const { features, converting, dummyAuth } = options
+  const { features, body, converting, dummyAuth } = options
   let command = `MAIL FROM:<${path(request.sender, options)}>`
   if (features.size && !converting) command += ` SIZE=${request.size}`
-  if (features.eightBitMime && request.body !== undefined) command += ` BODY=${request.body}`
+  if (features.eightBitMime && body !== undefined) command += ` BODY=${body}`
   if (features.dsn) {
     if (request.envid !== undefined) command += ` ENVID=${encodeXtext(request.envid)}`
     const ret = returnOf(request, features)

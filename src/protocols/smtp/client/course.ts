@@ -1,7 +1,7 @@
 /** What the parts of one attempt share: the request, its results so far, the connection in use, the log. */
 import type { DeliveryRequest, Transcript as SessionTranscript } from '../../../queue/contract.ts'
 import { hasUtf8 } from './address.ts'
-import { readHeader } from './content/header.ts'
+import { readHeader, saysEightBit } from './content/header.ts'
 import { octetsOf, textOf } from './content/octets.ts'
 import { type DispositionOptions, Dispositions, type Origin } from './dispositions.ts'
 import type { AttemptEnvironment } from './environment.ts'
@@ -22,7 +22,8 @@ export class Course {
   /** The content is not what was queued. */
   damaged = false
   readonly transcripts: SessionTranscript[] = []
-  #header: Promise<string | undefined> | undefined
+  #header: string | Promise<string | undefined> | undefined
+  #body: DeliveryRequest['body']
 
   constructor(request: DeliveryRequest, env: AttemptEnvironment) {
     this.request = request
@@ -41,9 +42,22 @@ export class Course {
   }
 
   /** The header of the mail, read once; undefined: it cannot be read. */
-  header(): Promise<string | undefined> {
+  header(): string | Promise<string | undefined> {
     this.#header ??= readHeader(this.request.content, this.env.contentDir)
     return this.#header
+  }
+
+  /** What the content is declared to be. What a mail says of itself counts more than what its client said. */
+  get body(): DeliveryRequest['body'] {
+    return this.#body
+  }
+
+  async readDeclaration(): Promise<void> {
+    this.#body = this.request.body
+    if (this.#body === '8BITMIME') return
+    const known = this.header()
+    const header = typeof known === 'string' ? known : await known
+    if (header !== undefined && saysEightBit(header)) this.#body = '8BITMIME'
   }
 
   /** Asked for is not needed: only addresses and header fields beyond ASCII need it, RFC 6531 section 3.6. */

@@ -58,6 +58,7 @@ export class Exchange {
       commands: {
         features: session.features,
         quote: settings.quote_rfc821_envelope,
+        body: this.#course.body,
         converting: plan.converting,
         dummyAuth: settings.send_dummy_mail_auth,
         mapAddress: plan.mapAddress,

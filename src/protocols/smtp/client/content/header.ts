@@ -6,10 +6,13 @@ import type { Content } from '../../../../queue/contract.ts'
 /** Of a longer header only the beginning is looked at. */
 const headerOctets = 256 * 1024
 
-/** Octets as latin1, up to the empty line; undefined: the file cannot be read. */
-export async function readHeader(content: Content, contentDir: string): Promise<string | undefined> {
-  const octets = 'bytes' in content ? content.bytes : await readStart(content.file, contentDir)
-  if (octets === undefined) return undefined
+/** Octets as latin1, up to the empty line; undefined: the file cannot be read. At once for content in memory. */
+export function readHeader(content: Content, contentDir: string): string | Promise<string | undefined> {
+  if ('bytes' in content) return headerOf(content.bytes)
+  return readStart(content.file, contentDir).then((octets) => octets && headerOf(octets))
+}
+
+function headerOf(octets: Uint8Array): string {
   const bytes = Buffer.from(octets.buffer, octets.byteOffset, Math.min(octets.byteLength, headerOctets))
   const end = bytes.indexOf('\r\n\r\n')
   return bytes.toString('latin1', 0, end < 0 ? bytes.length : end + 2)
@@ -24,6 +27,11 @@ async function readStart(file: string, contentDir: string): Promise<Uint8Array |
     // The transaction meets the same trouble, and has a name for it.
     return undefined
   }
+}
+
+/** Whether a mail says of itself that it has eight bits. */
+export function saysEightBit(header: string): boolean {
+  return /^content-transfer-encoding:[ \t]*(?:8bit|binary)\r?$/im.test(header)
 }
 
 /** Addresses of the Delivered-To fields of a header, in lower case. */

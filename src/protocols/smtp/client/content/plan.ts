@@ -23,11 +23,11 @@ export interface ContentPlan {
 /** @throws LocalDataError when a table cannot be asked. */
 export function planContent(course: Course, features: Features): ContentPlan {
   const { settings, content, lineLengthLimit, maps } = course.env
-  const { body, smtputf8 } = course.request
+  const { smtputf8 } = course.request
   const converting =
     !content.disable_mime_output_conversion &&
     !features.eightBitMime &&
-    body !== '7BIT' &&
+    course.body !== '7BIT' &&
     !(smtputf8 === true && features.smtpUtf8)
   const checks = new ContentChecks(
     {
