@@ -182,7 +182,7 @@ describe.skipIf(noNeomutt !== undefined)(`neomutt${because(noNeomutt)}`, () => {
       `set certificate_file=${ca}`,
       'set ssl_force_tls=yes ssl_starttls=yes pop_authenticators=user pop_delete=no pop_checkinterval=0',
       'set pop_pass=secret confirmappend=no confirmcreate=no delete=yes quit=yes sleep_time=0 wait_key=no',
-      `set folder=${dir} header_cache= message_cachedir= spoolfile=${join(dir, 'spool')} record=`,
+      `set folder=${dir} spoolfile=${join(dir, 'spool')} record=""`,
       // Tags everything and copies it.
       `push "<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>${join(dir, 'saved')}<enter><exit>"`,
       '',
