@@ -9,7 +9,7 @@ import {
   loginVariables,
   logoutVariables,
   prefixVariables,
-  usesVariable,
+  variablesIn,
 } from './template.ts'
 
 /** Names come from strangers. */
@@ -40,19 +40,32 @@ export interface LoginProgress {
   readonly tlsUnfinished: boolean
 }
 
-function connectionValues({ ids, ends, service }: Connected, user: string): Record<string, string | number> {
+/** Values of the variables that all templates know; asked one by one, as some cost a system call. */
+function connectionValue(name: string, { ids, ends, service }: Connected, user: string): string | number {
   const at = user.lastIndexOf('@')
-  return {
-    user,
-    username: at < 0 ? user : user.slice(0, at),
-    domain: at < 0 ? '' : user.slice(at + 1),
-    session: ids.session,
-    service,
-    remote_ip: ids.remote,
-    remote_port: ends.remotePort,
-    local_ip: ends.localAddress,
-    local_port: ends.localPort,
-    mail_pid: process.pid,
+  switch (name) {
+    case 'user':
+      return user
+    case 'username':
+      return at < 0 ? user : user.slice(0, at)
+    case 'domain':
+      return at < 0 ? '' : user.slice(at + 1)
+    case 'session':
+      return ids.session
+    case 'service':
+      return service
+    case 'remote_ip':
+      return ids.remote
+    case 'remote_port':
+      return ends.remotePort
+    case 'local_ip':
+      return ends.localAddress
+    case 'local_port':
+      return ends.localPort
+    case 'mail_pid':
+      return process.pid
+    default:
+      return ''
   }
 }
 
@@ -70,20 +83,21 @@ function loginSummary(
   { user, method, pid }: { user: string; method: string; pid: number | '' },
   { log }: Config,
 ): string {
-  const values: Readonly<Record<string, string | number>> = {
-    ...connectionValues(connected, loggable(user)),
-    mechanism: method,
-    secured: connected.tls === null ? '' : 'TLS',
-    mail_pid: pid,
+  const name = loggable(user)
+  const valueOf = (variable: string): string | number => {
+    if (variable === 'mechanism') return method
+    if (variable === 'secured') return connected.tls === null ? '' : 'TLS'
+    return variable === 'mail_pid' ? pid : connectionValue(variable, connected, name)
   }
   const elements = log.login_elements
     // An element whose variables are all empty tells nothing; that nobody has logged in is something.
     .filter((element) => {
-      const used = Object.keys(loginVariables).filter((name) => usesVariable(element, name, loginVariables))
-      return used.length === 0 || used.some((name) => name === 'user' || values[name] !== '')
+      const used = variablesIn(element, loginVariables)
+      return used.length === 0 || used.some((one) => one === 'user' || valueOf(one) !== '')
     })
-    .map((element) => fillIn(element, loginVariables, values))
-  return fillIn(log.login_format, loginFormatVariables, { message, elements: elements.join(', ') })
+    .map((element) => fillIn(element, loginVariables, valueOf))
+    .join(', ')
+  return fillIn(log.login_format, loginFormatVariables, (one) => (one === 'message' ? message : elements))
 }
 
 /** Facts of `pop3.logout`. */
@@ -96,22 +110,34 @@ export function logoutFacts(
 ): object {
   const { ids, input, output } = connected
   const { counts, expunged, maildrop } = commands
-  const format = pop3.logout_format
-  const values = connectionValues(connected, user)
-  const summary = fillIn(format, logoutVariables, {
-    ...values,
-    top_count: counts.topCount,
-    top_bytes: counts.topBytes,
-    retr_count: counts.retrCount,
-    retr_bytes: counts.retrBytes,
-    deleted_count: expunged.count,
-    deleted_bytes: expunged.octets,
-    message_count: maildrop.count,
-    message_bytes: maildrop.totalSize,
-    input,
-    output,
-    uidl_change: usesVariable(format, 'uidl_change', logoutVariables) ? commands.uidlChange.toString() : '',
-  })
+  const valueOf = (name: string): string | number => {
+    switch (name) {
+      case 'top_count':
+        return counts.topCount
+      case 'top_bytes':
+        return counts.topBytes
+      case 'retr_count':
+        return counts.retrCount
+      case 'retr_bytes':
+        return counts.retrBytes
+      case 'deleted_count':
+        return expunged.count
+      case 'deleted_bytes':
+        return expunged.octets
+      case 'message_count':
+        return maildrop.count
+      case 'message_bytes':
+        return maildrop.totalSize
+      case 'input':
+        return input
+      case 'output':
+        return output
+      case 'uidl_change':
+        return commands.uidlChange.toString()
+      default:
+        return connectionValue(name, connected, user)
+    }
+  }
   return {
     event: 'pop3.logout',
     ...ids,
@@ -124,8 +150,10 @@ export function logoutFacts(
     messageBytes: maildrop.totalSize,
     input,
     output,
-    summary,
-    ...(log.format === 'syslog' && { prefix: fillIn(log.mail_prefix, prefixVariables, values) }),
+    summary: fillIn(pop3.logout_format, logoutVariables, valueOf),
+    ...(log.format === 'syslog' && {
+      prefix: fillIn(log.mail_prefix, prefixVariables, (name) => connectionValue(name, connected, user)),
+    }),
   }
 }
 

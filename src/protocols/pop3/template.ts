@@ -89,17 +89,43 @@ export const describeVariables = (variables: Variables): string =>
     .map(([name, letter]) => (letter === '' ? `\`${name}\`` : `\`${name}\` (\`%${letter}\`)`))
     .join(', ')
 
-/** Whether a template uses a variable; computing some costs something. */
-export const usesVariable = (text: string, name: string, variables: Variables): boolean =>
-  [...text.matchAll(pattern)].some(([, long, letter]) => nameOf(long, letter, variables) === name)
+/** A template ready for use: literal text, and names of variables. */
+type Parts = readonly (string | { readonly name: string })[]
 
-/** Fills in a template that `checkTemplate` accepts. */
-export const fillIn = (
+/** Lines are written for every session, and templates are few: each is taken apart once. */
+const compiled = new WeakMap<Variables, Map<string, Parts>>()
+
+function partsOf(text: string, variables: Variables): Parts {
+  const known = compiled.get(variables) ?? new Map<string, Parts>()
+  compiled.set(variables, known)
+  let parts = known.get(text)
+  if (parts === undefined) {
+    const made: (string | { name: string })[] = []
+    let end = 0
+    for (const match of text.matchAll(pattern)) {
+      const [whole, long, letter] = match
+      const name = nameOf(long, letter, variables) ?? ''
+      made.push(text.slice(end, match.index), name === '%' ? '%' : { name })
+      end = match.index + whole.length
+    }
+    made.push(text.slice(end))
+    parts = made.filter((part) => part !== '')
+    known.set(text, parts)
+  }
+  return parts
+}
+
+/** Names of the variables that a template uses. */
+export const variablesIn = (text: string, variables: Variables): readonly string[] =>
+  partsOf(text, variables).flatMap((part) => (typeof part === 'string' ? [] : [part.name]))
+
+/** Fills in a template that `checkTemplate` accepts. `valueOf` is asked for what it uses alone. */
+export function fillIn(
   text: string,
   variables: Variables,
-  values: Readonly<Record<string, string | number>>,
-): string =>
-  text.replace(pattern, (_, long: string | undefined, letter: string | undefined) => {
-    const name = nameOf(long, letter, variables)
-    return name === '%' ? '%' : String(values[name ?? ''] ?? '')
-  })
+  valueOf: (name: string) => string | number,
+): string {
+  let filled = ''
+  for (const part of partsOf(text, variables)) filled += typeof part === 'string' ? part : valueOf(part.name)
+  return filled
+}
