@@ -1,0 +1,79 @@
+/** What is written about sessions: the logout line, and everything they say. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { afterEach, expect, test } from 'vitest'
+import { checkTemplate, fillIn, logoutVariables } from '../../../src/protocols/pop3/template.ts'
+import { until } from '../../support/until.ts'
+import { Pop3Server } from './harness.ts'
+
+let server: Pop3Server
+afterEach(() => server?.stop())
+
+const sum = (...uids: number[]) => {
+  const hash = uids.reduce((all, uid) => all ^ crc32(`0000000${uid}6553f100`), 0)
+  return `${uids.length}/${(hash >>> 0).toString(16).padStart(8, '0')}`
+}
+
+test.each([
+  ['P240', ['UIDL', 'RETR 3', 'DELE 3', 'QUIT'], sum(1, 2)],
+  ['P241', ['UIDL', 'RETR 1', 'QUIT'], `${sum()} -> ${sum(1, 2, 3)}`],
+  ['P242', ['STAT', 'QUIT'], ''],
+  ['R67', ['UIDL 2', 'DELE 1', 'QUIT'], `${sum(1, 2, 3)} -> ${sum(2, 3)}`],
+])('%s uidl_change of %j', async (_, commands, expected) => {
+  server = await Pop3Server.start({ set: ['pop3.logout_format=<%u>'] })
+  server.mb1()
+  const client = await server.login()
+  client.send(commands.map((command) => `${command}\r\n`).join(''))
+  await client.rest()
+  expect(server.events('pop3.logout')).toMatchObject([{ summary: `<${expected}>` }])
+})
+
+test('P247 the default format', async () => {
+  server = await Pop3Server.start()
+  server.mb1()
+  const client = await server.login()
+  client.send('RETR 1\r\nTOP 2 0\r\nDELE 1\r\nQUIT\r\n')
+  await client.rest()
+  expect(server.events('pop3.logout')[0]?.summary).toMatch(/^top=1\/\d+, retr=1\/\d+, del=1\/32, size=99$/)
+})
+
+test('templates: names, letters and percent signs; a variable that is none is named', () => {
+  const text = '%{user} %m %% %{remote_ip}'
+  expect(checkTemplate(logoutVariables)(text)).toBeUndefined()
+  expect(fillIn(text, logoutVariables, (name) => `<${name}>`)).toBe('<user> <message_count> % <remote_ip>')
+  for (const [wrong, named] of [
+    ['%{users}', '%{users}'],
+    ['%z', '%z'],
+    ['100%', '%'],
+  ] as const) {
+    expect(checkTemplate(logoutVariables)(wrong)).toBe(`unknown variable ${named}`)
+  }
+})
+
+test('P286 rawlog_dir gets what is said after login, and no password', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'pop3-raw-'))
+  server = await Pop3Server.start({ set: [`pop3.rawlog_dir=${dir}`] })
+  server.mb1()
+  const client = await server.login()
+  client.send('RETR 1\r\nST')
+  await client.lines(6)
+  client.send('AT\r\nQUIT\r\n')
+  await client.rest()
+  await until('the end', () => server.events('pop3.logout').length === 1)
+  const [input, output] = ['.in', '.out'].map((end) => {
+    const name = readdirSync(dir).find((file) => file.endsWith(end))!
+    expect(name).toMatch(/^\d{8}-\d{6}\.\d+\.\d+\./)
+    return readFileSync(join(dir, name), 'utf8')
+  })
+  rmSync(dir, { recursive: true })
+  expect(input!.replaceAll(/^\d+\.\d{6} /gm, '')).toBe('RETR 1\r\nSTAT\r\nQUIT\r\n')
+  expect(output).toMatch(/^\d+\.\d{6} \+OK 32 octets\r\n\d+\.\d{6} From: a\r\n/m)
+  expect(input! + output!).not.toContain('secret')
+})
+
+test('P286 a folder that is not there costs nothing', async () => {
+  server = await Pop3Server.start({ set: ['pop3.rawlog_dir=/nowhere/at/all'] })
+  expect(await (await server.login()).ask('STAT')).toBe('+OK 0 0')
+})
