@@ -1,7 +1,7 @@
 /**
  * Side-by-side benchmarks.
  *
- *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [pop3] [pop3-drain] [pop3-idle] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
+ *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [pop3] [pop3-drain] [pop3-idle] [pop3-fuzz] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
  *
  * `relay` and `pop3` compare with Postfix and Dovecot where they are installed (bench/peers/install-peers.sh); other
  * names are the programs bench/NAME.ts. --out is where the JSON goes (default bench/results), --dir where queues and

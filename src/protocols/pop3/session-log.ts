@@ -84,7 +84,7 @@ function loginSummary(
   { log }: Config,
 ): string {
   const name = loggable(user)
-  const valueOf = (variable: string): string | number => {
+  const valueFor = (variable: string): string | number => {
     if (variable === 'mechanism') return method
     if (variable === 'secured') return connected.tls === null ? '' : 'TLS'
     return variable === 'mail_pid' ? pid : connectionValue(variable, connected, name)
@@ -93,9 +93,9 @@ function loginSummary(
     // An element whose variables are all empty tells nothing; that nobody has logged in is something.
     .filter((element) => {
       const used = variablesIn(element, loginVariables)
-      return used.length === 0 || used.some((one) => one === 'user' || valueOf(one) !== '')
+      return used.length === 0 || used.some((one) => one === 'user' || valueFor(one) !== '')
     })
-    .map((element) => fillIn(element, loginVariables, valueOf))
+    .map((element) => fillIn(element, loginVariables, valueFor))
     .join(', ')
   return fillIn(log.login_format, loginFormatVariables, (one) => (one === 'message' ? message : elements))
 }
@@ -110,7 +110,7 @@ export function logoutFacts(
 ): object {
   const { ids, input, output } = connected
   const { counts, expunged, maildrop } = commands
-  const valueOf = (name: string): string | number => {
+  const valueFor = (name: string): string | number => {
     switch (name) {
       case 'top_count':
         return counts.topCount
@@ -150,7 +150,7 @@ export function logoutFacts(
     messageBytes: maildrop.totalSize,
     input,
     output,
-    summary: fillIn(pop3.logout_format, logoutVariables, valueOf),
+    summary: fillIn(pop3.logout_format, logoutVariables, valueFor),
     ...(log.format === 'syslog' && {
       prefix: fillIn(log.mail_prefix, prefixVariables, (name) => connectionValue(name, connected, user)),
     }),

@@ -119,13 +119,13 @@ function partsOf(text: string, variables: Variables): Parts {
 export const variablesIn = (text: string, variables: Variables): readonly string[] =>
   partsOf(text, variables).flatMap((part) => (typeof part === 'string' ? [] : [part.name]))
 
-/** Fills in a template that `checkTemplate` accepts. `valueOf` is asked for what it uses alone. */
+/** Fills in a template that `checkTemplate` accepts. `valueFor` is asked for what it uses alone. */
 export function fillIn(
   text: string,
   variables: Variables,
-  valueOf: (name: string) => string | number,
+  valueFor: (name: string) => string | number,
 ): string {
   let filled = ''
-  for (const part of partsOf(text, variables)) filled += typeof part === 'string' ? part : valueOf(part.name)
+  for (const part of partsOf(text, variables)) filled += typeof part === 'string' ? part : valueFor(part.name)
   return filled
 }
