@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { Command, CommanderError } from 'commander'
+import { addBenchCommand } from './commands/bench.ts'
 import { addCacheCommand } from './commands/cache.ts'
 import { addConfigCommand } from './commands/config.ts'
 import { addControlCommands } from './commands/control.ts'
@@ -15,6 +16,7 @@ import { addSessionsCommands } from './commands/sessions.ts'
 import { addStatusCommands } from './commands/status.ts'
 import { addTlsPolicyCommand } from './commands/tls-policy.ts'
 import { addTlsReportsCommand } from './commands/tls-reports.ts'
+import { addTuneCommand } from './commands/tune.ts'
 import { addUserCommand } from './commands/user.ts'
 import { CommandFailure, exitCodes } from './exit.ts'
 import { processTerminal, type Terminal } from './terminal.ts'
@@ -63,6 +65,8 @@ export function buildProgram(terminal: Terminal): Command {
   addSessionsCommands(program, terminal)
   addPoolsCommands(program, terminal)
   addControlCommands(program, terminal)
+  addBenchCommand(program, terminal)
+  addTuneCommand(program, terminal)
   return program
 }
 

@@ -1,0 +1,129 @@
+/** What `bench` and `tune` can run: a service of its own each, and clients in this process. */
+import { runActors } from './actors.ts'
+import { pop3Load, smtpLoad } from './loads.ts'
+import { Measured, type Result, resultOf } from './measured.ts'
+import { type BenchService, startBenchService } from './service.ts'
+import { startSink } from './sink.ts'
+
+export interface RunOptions {
+  readonly seconds: number
+  /** Where data is kept while it runs. */
+  readonly dir: string
+  /** Further TOML tables: what `tune` tries. */
+  readonly tables?: string
+}
+
+export interface BenchScenario {
+  readonly name: string
+  readonly summary: string
+  run(options: RunOptions): Promise<Result>
+}
+
+const sessions = 20
+const octets = 4096
+/** Compiling and first connections are not measured. */
+const warmupSeconds = 1
+
+/** Starts a service, warms it up, measures. */
+async function underLoad(
+  name: string,
+  unit: string,
+  { seconds, dir, tables = '' }: RunOptions,
+  setup: { readonly tables: string; readonly users: number },
+  load: (service: BenchService, isOver: () => boolean, measured: Measured) => Promise<void>,
+): Promise<Result> {
+  const service = await startBenchService({ dir, tables: `${setup.tables}\n${tables}`, users: setup.users })
+  try {
+    const within = (limit: number) => {
+      const end = performance.now() + limit * 1000
+      return () => performance.now() > end
+    }
+    await load(service, within(warmupSeconds), new Measured())
+    const cpu = service.cpuSeconds()
+    const measured = new Measured()
+    await load(service, within(seconds), measured)
+    const taken = measured.seconds
+    const used = service.cpuSeconds()
+    return resultOf(
+      name,
+      unit,
+      measured,
+      taken,
+      cpu === undefined || used === undefined ? undefined : used - cpu,
+    )
+  } finally {
+    await service.stop()
+  }
+}
+
+const intake = (name: string, summary: string, reuse: boolean): BenchScenario => ({
+  name,
+  summary,
+  run: (options) =>
+    underLoad(
+      name,
+      'mails',
+      options,
+      // Taken, and nothing more: nothing goes on from there.
+      { tables: '[queue]\ndefer_transports = ["smtp"]\n', users: 0 },
+      ({ smtpPort: port }, isOver, measured) => smtpLoad({ port, sessions, octets, reuse, isOver, measured }),
+    ),
+})
+
+const relay: BenchScenario = {
+  name: 'relay',
+  summary: `mails in and out again to a sink, ${octets} octets; the time is that until the sink has it`,
+  async run(options) {
+    let sunk = 0
+    let measured = new Measured()
+    const waiting: number[] = []
+    const sink = await startSink(() => {
+      sunk += 1
+      const sentAt = waiting.shift()
+      if (sentAt !== undefined) measured.done(performance.now() - sentAt)
+    })
+    let sent = 0
+    try {
+      return await underLoad(
+        'relay',
+        'mails',
+        options,
+        { tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sink.port}"\n`, users: 0 },
+        async ({ smtpPort: port }, isOver, result) => {
+          measured = result
+          const accepted = new Measured()
+          accepted.done = () => {
+            sent += 1
+            waiting.push(performance.now())
+          }
+          await smtpLoad({ port, sessions, octets, reuse: true, isOver, measured: accepted })
+          while (sunk < sent) await new Promise((resolve) => setTimeout(resolve, 20))
+          waiting.length = 0
+        },
+      )
+    } finally {
+      sink.stop()
+    }
+  },
+}
+
+const pop3: BenchScenario = {
+  name: 'pop3',
+  summary: 'POP3 sessions: login, STAT, UIDL, LIST, RETR 1, QUIT on mailboxes of 10 mails',
+  run: (options) =>
+    underLoad(
+      'pop3',
+      'sessions',
+      options,
+      { tables: '', users: 50 },
+      ({ pop3Port: port }, isOver, measured) => pop3Load({ port, sessions, users: 50, isOver, measured }),
+    ),
+}
+
+export const benchScenarios: readonly BenchScenario[] = [
+  { name: 'actors', summary: 'questions to an actor on another thread, 100 at a time', run: runActors },
+  intake('intake', `mails taken onto the queue, ${octets} octets, a connection for each`, false),
+  intake('intake-reuse', 'the same with many mails on each connection', true),
+  relay,
+  pop3,
+]
