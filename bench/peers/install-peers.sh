@@ -17,6 +17,7 @@ packages=(
   swaks libnet-ssleay-perl msmtp            # SMTP clients; the library is for swaks --tls
   mpop fetchmail getmail6 curl neomutt      # POP3 clients
   openssl
+  pflogsumm                                 # reads our log as Postfix's
 )
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }

@@ -8,16 +8,21 @@ interface Facts {
   readonly [key: string]: unknown
 }
 
-type Formatter = (facts: Facts) => string
+type Formatter = (facts: Facts) => string | readonly string[]
 
 /** Lines by event. `pid` is what stands in brackets behind the program's name. */
 export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> {
   const postfix = (program: string) => `postfix/${program}[${pid}]:`
   const remote = (facts: Facts) => `unknown[${text(facts.client) === 'unix' ? 'local' : text(facts.client)}]`
   return {
-    'mail.accepted': (facts) =>
+    // Two lines, as Postfix has them: who it came from is in the first.
+    'mail.accepted': (facts) => [
+      facts.client === 'local'
+        ? `${postfix('pickup')} ${text(facts.queueId)}: uid=0 from=<${text(facts.from)}>`
+        : `${postfix('smtpd')} ${text(facts.queueId)}: client=${remote(facts)}`,
       `${postfix('qmgr')} ${text(facts.queueId)}: from=<${text(facts.from)}>, size=${text(facts.octets)}, ` +
-      `nrcpt=${count(facts.recipients)} (queue active)`,
+        `nrcpt=${count(facts.recipients)} (queue active)`,
+    ],
     delivery: (facts) => {
       const words = [
         `to=<${text(facts.to)}>`,
@@ -29,7 +34,8 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
         `dsn=${text(facts.dsn)}`,
         `status=${text(facts.status)} (${text(facts.reply)})`,
       ]
-      return `${postfix(agent(text(facts.relay)))} ${text(facts.queueId)}: ${words.join(', ')}`
+      // Without tls=: analysers that are about know the line as it was before Postfix 3.11.
+      return `${postfix(agent(facts))} ${text(facts.queueId)}: ${words.join(', ')}`
     },
     'mail.removed': (facts) => `${postfix('qmgr')} ${text(facts.queueId)}: removed`,
     'smtpd.refused': (facts) =>
@@ -47,9 +53,10 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
 }
 
 /** The Postfix program that would have said it. */
-function agent(relay: string): string {
+function agent(facts: Facts): string {
+  const relay = text(facts.relay)
   if (relay === 'local') return 'local'
-  return relay.includes('[/') ? 'lmtp' : 'smtp'
+  return facts.transport === 'lmtp' || relay.includes('[/') ? 'lmtp' : 'smtp'
 }
 
 function count(recipients: unknown): string {

@@ -7,7 +7,7 @@ import type { JudgedAttempt } from './results.ts'
 /** `delivery`, once per recipient. Recipients that were done by the same event share their times. */
 export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt, decimals: number): void {
   if (!log.isLevelEnabled('info')) return
-  const { mail, recipients, results, connUse, startedAt, setupAt, doneAt, tls } = attempt
+  const { mail, recipients, results, site, connUse, startedAt, setupAt, doneAt, tls } = attempt
   const { queueId, arrivedAt } = mail.stored
   const { activeAt } = mail
   for (let index = 0; index < recipients.length; index++) {
@@ -23,6 +23,7 @@ export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt,
         queueId,
         to: address,
         ...(original ? { origTo } : {}),
+        transport: site.split(':', 1)[0],
         relay,
         ...deliveryDelays(stamps, decimals),
         dsn,

@@ -1,10 +1,10 @@
 import type { LineFacts } from './log-facts.ts'
 
 /**
- * Makes the text after time and host of one line: `postfix/smtp[123]: 4B1: to=<a@b>, ...`. Undefined: the default
- * form. Receives text from peers: control characters are replaced afterwards.
+ * Makes the text after time and host of one line, or of several: `postfix/smtp[123]: 4B1: to=<a@b>, ...`. Undefined: the
+ * default form. Receives text from peers: control characters are replaced afterwards.
  */
-export type SyslogFormatter = (facts: LineFacts) => string | undefined
+export type SyslogFormatter = (facts: LineFacts) => string | readonly string[] | undefined
 
 /** Formatters by event. The default form of all other events is `mailactors/component[thread]: event key=value …`. */
 export type SyslogFormats = { readonly [event: string]: SyslogFormatter }
@@ -12,10 +12,11 @@ export type SyslogFormats = { readonly [event: string]: SyslogFormatter }
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 const common = new Set(['time', 'level', 'event', 'msg', 'component', 'thread'])
 
-/** One line in the form log analysers know, RFC 3164 section 4.1.2: local time, no year. */
+/** In the form log analysers know, RFC 3164 section 4.1.2: local time, no year. */
 export function syslogLine(facts: LineFacts, host: string, formats: SyslogFormats): string {
-  const text = formats[facts.event ?? '']?.(facts) ?? plainText(facts)
-  return `${timestamp(new Date(facts.time ?? 0))} ${host} ${oneLine(text)}\n`
+  const made = formats[facts.event ?? '']?.(facts) ?? plainText(facts)
+  const head = `${timestamp(new Date(facts.time ?? 0))} ${host}`
+  return (typeof made === 'string' ? [made] : made).map((text) => `${head} ${oneLine(text)}\n`).join('')
 }
 
 function timestamp(time: Date): string {

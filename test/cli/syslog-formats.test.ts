@@ -14,7 +14,10 @@ test.each([
       octets: 120,
       client: '192.0.2.1',
     },
-    'postfix/qmgr[7]: Q1: from=<a@b.test>, size=120, nrcpt=2 (queue active)',
+    [
+      'postfix/smtpd[7]: Q1: client=unknown[192.0.2.1]',
+      'postfix/qmgr[7]: Q1: from=<a@b.test>, size=120, nrcpt=2 (queue active)',
+    ],
   ],
   [
     'delivery',
@@ -69,5 +72,5 @@ test.each([
     'dovecot: auth: passwd-file(eve,192.0.2.9): Password mismatch',
   ],
 ])('%s', (event, facts, expected) => {
-  expect(line(event, facts)).toBe(expected)
+  expect(line(event, facts)).toEqual(expected)
 })

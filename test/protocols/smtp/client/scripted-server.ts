@@ -302,8 +302,8 @@ class Dialog {
     }
     const answer = this.#answerTo(command, verb)
     if (verb === 'RCPT' && typeof answer === 'string' && answer.startsWith('2')) this.#accepted++
-    if (verb === 'DATA' && typeof answer === 'string' && /(?:^|\n)3[^\n]*$/.test(answer))
-      this.#inContent = true
+    const said = typeof answer === 'string' ? answer : (answer?.close ?? '')
+    if (verb === 'DATA' && /(?:^|\n)3[^\n]*$/.test(said)) this.#inContent = true
     const { tls } = this.#script
     if (verb === 'STARTTLS' && tls !== undefined && typeof answer === 'string' && answer.startsWith('2')) {
       this.say(answer + (tls.injected === undefined ? '' : `\n${tls.injected}`))
