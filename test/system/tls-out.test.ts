@@ -1,5 +1,5 @@
 /** TLS towards other servers in the running service: policies of domains, sessions that go on, reports. */
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
@@ -97,5 +97,28 @@ describe('MTA-STS and TLS reports', () => {
       ]),
     })
     expect(service.log().filter(({ level }) => level === 'error' || level === 50)).toEqual([])
+  })
+
+  test('a disk that takes nothing costs the counts, and no mail', { timeout: 60_000 }, async () => {
+    await using server = await ScriptedServer.start({})
+    const dir = tempDir()
+    mkdirSync(join(dir, 'data'))
+    writeFileSync(join(dir, 'data', 'tls'), 'in the way of the folder')
+    await using dns = await NameServer.start({
+      'MX d.test': { records: ['MX 10 mx.d.test'] },
+      'A mx.d.test': { records: ['A 127.0.0.1'] },
+    })
+    const tables = [
+      `[dns]\nservers = ["${dns.address}"]`,
+      '[net]\ninet_protocols = ["ipv4"]',
+      `[smtp]\ntcp_port = "${server.port}"\ntlsrpt_enable = true\nmta_sts = true`,
+    ].join('\n')
+    const service = await startService({ dir, tables })
+    await send(service, 'one@d.test')
+    expect(await service.untilEvent('delivery')).toMatchObject({ status: 'sent' })
+    const listed = await service.command(['tls-reports'])
+    expect(listed).toMatchObject({ code: 0, stdout: 'No reports.\n' })
+    expect(service.events('tls.state-failed').length).toBeGreaterThan(0)
+    expect(service.events('actor.terminated')).toEqual([])
   })
 })

@@ -4,6 +4,7 @@ import type { Course } from './course.ts'
 import type { Destination } from './destination.ts'
 import { type Failure, LocalDataError, localFailure } from './failure.ts'
 import { handshake, type TlsEvent } from './handshake.ts'
+import { printable } from './reply-parser.ts'
 import { findAccount } from './sasl/credentials.ts'
 import { logIn } from './sasl/login.ts'
 import type { Server } from './servers.ts'
@@ -80,8 +81,10 @@ export class Opening {
 
   /** RFC 7435: mail that TLS has kept from its server before gets through without, where TLS is but a favour. */
   #mayFallBack({ level, implicit, requireTls }: TlsPlan): boolean {
-    const { activeAt, arrivedAt } = this.#course.request
+    const { activeAt, arrivedAt, probe } = this.#course.request
     if (level !== 'may' || implicit || demandsTls(requireTls)) return false
+    // A probe asks for an address, and carries nothing.
+    if (probe === true) return true
     return activeAt - arrivedAt >= this.#course.env.minimalBackoffMs
   }
 
@@ -223,7 +226,7 @@ export class Opening {
             servername: plan.servername ?? '',
             match: plan.match,
             matched: verdict.matched ?? '',
-            subjects: peer.chain.map(({ subject }) => subject),
+            subjects: peer.chain.map(({ subject }) => printable(subject ?? '')),
           }),
     })
   }

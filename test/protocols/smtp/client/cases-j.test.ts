@@ -22,6 +22,7 @@ import {
   settingsOf,
   tlsClient,
   type Zone,
+  ZoneResolver,
 } from './harness.ts'
 import { type Script, ScriptedServer, type TlsScript } from './scripted-server.ts'
 
@@ -332,6 +333,7 @@ describe('policies', () => {
     expect(await level('[d.test]:25')).toBe('verify')
     expect(await level('[d.test]')).toBe('none')
     expect(await level('d.test:26')).toBe('none')
+    expect(await level('bücher.test')).toBe('secure')
   })
 
   it('J20 the policy is the one of the next hop', async () => {
@@ -437,6 +439,7 @@ describe('sessions that go on', () => {
     const sessions: TlsSessions = {
       find: async (key) => table.find(key, 0),
       save: (key, session) => table.save(key, session, 1),
+      drop: (key) => table.drop(key),
     }
     await using server = await ScriptedServer.start({ tls })
     const nexthop = `[127.0.0.1]:${server.port}`
@@ -475,6 +478,36 @@ describe('sessions that go on', () => {
       expect(seen.kept).toBe(1)
     })
   }
+
+  it('TLS-15 a certificate that has expired since does not do', async () => {
+    const { cert, key } = await authority.issue({ names: ['mail.test'] })
+    const context = createSecureContext({ cert, key })
+    const settings = {
+      tls_security_level: 'secure',
+      tls_secure_cert_match: ['mail.test'],
+      ...trusting,
+    } as const
+    const table = new SessionTable()
+    const sessions: TlsSessions = {
+      find: async (id) => table.find(id, 0),
+      save: (id, session) => table.save(id, session, 1),
+      drop: (id) => table.drop(id),
+    }
+    await using server = await ScriptedServer.start({ tls: { context } })
+    const outcomes: string[] = []
+    for (const later of [0, 40 * 86_400_000]) {
+      const all = settingsOf('smtp', settings)
+      const tls = tlsClient(all, 'smtp', { sessions, now: () => Date.now() + later })
+      const request = { nexthop: `[127.0.0.1]:${server.port}` }
+      const report = await deliver({ settings: all, environment: { tls }, request })
+      outcomes.push(`${outcome(report)} ${report.results[0]!.reply}`)
+      await server.until(() => server.sessions.every(({ closed }) => closed))
+    }
+    expect(server.sessions.map(({ resumed }) => resumed)).toEqual([false, true])
+    expect(outcomes[0]).toContain('sent')
+    expect(outcomes[1]).toContain('has expired')
+    expect(table.size).toBe(0)
+  })
 
   it('TLS-15 a session is not resumed where more is demanded', async () => {
     const weak = { tls_security_level: 'encrypt', ...trusting } as const
@@ -790,6 +823,28 @@ describe('DANE', () => {
     expect(await runDane(rollover, tls)).toMatchObject({ outcome: 'sent' })
     const otherSelector = [tlsa('3 0 1', certificate), tlsa('3 1 2', wrong)]
     expect(await runDane(otherSelector, tls)).toMatchObject({ outcome: 'sent' })
+  })
+
+  it('TLS-20 other records want to see the certificate anew', async () => {
+    const certificate = await selfSigned({ names: ['x'] })
+    await using server = await ScriptedServer.start({ tls: serverTls(certificate) })
+    const table = new SessionTable()
+    const sessions: TlsSessions = {
+      find: async (id) => table.find(id, 0),
+      save: (id, session) => table.save(id, session, 1),
+      drop: (id) => table.drop(id),
+    }
+    const settings = settingsOf('smtp', { tcp_port: String(server.port), ...dane })
+    const fits = tlsa('3 1 1', certificate)
+    for (const records of [[fits], [fits], [fits, tlsa('3 1 1', authority)], [tlsa('3 1 1', authority)]]) {
+      const resolver = new ZoneResolver(zoneOf(records, { port: server.port }))
+      const tls = tlsClient(settings, 'smtp', { resolver, sessions })
+      const report = await deliver({ settings, environment: { resolver, tls } })
+      const wanted = records.includes(fits) ? 'sent' : 'deferred 4.7.5'
+      expect(outcome(report)).toEqual([wanted])
+      await server.until(() => server.sessions.every(({ closed }) => closed))
+    }
+    expect(server.sessions.map(({ resumed }) => resumed)).toEqual([false, true, false, false])
   })
 
   it('TLS-20 aliases: the name they lead to comes first, then the one that was asked for', async () => {

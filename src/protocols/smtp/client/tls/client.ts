@@ -72,13 +72,24 @@ export type TlsOutcome =
 
 export class TlsClient {
   readonly #options: TlsClientOptions
+  /** By next hop: found once for all servers of it. */
+  readonly #policies = new Map<string, Promise<PolicyResult>>()
 
   constructor(options: TlsClientOptions) {
     this.#options = options
   }
 
   /** The policy of a next hop. */
-  async policy(destination: Destination): Promise<PolicyResult> {
+  policy(destination: Destination): Promise<PolicyResult> {
+    let policy = this.#policies.get(destination.nexthop)
+    if (policy === undefined) {
+      policy = this.#findPolicy(destination)
+      this.#policies.set(destination.nexthop, policy)
+    }
+    return policy
+  }
+
+  async #findPolicy(destination: Destination): Promise<PolicyResult> {
     const { settings } = this.#options
     const ours = () => policyOf(settings.tls_security_level, settings, 'tls_security_level')
     const result = this.#tablePolicy(destination) ?? (await this.#withSts(destination, ours()))
@@ -172,7 +183,9 @@ export class TlsClient {
       servername: 'hostname',
       trustAnchorFiles: [],
     }
-    return { ok: true, plan: this.#plan(strict, policy.level, server, destination) }
+    const plan = this.#plan(strict, policy.level, server, destination)
+    // RFC 8461 section 4.1: `*` is one label, whatever our setting.
+    return { ok: true, plan: { ...plan, multipleLabels: false } }
   }
 
   /** RFC 7672 section 2.2: what signed TLSA records demand, and what applies where there are none. */
@@ -257,6 +270,13 @@ export class TlsClient {
         [transport, destination.nexthop, server.host, server.address, server.port, level],
         context instanceof Error ? '' : context.key,
         [servername, match],
+        // Another set of records wants to see the certificate anew.
+        dane?.records.map(({ usage, selector, matchingType, data }) => [
+          usage,
+          selector,
+          matchingType,
+          Buffer.from(data).toString('base64'),
+        ]),
       ]),
     )
     return {
@@ -362,9 +382,17 @@ export class TlsClient {
       settings.starttls_timeout,
     )
     if (typeof started === 'string') return { ok: false, problem: started }
-    const seen = peerOf(started)
+    let seen: TlsPeer
+    try {
+      seen = peerOf(started)
+    } catch (error) {
+      // A certificate that can be shaken hands with and not be read.
+      session.destroy()
+      return { ok: false, problem: (error as Error).message }
+    }
     const peer = seen.reused && stored !== undefined ? recalled(seen, stored) : seen
     const verdict = judge(plan, peer, now())
+    if (verdict.refusal !== undefined && peer.reused) sessions?.drop(plan.sessionKey)
     if (verdict.refusal === undefined && !peer.reused) {
       accepted = peer
       save()

@@ -20,6 +20,7 @@ export type TlsStoreContract = Contract<{
   findSession(key: string): StoredSession | null
   /** Keeps a session for `ttlMs`, in place of the one that was kept under this key. */
   saveSession(key: string, session: StoredSession, ttlMs: number): void
+  dropSession(key: string): void
   /** What is known of the MTA-STS policy of a domain. */
   findSts(domain: string): StsState | null
   saveSts(domain: string, state: StsState): void

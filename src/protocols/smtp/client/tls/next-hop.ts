@@ -8,6 +8,7 @@ export const nexthopKey = ({ nexthop }: Destination): string => nexthop.replace(
 /** Looks for a next hop; one that is a domain and nothing else also by its parents, `.example.com`. */
 export function findNexthop(maps: Maps, destination: Destination): Lookup {
   const key = nexthopKey(destination)
-  const isDomain = destination.kind === 'host' && destination.mx && key.toLowerCase() === destination.host
+  // Not compared with the host: that is in A-labels, and keys are as written.
+  const isDomain = destination.kind === 'host' && destination.mx && !/[:[\]]/.test(key)
   return isDomain ? findDomain(maps, key) : maps.lookup(key)
 }

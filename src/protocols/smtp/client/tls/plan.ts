@@ -1,7 +1,7 @@
 /** TLS towards one server: what to begin it with, and whether the server that answers is the right one. */
 import type { X509Certificate } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
-import { chainProblem, fingerprints, matchedName, normalFingerprint } from './certificates.ts'
+import { chainProblem, datesProblem, fingerprints, matchedName, normalFingerprint } from './certificates.ts'
 import type { TlsContext } from './contexts.ts'
 import { type DaneSet, daneProblem } from './dane.ts'
 import { needsMatch, type TlsLevel } from './levels.ts'
@@ -149,6 +149,11 @@ function byDane(plan: TlsPlan, dane: DaneSet, peer: TlsPeer, now: number): TlsVe
 }
 
 function trustProblem(plan: TlsPlan, peer: TlsPeer, now: number): string | undefined {
+  if (peer.reused) {
+    // Trusted when the session began; since then it may have expired.
+    const outdated = peer.chain.map((one) => datesProblem(one, now)).find((problem) => problem !== undefined)
+    if (outdated !== undefined) return outdated
+  }
   if (peer.chainError !== undefined) {
     const keys = plan.context?.trustedKeys ?? []
     if (keys.length === 0) return peer.chainError

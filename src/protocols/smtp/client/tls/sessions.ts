@@ -12,6 +12,8 @@ export interface StoredSession {
 export interface TlsSessions {
   find(key: string): Promise<StoredSession | undefined>
   save(key: string, session: StoredSession, ttlMs: number): void
+  /** It is of no use any more. */
+  drop(key: string): void
 }
 
 interface Kept {
@@ -45,5 +47,9 @@ export class SessionTable {
     this.#sessions.delete(key)
     this.#sessions.set(key, { session, expiresAt })
     if (this.#sessions.size > maxSessions) this.#sessions.delete(this.#sessions.keys().next().value!)
+  }
+
+  drop(key: string): void {
+    this.#sessions.delete(key)
   }
 }

@@ -74,8 +74,13 @@ export class StateDatabase {
        ON CONFLICT (day, domain, event) DO UPDATE SET count = count + excluded.count`,
     )
     this.#db.exec('BEGIN')
-    for (const { day, event, count } of counts) insert.run(day, event.domain, JSON.stringify(event), count)
-    this.#db.exec('COMMIT')
+    try {
+      for (const { day, event, count } of counts) insert.run(day, event.domain, JSON.stringify(event), count)
+      this.#db.exec('COMMIT')
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
   }
 
   reports(): readonly ReportKey[] {

@@ -49,8 +49,12 @@ class TlsStore {
     this.#sessions.save(key, session, this.#context.clock.monotonic() + ttlMs)
   }
 
+  dropSession(key: string): void {
+    this.#sessions.drop(key)
+  }
+
   findSts(domain: string): StsState | null {
-    return this.#sts.get(domain) ?? this.#open().sts(domain) ?? null
+    return this.#sts.get(domain) ?? this.#onDisk((database) => database.sts(domain), undefined) ?? null
   }
 
   saveSts(domain: string, state: StsState): void {
@@ -60,7 +64,8 @@ class TlsStore {
     if (this.#sts.size > maxDomains) this.#sts.delete(this.#sts.keys().next().value!)
     // That a domain was looked at again is no news; which policy it has is.
     if (state.policy === undefined || state.policy.fetchedAt === known?.policy?.fetchedAt) return
-    this.#open().saveSts(domain, state, expiryOf(state.policy))
+    const { policy } = state
+    this.#onDisk((database) => database.saveSts(domain, state, expiryOf(policy)), undefined)
   }
 
   count(event: ReportEvent): void {
@@ -92,11 +97,10 @@ class TlsStore {
     this.#flush()
     const now = this.#context.clock.now()
     if (this.#database === undefined && !this.#config.smtp.tlsrpt_enable) return
-    const database = this.#open()
-    database.dropExpired(now)
+    this.#onDisk((database) => database.dropExpired(now), undefined)
     if (now % dayMs < this.#sendAt) return
     const today = dayOf(now)
-    this.#send(database.reports().filter(({ day }) => day < today))
+    this.#send(this.#onDisk((database) => database.reports(), []).filter(({ day }) => day < today))
   }
 
   terminate(): void {
@@ -113,21 +117,31 @@ class TlsStore {
     return this.#database
   }
 
+  /** A disk that is full or gone costs reports and what was to be remembered, and no delivery. */
+  #onDisk<T>(work: (database: StateDatabase) => T, otherwise: T): T {
+    try {
+      return work(this.#open())
+    } catch (error) {
+      const reason = (error as Error).message
+      this.#context.log.error({ event: 'tls.state-failed', reason }, 'what is known of TLS cannot be kept')
+      return otherwise
+    }
+  }
+
   #flush(): void {
-    if (!this.#tally.isEmpty) this.#open().count(this.#tally.take())
+    if (!this.#tally.isEmpty) this.#onDisk((database) => database.count(this.#tally.take()), undefined)
   }
 
   #waiting(domain: string): readonly ReportKey[] {
     this.#flush()
-    return this.#open()
-      .reports()
-      .filter((key) => domain === '' || key.domain === domain)
+    const all = this.#onDisk((database) => database.reports(), [])
+    return all.filter((key) => domain === '' || key.domain === domain)
   }
 
   #facts(key: ReportKey): ReportFacts {
     const { hostname, smtp } = this.#config
     const contact = smtp.tlsrpt_contact_info === '' ? `postmaster@${hostname}` : smtp.tlsrpt_contact_info
-    return { ...key, events: this.#open().events(key), hostname, contact }
+    return { ...key, events: this.#onDisk((database) => database.events(key), []), hostname, contact }
   }
 
   /** Sends one after the other, while other messages are handled. */
@@ -146,7 +160,7 @@ class TlsStore {
         return
       }
       const settled = this.#context.bind((isDone: boolean) => {
-        if (isDone || key.day < oldest) this.#open().dropReport(key)
+        if (isDone || key.day < oldest) this.#onDisk((database) => database.dropReport(key), undefined)
         next(index + 1)
       })
       void sender.send(this.#facts(key)).then(settled)
@@ -178,6 +192,9 @@ export function sharedSessions(context: ActorContext): TlsSessions {
     },
     save(key, session, ttlMs) {
       storeOf(context)?.tell('saveSession', key, session, ttlMs)
+    },
+    drop(key) {
+      storeOf(context)?.tell('dropSession', key)
     },
   }
 }
