@@ -1,7 +1,7 @@
 /**
  * Side-by-side benchmarks.
  *
- *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [pop3] [pop3-drain] [pop3-idle] [pop3-fuzz] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
+ *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [cache] [pop3] [pop3-drain] [pop3-idle] [pop3-fuzz] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
  *
  * `relay` and `pop3` compare with Postfix and Dovecot where they are installed (bench/peers/install-peers.sh); other
  * names are the programs bench/NAME.ts. --out is where the JSON goes (default bench/results), --dir where queues and
@@ -13,6 +13,7 @@ import { cpus, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { cache } from './cache.ts'
 import { drain, drainFar } from './drain.ts'
 import { cleanUp, cleanUpOnSignals, run } from './harness/processes.ts'
 import { report } from './harness/report.ts'
@@ -24,7 +25,7 @@ import { pop3 } from './pop3.ts'
 import { relay, relayReuse } from './relay.ts'
 
 const scenarios: readonly Scenario[] = [
-  ...[relay, relayReuse, drain, drainFar, intake, intakeReuse],
+  ...[relay, relayReuse, drain, drainFar, cache, intake, intakeReuse],
   ...[pop3, pop3Drain, pop3Idle],
 ]
 const here = fileURLToPath(new URL('.', import.meta.url))

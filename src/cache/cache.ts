@@ -42,8 +42,10 @@ const defaultSettings: Config['cache'] = defaults(cacheSettings)
 class ConnectionCache {
   readonly #context: ActorContext<OwnContract>
   readonly #table: CacheTable<Held>
-  /** Keepers that live, by actor id: a last message of one that died saves nothing. */
-  readonly #keepers = new Set<number>()
+  /**
+   * Keepers that live, by actor id, with what each holds, by its number: a last message of one that died saves nothing.
+   */
+  readonly #keepers = new Map<number, Map<number, Entry<Held>>>()
   /** Since the cache started, and since the last report. */
   readonly #savings = { total: new Savings(), interval: new Savings() }
   /** One timer for all: when it rings, and its id. */
@@ -64,12 +66,14 @@ class ConnectionCache {
   }
 
   startKeeper(keeper: AnyActorDefinition, nextTo: AnyRef): void {
-    this.#keepers.add(this.#context.spawnLink(keeper as never, undefined, { placement: { nextTo } }).id)
+    const { id } = this.#context.spawnLink(keeper as never, undefined, { placement: { nextTo } })
+    this.#keepers.set(id, new Map())
   }
 
   save(idle: IdleConnection): void {
     const ttlMs = Math.min(idle.ttlMs, this.#settings.ttl_limit)
-    if (!(ttlMs > 0) || !this.#keepers.has(idle.keeper.id)) {
+    const held = this.#keepers.get(idle.keeper.id)
+    if (!(ttlMs > 0) || held === undefined) {
       idle.keeper.tell('close', idle.connection)
       return
     }
@@ -78,13 +82,7 @@ class ConnectionCache {
     if (unbind !== '') this.#table.removeBinding(unbind, endpoint)
     if (destination !== '') this.#table.saveDestination({ destination, endpoint, properties: '', expiresAt })
     const handle = { keeper, connection, setupMs, relay, tls, uses }
-    this.#table.saveEndpoint({
-      handle,
-      key: keyOf(keeper, connection),
-      endpoint,
-      properties: '',
-      expiresAt,
-    })
+    held.set(connection, this.#table.saveEndpoint({ handle, endpoint, properties: '', expiresAt }))
     if (expiresAt < this.#timerAt) this.#arm()
   }
 
@@ -108,6 +106,7 @@ class ConnectionCache {
       return null
     }
     const { keeper, connection, setupMs } = entry.handle
+    this.#keepers.get(keeper.id)?.delete(connection)
     total.hit(destination, setupMs)
     interval.hit(destination, setupMs)
     return { keeper, connection, endpoint: entry.endpoint, setupMs }
@@ -119,7 +118,13 @@ class ConnectionCache {
   }
 
   gone(connections: readonly number[], keeper: ActorRef<KeeperContract>): void {
-    for (const connection of connections) this.#table.remove(keyOf(keeper, connection))
+    const held = this.#keepers.get(keeper.id)
+    for (const connection of connections) {
+      const entry = held?.get(connection)
+      if (entry === undefined) continue
+      held?.delete(connection)
+      this.#table.remove(entry)
+    }
   }
 
   list(): readonly IdleRow[] {
@@ -142,13 +147,13 @@ class ConnectionCache {
 
   flush(): number {
     const all = this.#table.clear()
-    for (const entry of all) close(entry)
+    for (const entry of all) this.#close(entry)
     return all.length
   }
 
   expire(): void {
     this.#timerAt = Number.POSITIVE_INFINITY
-    for (const entry of this.#table.expire(this.#context.clock.monotonic())) close(entry)
+    for (const entry of this.#table.expire(this.#context.clock.monotonic())) this.#close(entry)
     this.#arm()
   }
 
@@ -159,15 +164,18 @@ class ConnectionCache {
 
   handleExit(ref: AnyRef): void {
     // A keeper crashed, or its thread is gone: the sockets are closed already.
+    for (const entry of this.#keepers.get(ref.id)?.values() ?? []) this.#table.remove(entry)
     this.#keepers.delete(ref.id)
-    for (const entry of [...this.#table.entries()]) {
-      if (entry.handle.keeper.id === ref.id) this.#table.remove(entry.key)
-    }
   }
 
   terminate(): void {
     this.flush()
     this.#logStatistics()
+  }
+
+  #close({ handle: { keeper, connection } }: Entry<Held>): void {
+    this.#keepers.get(keeper.id)?.delete(connection)
+    keeper.tell('close', connection)
   }
 
   #arm(): void {
@@ -206,17 +214,9 @@ function rate(name: string, hits: number, misses: number): object {
   return hits + misses === 0 ? {} : { [name]: Math.floor((100 * hits) / (hits + misses)) }
 }
 
-function keyOf(keeper: AnyRef, connection: number): string {
-  return `${keeper.id}/${connection}`
-}
-
 function savingsReport(savings: Savings, named: number): SavingsReport {
   const destinations = savings.rows(named).map((row) => ({ ...row, msSpared: Math.round(row.msSpared) }))
   return { ...savings.total, msSpared: Math.round(savings.total.msSpared), destinations }
-}
-
-function close(entry: Entry<Held>): void {
-  entry.handle.keeper.tell('close', entry.handle.connection)
 }
 
 export const cacheActor = actor<OwnContract, undefined>({

@@ -60,7 +60,7 @@ export class CacheScript {
       return '1 usage: save_endp TTL ENDPOINT PROPERTIES [FD]'
     }
     this.#saved++
-    this.#table.saveEndpoint({ handle: Number(fd), key: `${this.#saved}`, endpoint, properties, expiresAt })
+    this.#table.saveEndpoint({ handle: Number(fd), endpoint, properties, expiresAt })
     return '0'
   }
 

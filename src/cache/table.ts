@@ -12,11 +12,39 @@ import type { CacheStatistics } from './contract.ts'
 /** One idle connection. `H`: whatever the owner needs to reach it. */
 export interface Entry<H> {
   readonly handle: H
-  /** Unique among the sessions. */
-  readonly key: string
   readonly endpoint: string
   readonly properties: string
   readonly expiresAt: number
+}
+
+/** An entry in its place: one of a chain of its endpoint's, oldest first, and in a bucket of those that end together. */
+class Session<H> implements Entry<H> {
+  readonly handle: H
+  readonly endpoint: string
+  readonly properties: string
+  readonly expiresAt: number
+  next: Session<H> | undefined
+  previous: Session<H> | undefined
+  bucket: Bucket<H> | undefined
+
+  constructor({ handle, endpoint, properties, expiresAt }: Entry<H>) {
+    this.handle = handle
+    this.endpoint = endpoint
+    this.properties = properties
+    this.expiresAt = expiresAt
+  }
+}
+
+interface Endpoint<H> {
+  first: Session<H>
+  last: Session<H>
+}
+
+/** What ends within a tick. Sessions that were taken stay in it until they are the most. */
+interface Bucket<H> {
+  sessions: Session<H>[]
+  taken: number
+  readonly bindings: Binding[]
 }
 
 /** Where connections to a destination are to be found. */
@@ -37,11 +65,10 @@ const tickMs = 100
 
 export class CacheTable<H> {
   readonly #destinations = new Map<string, Binding[]>()
-  /** Sets keep the order of insertion: the first is the oldest. */
-  readonly #endpoints = new Map<string, Set<Entry<H>>>()
-  readonly #sessions = new Map<string, Entry<H>>()
-  /** What ends within a tick, by its number: one timer for all, and nothing to sort. */
-  readonly #ticks = new Map<number, Set<Entry<H> | Binding>>()
+  readonly #endpoints = new Map<string, Endpoint<H>>()
+  /** By the number of the tick: one timer for all, and nothing to sort. */
+  readonly #buckets = new Map<number, Bucket<H>>()
+  #size = 0
 
   #since: number
   #destinationHits = 0
@@ -57,21 +84,26 @@ export class CacheTable<H> {
   }
 
   get size(): number {
-    return this.#sessions.size
+    return this.#size
   }
 
-  /** At the tail, never deduplicated. */
-  saveEndpoint(entry: Entry<H>): void {
-    let sessions = this.#endpoints.get(entry.endpoint)
-    if (sessions === undefined) {
-      sessions = new Set()
-      this.#endpoints.set(entry.endpoint, sessions)
+  /** At the tail, never deduplicated. Returns what `remove` takes. */
+  saveEndpoint(entry: Entry<H>): Entry<H> {
+    const session = new Session(entry)
+    const endpoint = this.#endpoints.get(entry.endpoint)
+    if (endpoint === undefined) this.#endpoints.set(entry.endpoint, { first: session, last: session })
+    else {
+      session.previous = endpoint.last
+      endpoint.last.next = session
+      endpoint.last = session
     }
-    sessions.add(entry)
-    this.#sessions.set(entry.key, entry)
-    this.#schedule(entry)
+    const bucket = this.#bucketOf(entry.expiresAt)
+    session.bucket = bucket
+    bucket.sessions.push(session)
+    this.#size++
     if (this.#endpoints.size > this.#maxEndpoints) this.#maxEndpoints = this.#endpoints.size
-    if (this.#sessions.size > this.#maxSessions) this.#maxSessions = this.#sessions.size
+    if (this.#size > this.#maxSessions) this.#maxSessions = this.#size
+    return session
   }
 
   /** The same binding again only lives longer; its place does not change. */
@@ -87,7 +119,7 @@ export class CacheTable<H> {
     else {
       const binding = { destination, endpoint, properties, expiresAt }
       bindings.push(binding)
-      this.#schedule(binding)
+      this.#bucketOf(expiresAt).bindings.push(binding)
     }
     if (this.#destinations.size > this.#maxDestinations) this.#maxDestinations = this.#destinations.size
     if (this.#endpoints.size > this.#maxEndpoints) this.#maxEndpoints = this.#endpoints.size
@@ -122,42 +154,66 @@ export class CacheTable<H> {
     return entry
   }
 
-  #take(endpoint: string, now: number, accepts?: (entry: Entry<H>) => boolean): Entry<H> | undefined {
-    for (const entry of this.#endpoints.get(endpoint) ?? []) {
-      if (entry.expiresAt <= now || accepts?.(entry) === false) continue
-      this.#drop(entry)
-      return entry
+  #take(label: string, now: number, accepts?: (entry: Entry<H>) => boolean): Entry<H> | undefined {
+    let session = this.#endpoints.get(label)?.first
+    while (session !== undefined && (session.expiresAt <= now || accepts?.(session) === false)) {
+      session = session.next
     }
-    return undefined
+    if (session !== undefined) this.#drop(session)
+    return session
   }
 
-  /** Removes a session; its bindings stay. */
-  remove(key: string): Entry<H> | undefined {
-    const entry = this.#sessions.get(key)
-    if (entry !== undefined) this.#drop(entry)
-    return entry
+  /** Removes a session that `saveEndpoint` returned; its bindings stay. One that is gone already is ignored. */
+  remove(entry: Entry<H>): void {
+    if (entry instanceof Session && entry.bucket !== undefined) this.#drop(entry)
   }
 
-  #drop(entry: Entry<H>): void {
-    this.#sessions.delete(entry.key)
-    const sessions = this.#endpoints.get(entry.endpoint)
-    sessions?.delete(entry)
-    if (sessions?.size === 0) this.#endpoints.delete(entry.endpoint)
-    this.#ticks.get(Math.ceil(entry.expiresAt / tickMs))?.delete(entry)
+  #drop(session: Session<H>): void {
+    const { bucket } = session
+    this.#unlink(session)
+    if (bucket === undefined) return
+    session.bucket = undefined
+    bucket.taken++
+    // Half of what is left there is worth the room.
+    if (bucket.taken < 64 || bucket.taken * 2 < bucket.sessions.length) return
+    bucket.sessions = bucket.sessions.filter((one) => one.bucket === bucket)
+    bucket.taken = 0
+  }
+
+  /** Takes a session out of the chain of its endpoint. */
+  #unlink(session: Session<H>): void {
+    const { next, previous } = session
+    this.#size--
+    session.next = undefined
+    session.previous = undefined
+    if (next === undefined && previous === undefined) {
+      this.#endpoints.delete(session.endpoint)
+      return
+    }
+    if (next !== undefined) next.previous = previous
+    if (previous !== undefined) previous.next = next
+    if (next !== undefined && previous !== undefined) return
+    const endpoint = this.#endpoints.get(session.endpoint)!
+    if (previous === undefined) endpoint.first = next!
+    else endpoint.last = previous
   }
 
   /** Takes out all sessions whose time is over, and forgets bindings whose time is over. */
   expire(now: number): Entry<H>[] {
     const expired: Entry<H>[] = []
-    for (const [tick, items] of this.#ticks) {
+    for (const [tick, bucket] of this.#buckets) {
       if (tick * tickMs > now) continue
-      this.#ticks.delete(tick)
-      for (const item of items) {
-        if (item.expiresAt > now) this.#schedule(item)
-        else if ('key' in item) {
-          this.#drop(item)
-          expired.push(item)
-        } else this.#unbind(item)
+      this.#buckets.delete(tick)
+      for (const session of bucket.sessions) {
+        if (session.bucket !== bucket) continue
+        session.bucket = undefined
+        this.#unlink(session)
+        expired.push(session)
+      }
+      for (const binding of bucket.bindings) {
+        // Used again meanwhile: it ends later.
+        if (binding.expiresAt > now) this.#bucketOf(binding.expiresAt).bindings.push(binding)
+        else this.#unbind(binding)
       }
     }
     return expired
@@ -165,17 +221,20 @@ export class CacheTable<H> {
 
   /** When `expire` has something to do next; undefined: nothing is here. */
   nextExpiry(): number | undefined {
-    if (this.#ticks.size === 0) return undefined
+    if (this.#buckets.size === 0) return undefined
     let first = Number.POSITIVE_INFINITY
-    for (const tick of this.#ticks.keys()) if (tick < first) first = tick
+    for (const tick of this.#buckets.keys()) if (tick < first) first = tick
     return first * tickMs
   }
 
-  #schedule(item: Entry<H> | Binding): void {
-    const tick = Math.ceil(item.expiresAt / tickMs)
-    const items = this.#ticks.get(tick)
-    if (items === undefined) this.#ticks.set(tick, new Set([item]))
-    else items.add(item)
+  #bucketOf(expiresAt: number): Bucket<H> {
+    const tick = Math.ceil(expiresAt / tickMs)
+    let bucket = this.#buckets.get(tick)
+    if (bucket === undefined) {
+      bucket = { sessions: [], taken: 0, bindings: [] }
+      this.#buckets.set(tick, bucket)
+    }
+    return bucket
   }
 
   #unbind(binding: Binding): void {
@@ -186,8 +245,11 @@ export class CacheTable<H> {
     if (bindings.length === 0) this.#destinations.delete(binding.destination)
   }
 
-  entries(): IterableIterator<Entry<H>> {
-    return this.#sessions.values()
+  *entries(): Generator<Entry<H>> {
+    for (const { first } of this.#endpoints.values()) {
+      for (let session: Session<H> | undefined = first; session !== undefined; session = session.next)
+        yield session
+    }
   }
 
   *bindings(): Generator<Binding> {
@@ -196,11 +258,12 @@ export class CacheTable<H> {
 
   /** Empties the table; returns all sessions. */
   clear(): Entry<H>[] {
-    const all = [...this.#sessions.values()]
-    this.#sessions.clear()
+    const all = [...this.entries()]
+    for (const entry of all) if (entry instanceof Session) entry.bucket = undefined
     this.#endpoints.clear()
     this.#destinations.clear()
-    this.#ticks.clear()
+    this.#buckets.clear()
+    this.#size = 0
     return all
   }
 

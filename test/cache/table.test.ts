@@ -1,7 +1,7 @@
 /** The data model of the connection cache; ids are those of the acceptance cases. */
 import { describe, expect, test } from 'vitest'
 import { destinationLabel, endpointLabel } from '../../src/cache/labels.ts'
-import { CacheTable } from '../../src/cache/table.ts'
+import { CacheTable, type Entry } from '../../src/cache/table.ts'
 
 const ttl = 2_000
 
@@ -15,7 +15,7 @@ function tableOf(): {
     save: (key, destination, endpoint, now = 0) => {
       const expiresAt = now + ttl
       if (destination !== '') table.saveDestination({ destination, endpoint, properties: '', expiresAt })
-      table.saveEndpoint({ handle: key, key, endpoint, properties: '', expiresAt })
+      table.saveEndpoint({ handle: key, endpoint, properties: '', expiresAt })
     },
   }
 }
@@ -94,10 +94,63 @@ describe('the two layers', () => {
 
   test('a removed session is gone, and removing it again does nothing', () => {
     const { table, save } = tableOf()
-    save('A', 'd', 'e')
-    expect(table.remove('A')?.handle).toBe('A')
-    expect(table.remove('A')).toBeUndefined()
-    expect(table.findDestination('d', 1)).toBeUndefined()
+    const entry = table.saveEndpoint({ handle: 'A', endpoint: 'e', properties: '', expiresAt: ttl })
+    save('B', 'd', 'e')
+    save('C', '', 'e')
+    table.remove(entry)
+    table.remove(entry)
+    expect(table.size).toBe(2)
+    expect(table.findDestination('d', 1)?.entry.handle).toBe('B')
+    expect(table.findEndpoint('e', 1)?.handle).toBe('C')
+    table.remove(entry)
+    expect(table.size).toBe(0)
+    expect(table.expire(10 * ttl)).toEqual([])
+  })
+
+  test('random saves, finds, removals and expiries: as a plain list would have it', () => {
+    const seed = (Math.random() * 2 ** 31) >>> 0 || 1
+    console.log(`seed ${seed}`)
+    let state = seed
+    const draw = (below: number) => {
+      state = (state * 48_271) % 2_147_483_647
+      return state % below
+    }
+    const table = new CacheTable<number>(0)
+    let plain: Entry<number>[] = []
+    let now = 0
+    for (let step = 0; step < 20_000; step++) {
+      now += draw(20)
+      const endpoint = `e${draw(5)}`
+      switch (draw(4)) {
+        case 0: {
+          const entry = { handle: step, endpoint, properties: '', expiresAt: now + 1 + draw(3_000) }
+          plain.push(table.saveEndpoint(entry))
+          break
+        }
+        case 1: {
+          const found = table.findEndpoint(endpoint, now)
+          const wanted = plain.find((one) => one.endpoint === endpoint && one.expiresAt > now)
+          expect(found).toBe(wanted)
+          plain = plain.filter((one) => one !== found)
+          break
+        }
+        case 2: {
+          const [entry] = plain.slice(draw(plain.length + 1))
+          if (entry === undefined) break
+          table.remove(entry)
+          plain = plain.filter((one) => one !== entry)
+          break
+        }
+        default: {
+          for (const entry of table.expire(now)) {
+            expect(plain).toContain(entry)
+            plain = plain.filter((one) => one !== entry)
+          }
+        }
+      }
+      expect(table.size).toBe(plain.length)
+    }
+    expect(new Set(table.entries())).toEqual(new Set(plain))
   })
 
   test('many sessions: each comes out once', () => {

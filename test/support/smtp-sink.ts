@@ -24,6 +24,10 @@ export interface SinkOptions {
   readonly extensions?: readonly string[]
   /** Port, when it must be a certain one; default any. */
   readonly port?: number
+  /** Default 127.0.0.1. */
+  readonly host?: string
+  /** Whether mails are kept to be looked at, default true. */
+  readonly keep?: boolean
   /** PEM: STARTTLS is offered. */
   readonly tls?: { readonly cert: string; readonly key: string }
 }
@@ -33,6 +37,8 @@ export class SmtpSink {
   /** How often each recipient was answered 250 at the end of data. */
   readonly deliveries = new Map<string, number>()
   connections = 0
+  /** Mails that were answered 250. */
+  count = 0
   /** STARTTLS, and mails that came over it. */
   handshakes = 0
   securedMails = 0
@@ -53,7 +59,10 @@ export class SmtpSink {
     const sink = new SmtpSink(options)
     await new Promise<void>((resolve, reject) => {
       sink.#server.once('error', reject)
-      sink.#server.listen({ port: options.port ?? 0, host: '127.0.0.1', backlog: 1000 }, resolve)
+      sink.#server.listen(
+        { port: options.port ?? 0, host: options.host ?? '127.0.0.1', backlog: 1000 },
+        resolve,
+      )
     })
     sink.#port = (sink.#server.address() as net.AddressInfo).port
     return sink
@@ -84,6 +93,8 @@ export class SmtpSink {
 
   /** @internal */
   keep(mail: SunkMail): void {
+    this.count += 1
+    if (this.#options.keep === false) return
     this.mails.push(mail)
     for (const recipient of mail.recipients) {
       this.deliveries.set(recipient, (this.deliveries.get(recipient) ?? 0) + 1)
