@@ -5,6 +5,7 @@ import { cacheSettings } from '../../../../src/cache/config.ts'
 import type { CacheContract, Lease } from '../../../../src/cache/contract.ts'
 import { destinationLabel } from '../../../../src/cache/labels.ts'
 import { defaults } from '../../../../src/config/schema.ts'
+import { tlsSettings } from '../../../../src/config/tables.ts'
 import { dnsSettings, netSettings } from '../../../../src/dns/config.ts'
 import { inheritLmtp } from '../../../../src/protocols/smtp/client/config.ts'
 import { contentSettings, rewriteSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
@@ -28,14 +29,19 @@ export class Reported {
   }
 
   async next(count: number): Promise<DeliveryReport> {
-    const deadline = setTimeout(() => this.#wake?.(), 5_000)
+    const end = performance.now() + 5_000
     while (this.reports.length < count) {
+      const left = end - performance.now()
+      if (left <= 0)
+        throw new Error(`${this.reports.length} of ${count} reports: a delivery crashed or hangs`)
       await new Promise<void>((resolve) => {
-        this.#wake = resolve
+        const timer = setTimeout(resolve, left)
+        this.#wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
       })
-      if (this.reports.length < count && deadline.hasRef() === false) break
     }
-    clearTimeout(deadline)
     return this.reports[count - 1]!
   }
 }
@@ -68,6 +74,7 @@ function configOf(over: { cache?: object; smtp?: object; dns?: object } = {}): o
     mail: { local_domains: [] },
     queue: { minimal_backoff_time: 300_000 },
     cache: { ...defaults(cacheSettings), ...over.cache },
+    tls: defaults(tlsSettings),
   }
 }
 

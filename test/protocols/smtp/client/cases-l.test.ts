@@ -5,7 +5,10 @@
  * - L30: it is restarted by its supervisor, so a delivery that finds none goes on without and the next one asks again.
  */
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { endpointLabelOf } from '../../../../src/protocols/smtp/client/connection-labels.ts'
 import { type Answer, NameServer } from '../../../dns/name-server.ts'
+import { Authority } from '../../../support/certificates.ts'
+import { SmtpSink } from '../../../support/smtp-sink.ts'
 import {
   cache,
   idle,
@@ -19,7 +22,7 @@ import {
   untilIdle,
 } from './cached-deliveries.ts'
 import { Farm } from './farm.ts'
-import { outcome, recipients } from './harness.ts'
+import { outcome, recipients, request } from './harness.ts'
 import { type Script, ScriptedServer } from './scripted-server.ts'
 
 describe('kept connections', () => {
@@ -163,6 +166,39 @@ describe('kept connections', () => {
     expect(third.connUse).toBe(3)
     await server.until(() => server.sessions[0]!.commands.includes('QUIT'))
     expect(await cache().ask('list')).toEqual([])
+  })
+
+  test('L07 the connection gets too old while the reply to the content is awaited: the reply, then QUIT by itself', async () => {
+    await system.stop()
+    await start({ smtp: { connection_reuse_time_limit: 60 } })
+    await using server = await ScriptedServer.start({ keywords: ['PIPELINING'], dot: null })
+    await startKeeper()
+    run({ nexthop: `[127.0.0.1]:${server.port}`, cacheConnection: true })
+    await server.until(() => server.commands.includes('CONTENT'))
+    const begun = performance.now()
+    await until(async () => performance.now() - begun > 70)
+    server.sayToAll('250 2.0.0 ok\r\n')
+    expect(outcome(await reported.next(2))).toEqual(['sent'])
+    await server.until(() => server.commands.includes('QUIT'))
+    expect(server.sessions[0]!.flights.slice(-2)).toEqual(['CONTENT', 'QUIT'])
+    expect(await idle()).toEqual([])
+  })
+
+  test('L40 kept again, it does not get older: its time counts from the connection', async () => {
+    await system.stop()
+    await start({ smtp: { connection_reuse_time_limit: 400 } })
+    await using server = await ScriptedServer.start({})
+    const nexthop = `[127.0.0.1]:${server.port}`
+    const begun = performance.now()
+    await warm(nexthop)
+    await runLeased({ nexthop, cacheConnection: true })
+    await reported.next(3)
+    await untilIdle(1)
+    await until(async () => performance.now() - begun > 500)
+    await runLeased({ nexthop, cacheConnection: true })
+    expect((await reported.next(4)).connUse).toBe(3)
+    await server.until(() => server.sessions[0]!.commands.includes('QUIT'))
+    expect(await idle()).toEqual([])
   })
 
   test('L18 with one session allowed, a reused one is the last', async () => {
@@ -330,4 +366,43 @@ describe('several servers', () => {
     await untilIdle(2)
     expect(await idle()).toEqual([relay(1, farm), relay(2, farm)])
   })
+})
+
+describe('TLS', () => {
+  test('L37 where a certificate has to match, next hops do not share', () => {
+    const label = (nexthop: string, level: 'may' | 'encrypt' | 'secure' | 'dane') =>
+      endpointLabelOf(
+        request(),
+        { host: 'm1.test', address: '192.0.2.1', port: 25, nexthop, level },
+        { sasl_auth_enable: false, sender_dependent_authentication: false },
+      )
+    expect(label('d.test', 'secure')).not.toBe(label('e.test', 'secure'))
+    expect(label('d.test', 'dane')).not.toBe(label('e.test', 'dane'))
+    expect(label('d.test', 'encrypt')).toBe(label('e.test', 'encrypt'))
+    expect(label('d.test', 'may')).not.toBe(label('d.test', 'encrypt'))
+  })
+
+  test.each([
+    [true, 1],
+    [false, 2],
+  ])(
+    'L35 L42 level may, tls_connection_reuse = %s: found by the next hop',
+    async (tls_connection_reuse, handshakes) => {
+      const { cert, key } = await (await Authority.make()).issue({ names: ['mx.test'] })
+      const sink = await SmtpSink.start({ tls: { cert, key } })
+      await start({ smtp: { tls_security_level: 'may', tls_connection_reuse } })
+      onTestFinished(async () => {
+        await system.stop()
+        await sink.stop()
+      })
+      await startKeeper()
+      run({ nexthop: sink.nexthop, cacheConnection: true })
+      expect(outcome(await reported.next(2))).toEqual(['sent'])
+      if (tls_connection_reuse) await untilIdle(1)
+      const lease = await runLeased({ nexthop: sink.nexthop, cacheConnection: true })
+      expect(lease === null).toBe(!tls_connection_reuse)
+      expect((await reported.next(3)).connUse).toBe(tls_connection_reuse ? 2 : 1)
+      expect([sink.handshakes, sink.securedMails]).toEqual([handshakes, 2])
+    },
+  )
 })
