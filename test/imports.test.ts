@@ -63,6 +63,7 @@ const shared: readonly string[] = [
   'cache/labels.ts',
   'dns/names.ts',
   'dns/resolver.ts',
+  'dns/reverse.ts',
   'mailbox/deliver.ts',
   'mailbox/dotlock.ts',
   'mailbox/quota.ts',

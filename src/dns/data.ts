@@ -42,6 +42,7 @@ const readers: { readonly [T in RecordType]: (data: never) => RecordData[T] | un
       .map((part) => part.toString('latin1'))
       .join(''),
   NS: (name: string) => targetName(name),
+  PTR: (name: string) => targetName(name),
 }
 
 /** A host name, an address (which people do write there), or the root. */
@@ -69,4 +70,5 @@ const texts: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
     `${usage} ${selector} ${matchingType} ${Buffer.from(data).toString('hex').toUpperCase()}`,
   TXT: (text) => text,
   NS: (name) => `${name}.`,
+  PTR: (name) => `${name}.`,
 }

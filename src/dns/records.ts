@@ -22,6 +22,8 @@ export interface RecordData {
   /** The strings of the record joined, one character per octet. */
   readonly TXT: string
   readonly NS: string
+  /** The host name. */
+  readonly PTR: string
 }
 
 export type RecordType = keyof RecordData

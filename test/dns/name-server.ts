@@ -30,6 +30,7 @@ const typeNumbers: Readonly<Record<number, string>> = {
   1: 'A',
   2: 'NS',
   5: 'CNAME',
+  12: 'PTR',
   15: 'MX',
   16: 'TXT',
   28: 'AAAA',

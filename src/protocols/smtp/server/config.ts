@@ -137,6 +137,10 @@ export const smtpdSettings = {
     default: false,
     doc: 'Whether a client is told 554 and disconnected when it sends more before it has the reply to HELO, EHLO, DATA, NOOP or VRFY, or to any command after HELO (RFC 2920).',
   }),
+  peername_lookup: boolean({
+    default: true,
+    doc: 'Whether the name of a client is looked up, for `Received` and the log: that of its address, if the name has the address too. Not for this machine.',
+  }),
   authorized_xclient_hosts: list({
     default: [],
     doc: "Networks whose clients may use XCLIENT: to speak for another client, with its address, name and login. Limits and rules are then the other client's.",

@@ -2,6 +2,8 @@
 import { BlockList, isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 import type { Config } from '../../../config/settings.ts'
+import { createResolver, type DnsResolver } from '../../../dns/resolver.ts'
+import { verifiedName } from '../../../dns/reverse.ts'
 import { parseLiteral } from '../address.ts'
 import { parseNetwork, type SmtpdSettings } from './config.ts'
 import type { ClientEvent, Peer, Service } from './state.ts'
@@ -16,6 +18,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly tls: Config['tls']
   readonly transport: Config['transport']
   readonly queue: Pick<Config['queue'], 'minfree'>
+  readonly dns: Config['dns']
 }
 
 /** Made once per thread and configuration; immutable. */
@@ -26,6 +29,7 @@ export class ServerPolicy {
   /** Names of fields that are taken out of every header, in lower case. */
   readonly droppedFields: ReadonlySet<string>
   readonly #localDomains: ReadonlySet<string>
+  #resolver: DnsResolver | undefined
   readonly #routedDomains: ReadonlySet<string>
   readonly #trusted: Networks
   readonly #bareNewlineExclusions: Networks
@@ -141,6 +145,14 @@ export class ServerPolicy {
           return this.#rewritten.has(peer.address)
       }
     })
+  }
+
+  /** The host name of a client, see `smtpd.peername_lookup`; undefined: nothing is to be looked up. */
+  lookUpName({ address, isLoopback }: Peer): Promise<string | undefined> | undefined {
+    if (isLoopback || !this.smtpd.peername_lookup || this.config.dns.disable_dns_lookups) return undefined
+    if (isIP(address) === 0) return undefined
+    this.#resolver ??= createResolver(this.config.dns)
+    return verifiedName(this.#resolver, address)
   }
 
   /** `smtpd.fast_flush_domains`. */

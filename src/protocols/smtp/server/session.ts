@@ -40,6 +40,7 @@ import {
   type Effect,
   type Environment,
   initialState,
+  type Peer,
   type SessionState,
   type Transition,
 } from './state.ts'
@@ -92,6 +93,8 @@ class SmtpSession {
   #deadline = 0
   /** Transition that waits for `wake`. */
   #delayed: Transition | undefined
+  /** The name of the client is being looked up; its first mail waits for it. */
+  #naming: Promise<void> | undefined
   /** A mail is being stored; the end of the session waits for it. */
   #storing: Promise<void> | undefined
 
@@ -156,6 +159,7 @@ class SmtpSession {
   /** The greeting, unless the client has too many connections. */
   #begin(): void {
     const { peer, policy, isLimited } = this.#environment
+    if (peer.name === undefined) this.#lookUpName(peer)
     const anvil = isLimited ? this.#context.whereis<AnvilContract>('anvil') : undefined
     if (anvil === undefined) {
       this.#connection.say(policy.greeting(peer.service))
@@ -361,13 +365,14 @@ class SmtpSession {
         this.#sasl!.respond(effect.data)
         return
       case 'content':
-        this.#intake.beginData()
+        this.#whenNamed(() => this.#intake.beginData())
         return
-      case 'chunk': {
-        const completed = this.#intake.beginChunk(effect)
-        if (completed !== undefined) this.#contentCompleted(completed)
+      case 'chunk':
+        this.#whenNamed(() => {
+          const completed = this.#intake.beginChunk(effect)
+          if (completed !== undefined) this.#contentCompleted(completed)
+        })
         return
-      }
       case 'starttls':
         this.#startTls()
         return
@@ -386,6 +391,34 @@ class SmtpSession {
     this.#touch()
     this.#apply(count(transition, this.#environment))
     this.#run()
+  }
+
+  #lookUpName(peer: Peer): void {
+    const found = (name: string | undefined) => {
+      this.#naming = undefined
+      // XCLIENT may have made it somebody else meanwhile.
+      if (name === undefined || this.#environment.peer !== peer) return
+      this.#environment = { ...this.#environment, peer: { ...peer, name } }
+    }
+    this.#naming = this.#environment.policy.lookUpName(peer)?.then(this.#context.bind(found))
+  }
+
+  #whenNamed(then: () => void): void {
+    if (this.#naming === undefined) {
+      then()
+      return
+    }
+    this.#connection.flush()
+    this.#isBusy = true
+    void this.#naming.then(
+      this.#context.bind(() => {
+        this.#isBusy = false
+        if (this.#isClosing) return
+        this.#touch()
+        then()
+        this.#run()
+      }),
+    )
   }
 
   #lookUp(key: string, then: (account: Account | null | 'unavailable') => Transition): void {

@@ -1,5 +1,7 @@
 /** Who the client is, or says it speaks for, and how much one client may do. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { reverseName } from '../../../../src/dns/reverse.ts'
+import { NameServer } from '../../../dns/name-server.ts'
 import { bytesOf, codes, converse, TestServer } from './harness.ts'
 
 const script = (...lines: string[]) => lines.map((line) => `${line}\r\n`).join('')
@@ -88,6 +90,44 @@ describe('XFORWARD', () => {
   ])('is refused $name', async ({ line, code, address = '127.0.0.1' }) => {
     const server = await TestServer.start({ smtpd: trusting })
     expect(codes(await from(server, address, line))).toEqual([220, code])
+  })
+})
+
+describe('the name of a client', () => {
+  const received = async (address: string, zone: Readonly<Record<string, string>>) => {
+    const records = Object.fromEntries(
+      Object.entries(zone).map(([key, value]) => {
+        const [name = '', type = ''] = key.split(' ')
+        return [`${type} ${name}`, { records: [`${type} ${value}`] }]
+      }),
+    )
+    const names = await NameServer.start(records)
+    onTestFinished(() => names[Symbol.asyncDispose]())
+    const server = await TestServer.start({
+      smtpd: { mynetworks: ['192.0.2.0/24', '2001:db8::/32'], peername_lookup: true },
+      dns: { servers: [names.address], tries: 1 },
+    })
+    const transcript = await from(server, address, 'EHLO c', ...mail, ...mail)
+    expect(codes(transcript)).toEqual([220, 250, 250, 250, 354, 250, 250, 250, 354, 250])
+    return server.queue.mails.map((one) => /^Received: from c \((\S+) /.exec(bytesOf(one))?.[1])
+  }
+
+  test('is that of its address, when the name has the address', async () => {
+    const zone = { '7.2.0.192.in-addr.arpa PTR': 'c.example', 'c.example A': '192.0.2.7' }
+    expect(await received('192.0.2.7', zone)).toEqual(['c.example', 'c.example'])
+  })
+
+  test('in IPv6, too', async () => {
+    const reverse = `7.${'0.'.repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa`
+    expect(reverseName('2001:db8::7')).toBe(reverse)
+    const zone = { [`${reverse} PTR`]: 'c.example', 'c.example AAAA': '2001:db8:0::7' }
+    expect(await received('2001:db8::7', zone)).toEqual(['c.example', 'c.example'])
+  })
+
+  test('is unknown when it is somebody else’s, or none', async () => {
+    const zone = { '7.2.0.192.in-addr.arpa PTR': 'c.example', 'c.example A': '192.0.2.8' }
+    expect(await received('192.0.2.7', zone)).toEqual(['unknown', 'unknown'])
+    expect(await received('192.0.2.7', {})).toEqual(['unknown', 'unknown'])
   })
 })
 

@@ -14,6 +14,7 @@ import { authSettings } from '../../../../src/auth/config.ts'
 import type { Account, AuthContract, VerifyResult } from '../../../../src/auth/contract.ts'
 import { defaults } from '../../../../src/config/schema.ts'
 import { clientCertSettings, tlsSettings } from '../../../../src/config/tables.ts'
+import { dnsSettings } from '../../../../src/dns/config.ts'
 import { maildirSettings, mailSettings, quotaSettings } from '../../../../src/mailbox/config.ts'
 import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import type { ServerConfig } from '../../../../src/protocols/smtp/server/policy.ts'
@@ -110,6 +111,7 @@ export interface ServerOptions {
   /** `queue.minfree`. */
   readonly minfree?: number
   readonly isStressed?: boolean
+  readonly dns?: Partial<ServerConfig['dns']>
 }
 
 /** Settings as the configuration has them, defaults but for what is given. */
@@ -118,7 +120,12 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     hostname: 'mx.test',
     data_dir: dataDir,
     // Mail is kept as it came, unless a test is about that.
-    smtpd: { ...defaults(smtpdSettings), local_header_rewrite_clients: [], ...options.smtpd },
+    smtpd: {
+      ...defaults(smtpdSettings),
+      local_header_rewrite_clients: [],
+      peername_lookup: false,
+      ...options.smtpd,
+    },
     mail: { ...defaults(mailSettings), ...options.mail },
     maildir: defaults(maildirSettings),
     quota: { ...defaults(quotaSettings), ...options.quota },
@@ -126,6 +133,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},
     queue: { minfree: options.minfree ?? 0 },
+    dns: { ...defaults(dnsSettings), ...options.dns },
   }
 }
 
