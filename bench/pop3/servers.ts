@@ -32,7 +32,7 @@ export interface LoadResult {
 }
 
 /** What all contestants have to serve. */
-export interface Mailboxes extends Pick<MaildirOptions, 'messages' | 'size' | 'crlf'> {
+export interface Mailboxes extends Pick<MaildirOptions, 'messages' | 'size' | 'crlf' | 'plain' | 'linked'> {
   readonly users: number
 }
 
