@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
 import type { Answer, Script } from '../protocols/smtp/client/scripted-server.ts'
+import { startDovecot, startReceivingPostfix } from '../support/peers.ts'
 import { type ModelCase, observeOurs, PostfixModel, type Profile } from '../support/postfix-model.ts'
 import { because } from '../support/privileges.ts'
 
@@ -719,6 +720,7 @@ describe.skipIf(noPostfix !== undefined)(`Postfix's client and ours${because(noP
     const cases = [
       ...listed,
       ...otherProfiles,
+      ...sinkCases(),
       ...contentCases(),
       ...randomCases(seed, Number(process.env.RANDOM_CASES ?? 100)),
     ]
@@ -737,6 +739,78 @@ describe.skipIf(noPostfix !== undefined)(`Postfix's client and ours${because(noP
     expect(text, `seed ${seed}: ${differences.length} of ${cases.length} differ`).toBe('')
   })
 })
+
+const noDovecot = whyMissing(['dovecot', 'postfix'], { root: true })
+
+test.skipIf(noDovecot !== undefined)(
+  `the same with a receiving Postfix and with Dovecot's LMTP${because(noDovecot)}`,
+  { timeout: 120_000 },
+  async () => {
+    const [postfix, dovecot] = [await startReceivingPostfix(), await startDovecot()]
+    const cases: ModelCase[] = [
+      {
+        name: 'Postfix',
+        profile: plain,
+        servers: [],
+        port: postfix.port,
+        recipients: ['good', 'reject', 'tempfail'],
+      },
+      {
+        name: 'Postfix, all refused',
+        profile: plain,
+        servers: [],
+        port: postfix.port,
+        recipients: ['reject'],
+      },
+      {
+        name: 'Postfix, 8bit',
+        profile: plain,
+        servers: [],
+        port: postfix.port,
+        content: contents['8bit text']!,
+        body: '8BITMIME',
+      },
+      {
+        name: 'Dovecot',
+        profile: lmtp,
+        servers: [],
+        port: dovecot.lmtpPort,
+        recipients: ['u0', 'u1', 'a b'],
+      },
+      { name: 'Dovecot, null sender', profile: lmtp, servers: [], port: dovecot.lmtpPort, sender: '' },
+    ]
+    // One after the other: they would have the same domain.
+    for (const one of cases) {
+      const [theirs] = await PostfixModel.observe([one])
+      expect(await observeOurs(one), one.name).toEqual(theirs)
+    }
+  },
+)
+
+/** smtp-sink with each of its ways to fail at each command. */
+function sinkCases(): ModelCase[] {
+  const sinkCase = (profile: Profile, ...options: string[]): ModelCase => ({
+    name: `smtp-sink ${options.join(' ')}`,
+    profile,
+    servers: [],
+    sink: options,
+    recipients: ['a', 'b'],
+  })
+  const faults = (profile: Profile, commands: readonly string[], ...always: string[]) =>
+    commands.flatMap((command) =>
+      ['-f', '-r', '-q', '-Q'].map((fault) => sinkCase(profile, ...always, fault, command)),
+    )
+  return [
+    ...['-8', '-a', '-e', '-E', '-F', '-N', '-p', '-P', '-C'].map((option) => sinkCase(plain, option)),
+    sinkCase(plain, '-h', 'client.test'),
+    sinkCase(plain, '-r', 'ehlo,helo'),
+    sinkCase(plain, '-f', 'mail', '-b', '450 4.7.1 soft', '-B', '550 5.7.1 hard'),
+    sinkCase(plain, '-r', 'rcpt', '-b', '450 4.7.1 soft', '-B', '550 5.7.1 hard'),
+    ...faults(plain, ['connect', 'ehlo', 'mail', 'rcpt', 'data', '.', 'quit']),
+    ...faults(plain, ['mail', 'rcpt', 'data', '.', 'rset', 'quit'], '-p'),
+    ...faults(lmtp, ['connect', 'lhlo', 'mail', 'rcpt', 'data', '.', 'quit'], '-L'),
+  ]
+}
 
 /** mulberry32. */
 function generator(seed: number): () => number {

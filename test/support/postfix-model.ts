@@ -2,6 +2,7 @@
  * Postfix's own delivery client as the model: the same scripted servers and the same mail for it and for ours, and
  * what each of them did, in a form that can be compared.
  */
+import { spawn } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClientSettings } from '../../src/protocols/smtp/client/config.ts'
@@ -13,6 +14,7 @@ import { type Script, ScriptedServer } from '../protocols/smtp/client/scripted-s
 import { SmtpClient } from './clients.ts'
 import { tempDir } from './fixtures.ts'
 import { type Peer, startPostfixModel } from './peers.ts'
+import { freePorts, waitForPort } from './ports.ts'
 import { until } from './until.ts'
 
 /** Settings of both clients that say the same. */
@@ -31,6 +33,10 @@ export interface ModelCase {
   readonly profile: Profile
   /** One list per server, in the order they are tried; the n-th connection follows the n-th script. */
   readonly servers: readonly (readonly Script[])[]
+  /** Instead of scripted servers: smtp-sink with these options, of which results alone are seen. */
+  readonly sink?: readonly string[]
+  /** Instead of all these: a server that runs already. */
+  readonly port?: number
   /** Local parts. */
   readonly recipients?: readonly string[]
   readonly sender?: string
@@ -113,10 +119,7 @@ export class PostfixModel {
     return readFileSync(join(this.#peer.dir, 'maillog'), 'utf8')
   }
 
-  async #observe(
-    cases: readonly ModelCase[],
-    servers: readonly (readonly ScriptedServer[])[],
-  ): Promise<Observed[]> {
+  async #observe(cases: readonly ModelCase[], servers: readonly (readonly Server[])[]): Promise<Observed[]> {
     const client = await SmtpClient.connect(this.#peer.port)
     await client.expect(250, 'EHLO feeder.test')
     for (const [index, one] of cases.entries()) await feed(client, one, domainOf(one, servers[index]!))
@@ -214,16 +217,34 @@ function declaredBody({ body }: ModelCase, content: Buffer): ModelCase['body'] {
   return eightBit ? '8BITMIME' : body
 }
 
-const hopsOf = ({ lmtp }: Profile, servers: readonly ScriptedServer[]): string =>
+const hopsOf = ({ lmtp }: Profile, servers: readonly Server[]): string =>
   (lmtp === true ? 'inet:' : '') + servers.map(({ port }) => `[127.0.0.1]:${port}`).join(', ')
 
 const recipientsOf = (one: ModelCase): readonly string[] => one.recipients ?? ['a']
 
-function startServers(one: ModelCase): Promise<ScriptedServer[]> {
+type Server = Pick<ScriptedServer, 'port' | 'sessions' | 'until'> & AsyncDisposable
+
+function startServers(one: ModelCase): Promise<Server[]> {
+  const { port } = one
+  if (port !== undefined) return Promise.resolve([unseen(port, () => {})])
+  if (one.sink !== undefined) return startSink(one.sink).then((server) => [server])
   return Promise.all(one.servers.map((scripts) => ScriptedServer.start(...scripts)))
 }
 
-function domainOf(one: ModelCase, servers: readonly ScriptedServer[]): string {
+async function startSink(options: readonly string[]): Promise<Server> {
+  const [port = 0] = await freePorts(1)
+  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
+  const sink = spawn('smtp-sink', [...user, ...options, `127.0.0.1:${port}`, '100'], { stdio: 'ignore' })
+  await waitForPort(port)
+  return unseen(port, () => sink.kill())
+}
+
+/** A server that is not looked into. */
+function unseen(port: number, stop: () => void): Server {
+  return { port, sessions: [], until: async () => {}, [Symbol.asyncDispose]: async () => stop() }
+}
+
+function domainOf(one: ModelCase, servers: readonly Server[]): string {
   return `${one.profile.name}.${servers.map(({ port }) => port).join('.')}.test`
 }
 
@@ -255,7 +276,7 @@ async function feed(client: SmtpClient, one: ModelCase, domain: string): Promise
 /** What they saw, without what cannot be the same: ports, sizes, and the Received field that Postfix adds. */
 async function finish(
   one: ModelCase,
-  servers: readonly ScriptedServer[],
+  servers: readonly Server[],
   results: readonly string[],
 ): Promise<Observed> {
   // A server that stops reading does not see the end.
