@@ -37,6 +37,14 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
       // Without tls=: analysers that are about know the line as it was before Postfix 3.11.
       return `${postfix(agent(facts))} ${text(facts.queueId)}: ${words.join(', ')}`
     },
+    'delivery.tls': (facts) => {
+      const trust = text(facts.class).replace(/^./, (first) => first.toUpperCase())
+      const established = facts.reused === true ? 'reestablished' : 'established'
+      return (
+        `${postfix(agent(facts))} ${trust} TLS connection ${established} to ${text(facts.relay)}: ` +
+        `${text(facts.protocol)} with cipher ${text(facts.cipher)} (${text(facts.bits)}/${text(facts.bits)} bits)`
+      )
+    },
     'mail.removed': (facts) => `${postfix('qmgr')} ${text(facts.queueId)}: removed`,
     'smtpd.refused': (facts) =>
       `${postfix('smtpd')} NOQUEUE: reject: from ${remote(facts)}: ${text(facts.reply)}`,

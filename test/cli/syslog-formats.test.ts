@@ -49,6 +49,18 @@ test.each([
     },
     'postfix/smtp[7]: Q2: to=<x@y.test>, orig_to=<o@y.test>, relay=none, delay=9, delays=9/0/0/0, dsn=4.4.1, status=deferred (no)',
   ],
+  [
+    'delivery.tls',
+    {
+      relay: 'mx.y.test[192.0.2.2]:25',
+      class: 'verified',
+      reused: true,
+      protocol: 'TLSv1.3',
+      cipher: 'TLS_AES_256_GCM_SHA384',
+      bits: 256,
+    },
+    'postfix/smtp[7]: Verified TLS connection reestablished to mx.y.test[192.0.2.2]:25: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)',
+  ],
   ['mail.removed', { queueId: 'Q1' }, 'postfix/qmgr[7]: Q1: removed'],
   [
     'pop3.login',

@@ -36,6 +36,40 @@ function fromDovecot(text: string) {
   return { config: loaded(imported.toToml()), leftOut: imported.leftOut.map(({ name }) => name) }
 }
 
+test("Postfix's TLS in deliveries", () => {
+  const { config, leftOut } = fromPostfix(`
+smtp_tls_CAfile = /etc/ssl/ca.pem
+smtp_tls_CApath = /etc/ssl/certs
+smtp_tls_session_cache_database = btree:/var/lib/smtp_scache
+smtp_tls_policy_maps = hash:/etc/postfix/policy
+smtp_use_tls = yes
+smtp_enforce_tls = yes
+lmtp_tls_security_level = verify
+lmtp_enforce_tls = yes
+smtp_tls_mandatory_protocols = >=TLSv1.2
+tls_high_cipherlist = HIGH
+tls_append_default_CA = yes
+tls_random_source = dev:/dev/urandom
+requiretls_enable = no
+smtp_tls_enable_rpk = yes
+`)
+  expect(config.smtp).toMatchObject({
+    tls_ca_file: '/etc/ssl/ca.pem',
+    tls_ca_path: '/etc/ssl/certs',
+    tls_session_cache_database: 'memory',
+    tls_policy_maps: ['texthash:/etc/postfix/policy'],
+    tls_security_level: 'encrypt',
+    tls_mandatory_protocols: ['>=TLSv1.2'],
+  })
+  expect(config.lmtp.tls_security_level).toBe('verify')
+  expect(config.tls).toMatchObject({
+    high_cipherlist: 'HIGH',
+    append_default_ca: true,
+    requiretls_enable: false,
+  })
+  expect(leftOut).toEqual(['smtp_tls_enable_rpk'])
+})
+
 test("Postfix's parameters: names, units, references, several lines", () => {
   const { config, leftOut } = fromPostfix(`
 myhostname = mx.example.org

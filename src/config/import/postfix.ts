@@ -5,6 +5,7 @@
  */
 import { entryOf } from '../keys.ts'
 import { homeOf, type Imported } from './imported.ts'
+import { tlsParameters } from './postfix-tls.ts'
 
 export interface PostfixSources {
   /** `name = value` lines; further lines of a value begin with a blank. */
@@ -29,7 +30,7 @@ const units: Readonly<Record<string, string>> = {
 
 /** Says nothing that we would need, or is how Postfix is installed. */
 const pointless =
-  /^(?:compatibility_level|(?:command|config|daemon|data|queue|html|meta|readme|sample|manpage|shlib)_directory|(?:mail|setgid)_(?:owner|group)|(?:sendmail|mailq|newaliases|debugger|debug)_\w+|alias_(?:maps|database)|biff|unknown_local_recipient_reject_code|maillog_file(?:_\w+)?|mail_(?:version|release_date|name)|default_privs|setgid_group|smtpd_delay_reject|append_dot_mydomain|inet_protocols|recipient_canonical_maps|mailbox_size_limit|smtpd_relay_restrictions|smtp_tls_session_cache_database|smtpd_tls_session_cache_database|tls_\w+|lmtp_tls_session_cache_database)$/
+  /^(?:compatibility_level|(?:command|config|daemon|data|queue|html|meta|readme|sample|manpage|shlib)_directory|(?:mail|setgid)_(?:owner|group)|(?:sendmail|mailq|newaliases|debugger|debug)_\w+|alias_(?:maps|database)|biff|unknown_local_recipient_reject_code|maillog_file(?:_\w+)?|mail_(?:version|release_date|name)|default_privs|setgid_group|smtpd_delay_reject|append_dot_mydomain|inet_protocols|recipient_canonical_maps|mailbox_size_limit|smtpd_relay_restrictions|smtpd_tls_session_cache_database|tlsmgr_service_name|tls_(?:daemon_)?random_\w+|tls_session_ticket_cipher|tls_(?:low|export)_cipherlist)$/
 
 type Special = (value: string, parameters: Parameters, imported: Imported) => void
 
@@ -100,6 +101,7 @@ export function importPostfix(sources: PostfixSources, imported: Imported): void
     const act = Object.hasOwn(special, name) ? special[name] : undefined
     if (value === undefined) imported.leave(name, raw, 'refers to something that is not known')
     else if (act !== undefined) act(value, parameters, imported)
+    else if (Object.hasOwn(tlsParameters, name)) tlsParameters[name]!(value, imported, parameters)
     else if (name === 'transport_maps') transports(value, sources, imported)
     else generic(name, value, imported)
   }

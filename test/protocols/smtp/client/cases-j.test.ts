@@ -532,6 +532,43 @@ describe('TLS without STARTTLS', () => {
   })
 })
 
+describe('old servers, and LMTP', () => {
+  it('may: weak TLS is better than none', async () => {
+    const { cert, key } = await authority.issue({ names: ['x'] })
+    const old = {
+      cert,
+      key,
+      ciphers: 'DEFAULT:@SECLEVEL=0',
+      minVersion: 'TLSv1',
+      maxVersion: 'TLSv1',
+    } as const
+    const tls = { context: createSecureContext(old) }
+    const seen = await run({ tls_security_level: 'may', tls_loglevel: 1 }, { tls })
+    expect(seen).toMatchObject({ outcome: 'sent', commands: secured })
+    expect(seen.log.find(({ event }) => event === 'delivery.tls')?.facts).toMatchObject({ protocol: 'TLSv1' })
+    const modern = { tls_security_level: 'may', tls_protocols: ['>=TLSv1.2'] } as const
+    expect(await run(modern, { tls })).toMatchObject({ outcome: 'deferred 4.7.5', hop: false })
+  })
+
+  it('LMTP with STARTTLS, and LHLO after it', async () => {
+    await using server = await ScriptedServer.start({ tls: await named('lmtp.test') })
+    const nexthop = `inet:[127.0.0.1]:${server.port}`
+    const settings = {
+      tls_security_level: 'secure',
+      tls_secure_cert_match: ['lmtp.test'],
+      ...trusting,
+    } as const
+    const report = await deliver({ request: { transport: 'lmtp', nexthop }, settings })
+    expect(outcome(report)).toEqual(['sent'])
+    expect(server.commands.slice(0, 4)).toEqual([
+      'LHLO client.test',
+      'STARTTLS',
+      'handshake',
+      'LHLO client.test',
+    ])
+  })
+})
+
 describe('what is said in the handshake', () => {
   it('J39 SNI', async () => {
     const script = { tls: await named('x') }
