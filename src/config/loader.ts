@@ -327,6 +327,11 @@ class Loader {
     ) as unknown as Record<string, unknown>
     const transports = composeTransports(this.#transports, values, this.#written)
     const routes = (this.#written.get('transport')?.value ?? {}) as Readonly<Record<string, string>>
+    const { best_mx_transport: bestMx } = values.smtp as unknown as SmtpSettings
+    const bestMxRoute = bestMx === '' || bestMx.includes(':') ? bestMx : `${bestMx}:`
+    for (const { problem } of unknownTransports({ 'our best MX': bestMxRoute }, transports)) {
+      this.#problem(this.#whereWritten(['smtp', 'best_mx_transport']), problem)
+    }
     for (const { domain, problem } of unknownTransports(routes, transports)) {
       this.#problem(this.#whereWritten(['transport', domain]), problem)
     }

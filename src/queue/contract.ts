@@ -285,6 +285,8 @@ export type QueueContract = Contract<{
   delivered(report: DeliveryReport): void
   /** A delivery that found a connection on another thread asks to be done there. Names one of its recipients. */
   relocate(recipient: number, lease: Lease): void
+  /** A delivery that cannot be done by its transport asks for another one, of the same recipients. */
+  reroute(recipient: number, transport: string, nexthop: string): void
   /** In order of arrival, from after `after` (a queue id, '' for the start). */
   list(after: string, limit: number): readonly QueueListing[]
   show(queueId: string): QueueListing | null

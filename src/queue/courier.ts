@@ -3,7 +3,6 @@
  * turns reports into results, windows and dead sites. What is to be written down goes to `settle`.
  */
 import type { ActorContext, ExitReason } from '../actors/index.ts'
-import type { Lease } from '../cache/contract.ts'
 import { tablesOf } from '../tables/contract.ts'
 import type { ActiveMail, ActiveRecipient, ActiveSet } from './active.ts'
 import { Admission, type OwnResult } from './admission.ts'
@@ -113,10 +112,6 @@ export class Courier {
         timeoutMs: this.#config.cache.protocol_timeout,
       })
     }
-  }
-
-  relocate(recipient: number, lease: Lease): void {
-    this.dispatcher.relocate(recipient, lease)
   }
 
   /** False: it is the report of a delivery that is not known any more. */

@@ -27,6 +27,8 @@ export interface CacheUse {
   readonly timeoutMs: number
 }
 
+type Route = Pick<DeliveryRequest, 'transport' | 'nexthop'>
+
 /** The delivery actor of a transport. */
 export type DispatcherActors = (transport: string) => AnyActorDefinition
 
@@ -90,10 +92,20 @@ export class Dispatcher {
       lease.keeper.tell('close', lease.connection)
       return
     }
-    // Under another name: the end of the delivery that moves is not the end of this one.
-    const moved = { ...this.#take(running), key: this.#nextKey++ }
-    this.#add(moved)
-    this.#spawn(moved, lease)
+    this.#spawn(this.#renewed(running), lease)
+  }
+
+  /** Starts a delivery anew with another transport; it takes the place of the one that asked, at its site too. */
+  reroute(recipient: number, transport: string, nexthop: string): void {
+    const running = this.#byRecipient.get(recipient)
+    if (running !== undefined) this.#spawn(this.#renewed(running), null, { transport, nexthop })
+  }
+
+  /** Under another name: the end of the delivery that goes away is not the end of this one. */
+  #renewed(running: Running): Running {
+    const renewed = { ...this.#take(running), key: this.#nextKey++ }
+    this.#add(renewed)
+    return renewed
   }
 
   #add(running: Running): void {
@@ -142,9 +154,11 @@ export class Dispatcher {
     return running
   }
 
-  #spawn(running: Running, lease: Lease | null): void {
-    const definition = this.#actors(running.site.transport.name)
-    const request = toRequest(running, lease)
+  #spawn(running: Running, lease: Lease | null, route?: Route): void {
+    const { transport, nexthop } = running.site
+    const taken = route ?? { transport: transport.name, nexthop }
+    const definition = this.#actors(taken.transport)
+    const request = { ...toRequest(running, lease), ...taken }
     const nextTo: AnyRef | null = lease === null ? null : lease.keeper
     const deliveries = this.#findDeliveries()
     if (deliveries?.tell('start', running.key, definition, request, nextTo) !== true) {
@@ -159,13 +173,11 @@ export class Dispatcher {
   }
 }
 
-function toRequest(running: Running, lease: Lease | null): DeliveryRequest {
-  const { mail, site, recipients, content, cache } = running
+function toRequest(running: Running, lease: Lease | null): Omit<DeliveryRequest, keyof Route> {
+  const { mail, recipients, content, cache } = running
   const { stored } = mail
   return {
     queueId: stored.queueId,
-    transport: site.transport.name,
-    nexthop: site.nexthop,
     sender: stored.sender,
     ...(stored.envid === undefined ? {} : { envid: stored.envid }),
     ...(stored.ret === undefined ? {} : { ret: stored.ret }),

@@ -449,7 +449,11 @@ export class QueueManager {
   // --- Deliveries end
 
   relocate(recipient: number, lease: Lease): void {
-    this.#courier.relocate(recipient, lease)
+    this.#courier.dispatcher.relocate(recipient, lease)
+  }
+
+  reroute(recipient: number, transport: string, nexthop: string): void {
+    this.#courier.dispatcher.reroute(recipient, transport, nexthop)
   }
 
   delivered(report: DeliveryReport): void {

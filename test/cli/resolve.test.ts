@@ -68,3 +68,18 @@ describe('mailactors resolve', () => {
     expect((await resolve('--lmtp', 'm1.test')).stdout).toContain('198.51.100.1]:24')
   })
 })
+
+test('mailactors cache script answers each request with a line, without a service', async () => {
+  const input = 'save_dest 2 d q e\nsave_endp 2 e p 5\n\nfind_dest d\nsleep 2.1\nfind_dest d\nbad\n'
+  const { stdout, code } = await runCommand(['cache', 'script'], { cwd: tempDir(), input })
+  expect(stdout.split('\n')).toEqual([
+    '0',
+    '0',
+    '0 dest_props=q endp_props=p fd=5',
+    '0',
+    '2',
+    '1 unknown request bad',
+    '',
+  ])
+  expect(code).toBe(0)
+})

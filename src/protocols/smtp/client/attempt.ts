@@ -27,6 +27,13 @@ export function attempt(request: DeliveryRequest, environment: AttemptEnvironmen
   return new Attempt(request, environment)
 }
 
+/** Where a request goes that is not done here. */
+export type Moved =
+  /** To the thread that has an idle connection to a server of the next hop. */
+  | { readonly kind: 'connection'; readonly lease: Lease }
+  /** To another transport: `best_mx_transport`. */
+  | { readonly kind: 'transport'; readonly transport: string; readonly nexthop: string }
+
 /** A next hop and its place in the list. */
 interface Hop {
   /** No next hop comes after it. */
@@ -43,7 +50,7 @@ export class Attempt {
   readonly #startedAt: number
   /** Addresses used from the cache: not visited again. */
   readonly #visited = new Set<string>()
-  #moved: Lease | undefined
+  #moved: Moved | undefined
 
   constructor(request: DeliveryRequest, environment: AttemptEnvironment) {
     this.#course = new Course(request, environment)
@@ -76,11 +83,8 @@ export class Attempt {
     }
   }
 
-  /**
-   * An idle connection to a server of the next hop, on another thread. Nothing was done here, and nothing is
-   * reported: the request goes to where the connection is.
-   */
-  get moved(): Lease | undefined {
+  /** The request is to be done elsewhere: nothing was done here, and nothing is reported. */
+  get moved(): Moved | undefined {
     return this.#moved
   }
 
@@ -201,10 +205,16 @@ export class Attempt {
 
   /** No server is left. A relay that we chose ourselves and that does not exist is our mistake, not the sender's. */
   #settle(onFallback = false): void {
-    const { relayhost } = this.#course.env.settings
+    const { relayhost, best_mx_transport: bestMx } = this.#course.env.settings
     const ours =
       onFallback ||
       (relayhost !== '' && this.#course.request.nexthop.toLowerCase() === relayhost.toLowerCase())
+    if (!ours && bestMx !== '' && this.#isBestMx) {
+      const [transport = '', ...nexthop] = bestMx.split(':')
+      const { nexthop: present } = this.#course.request
+      this.#moved = { kind: 'transport', transport, nexthop: nexthop.join(':') || present }
+      return
+    }
     this.#course.dispositions.settle((failure) => {
       if (!ours || !isHard(failure)) return failure
       this.#course.log('warn', 'delivery.relay-unusable', {
@@ -213,6 +223,13 @@ export class Attempt {
       })
       return { ...failure, dsn: '4.3.5', remote: false }
     })
+  }
+
+  /** The lookup ended at ourselves, and nothing has been said about any recipient. */
+  get #isBestMx(): boolean {
+    const { last, results } = this.#course.dispositions
+    const isLoop = last?.scope === 'lookup' && last.dsn === '5.4.6'
+    return this.#course.protocol === 'smtp' && isLoop && results.length === 0
   }
 
   async #tryServers(servers: readonly Server[], hop: Hop): Promise<void> {
@@ -283,7 +300,7 @@ export class Attempt {
     const found = await env.connections.find(endpoint, destination, onlyHere)
     if (found === undefined || this.#course.aborted) return false
     if (!found.isHere) {
-      this.#moved = found.lease
+      this.#moved = { kind: 'connection', lease: found.lease }
       return false
     }
     const session = env.keeper()?.take(found.lease.connection)

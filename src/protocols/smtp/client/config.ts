@@ -155,6 +155,14 @@ export const smtpSettings = {
     default: false,
     doc: 'A server goes by the name its alias leads to, in logs, credentials and certificates; otherwise by the name in the MX record.',
   }),
+  best_mx_transport: string({
+    default: '',
+    doc: 'What to do with mail for a domain whose best mail exchanger we are ourselves although it is not ours: the transport that takes it, `local`, `lmtp:unix:/run/lmtp.sock` and the like. Empty: it is returned (5.4.6).',
+    check: (value) =>
+      value === '' || /^[a-z][a-z0-9_-]*(?::.*)?$/.test(value)
+        ? undefined
+        : 'is not transport:nexthop, such as lmtp:unix:/run/lmtp.sock',
+  }),
   use_srv_lookup: list({
     default: [],
     doc: 'Services whose servers are found by SRV records (RFC 2782), such as `submission` in `example.com:submission`.',
@@ -283,6 +291,7 @@ const lhloKeys: ReadonlySet<string> = new Set(Object.values(lhloNames))
 /** Not of LMTP: it has no relay host of its own, no HELO, no MX lookup. */
 const smtpOnly = [
   'relayhost',
+  'best_mx_transport',
   'always_send_ehlo',
   'never_send_ehlo',
   'ignore_mx_lookup_error',

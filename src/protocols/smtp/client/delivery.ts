@@ -3,7 +3,13 @@
  * and ends. The queue manager starts it, next to the connection it lends if there is one.
  */
 import { join } from 'node:path'
-import { type ActorContext, actor, type Contract, type ExitReason } from '../../../actors/index.ts'
+import {
+  type ActorContext,
+  type ActorRef,
+  actor,
+  type Contract,
+  type ExitReason,
+} from '../../../actors/index.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
 import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
@@ -65,10 +71,7 @@ class Delivery {
   /** Until it is taken: a result that gets lost is a mail delivered twice. */
   #report(report: DeliveryReport): void {
     const queue = this.#context.whereis<QueueContract>('queue')
-    const { moved } = this.#attempt
-    const isTold =
-      moved === undefined ? queue?.tell('delivered', report) : queue?.tell('relocate', this.#recipient, moved)
-    if (isTold === true) {
+    if (queue !== undefined && this.#tell(queue, report)) {
       this.#ended.resolve()
       this.#context.stop()
       return
@@ -78,6 +81,13 @@ class Delivery {
       this.#retryMs,
     )
     this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
+  }
+
+  #tell(queue: ActorRef<QueueContract>, report: DeliveryReport): boolean {
+    const { moved } = this.#attempt
+    if (moved === undefined) return queue.tell('delivered', report)
+    if (moved.kind === 'connection') return queue.tell('relocate', this.#recipient, moved.lease)
+    return queue.tell('reroute', this.#recipient, moved.transport, moved.nexthop)
   }
 }
 

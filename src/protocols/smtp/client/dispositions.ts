@@ -66,6 +66,11 @@ export class Dispositions {
     return this.#remaining
   }
 
+  /** The last failure that concerns all who are left. */
+  get last(): Failure | undefined {
+    return this.#last
+  }
+
   /** Whether anything came of the attempt so far, were it a failure. */
   get isTouched(): boolean {
     return this.#results.size > 0 || this.#kept.size > 0 || this.#last !== undefined

@@ -3,13 +3,14 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { defaults } from '../../../../src/config/schema.ts'
 import { dnsSettings } from '../../../../src/dns/config.ts'
 import { createResolver, type Family } from '../../../../src/dns/resolver.ts'
+import { attempt } from '../../../../src/protocols/smtp/client/attempt.ts'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
 import { DestinationError, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
 import { ownAddresses } from '../../../../src/protocols/smtp/client/own-network.ts'
 import { type Dropped, findServers, type ServerList } from '../../../../src/protocols/smtp/client/servers.ts'
 import { type Answer, NameServer } from '../../../dns/name-server.ts'
 import { Farm } from './farm.ts'
-import { deliver, environmentOf, type LogLine, outcome } from './harness.ts'
+import { deliver, environmentOf, type LogLine, outcome, request } from './harness.ts'
 
 type Shorthand = Readonly<Record<string, Answer | readonly string[]>>
 
@@ -247,6 +248,36 @@ describe('outcomes', () => {
     const log: LogLine[] = []
     const report = await deliver({ log, environment: { resolver: resolverOf(dns), query: { filter } } })
     expect(outcome(report)).toEqual(['deferred 4.7.0'])
+  })
+})
+
+describe('best_mx_transport', () => {
+  const selfMx = { ...mx('10 self.test'), ...self }
+
+  async function moved(settings: Partial<ClientSettings>, zone: Shorthand = selfMx, nexthop = 'd.test') {
+    const environment = {
+      ...environmentOf({ settings }, 'smtp'),
+      resolver: resolverOf(await nameServer(zone)),
+    }
+    const one = attempt(request({ nexthop }), environment)
+    const report = await one.run()
+    return { moved: one.moved, results: outcome(report) }
+  }
+
+  test.each([
+    ['lmtp:unix:/run/l', { kind: 'transport', transport: 'lmtp', nexthop: 'unix:/run/l' }],
+    ['local', { kind: 'transport', transport: 'local', nexthop: 'd.test' }],
+    ['smtp:[192.0.2.9]:26', { kind: 'transport', transport: 'smtp', nexthop: '[192.0.2.9]:26' }],
+  ])('%s takes what would come back to us', async (best_mx_transport, expected) => {
+    expect(await moved({ best_mx_transport })).toEqual({ moved: expected, results: [] })
+  })
+
+  test('not what fails otherwise', async () => {
+    const settings = { best_mx_transport: 'local' }
+    expect(await moved(settings, {})).toEqual({ moved: undefined, results: ['bounced 5.4.4'] })
+    const behind = { ...mx('10 x1.test', '20 self.test'), ...self }
+    expect(await moved(settings, behind)).toEqual({ moved: undefined, results: ['deferred 4.4.4'] })
+    expect(await moved({})).toEqual({ moved: undefined, results: ['bounced 5.4.6'] })
   })
 })
 
