@@ -39,7 +39,11 @@ export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt,
 }
 
 /** `mail.accepted` for a notice, as for any mail, and `notice.queued`, which says what it is about. */
-export function logNotice(log: Logger, queueId: string, { kind, mail }: Notice): void {
+export function logNotice(
+  log: Logger,
+  queueId: string,
+  { kind, mail }: Pick<Notice, 'mail'> & { readonly kind: Notice['kind'] | 'transcript' },
+): void {
   const { envelope, content } = mail
   const to = envelope.recipients[0]?.address
   const octets = 'bytes' in content ? content.bytes.length : content.size

@@ -471,7 +471,12 @@ export class QueueManager {
   #tellPostmaster(transcript: Transcript, about: string): void {
     const now = this.#now
     const facts = { queueId: this.#writeContext.newQueueId(), about, now }
-    this.enqueue(transcriptNotice(transcript, facts, this.#writeContext.settings))
+    const mail = transcriptNotice(transcript, facts, this.#writeContext.settings)
+    const answer = this.enqueue(mail)
+    if ('status' in answer && answer.status === 'refused') {
+      const { reason } = answer
+      this.#context.log.warn({ event: 'notice.refused', queueId: about, reason }, 'a notice was not queued')
+    } else logNotice(this.#context.log, about, { kind: 'transcript', mail })
   }
 
   #logDeliveries(judged: JudgedAttempt): void {
