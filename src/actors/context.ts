@@ -62,7 +62,7 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
   stop(reason?: ExitReason): void
   /**
    * Asks another actor to end with `reason`; `killed` does not ask. As in OTP, `normal` ends no actor but oneself and
-   * those one has started, and with `trapExit` others get a `handleExit`.
+   * those one has started, and who traps with `trapExit` gets a `handleExit`, from itself too.
    */
   exit(ref: AnyRef, reason: ExitReason): void
 

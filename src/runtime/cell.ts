@@ -415,7 +415,7 @@ export class ActorCell extends MessageQueue {
     if (this.state === 'ended') return
     switch (signal.kind) {
       case 'exit':
-        if (this.traps && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id) break
+        if (this.traps && signal.ref.id !== this.parent?.id) break
         // As in OTP: nobody ends another one by saying that all is well.
         if (signal.reason.kind === 'normal' && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id)
           return

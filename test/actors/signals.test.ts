@@ -52,6 +52,16 @@ async function pair() {
 const ends = () => system.terminated.map(({ actorId, reason }) => [actorId, reason.kind])
 
 describe('an exit', () => {
+  test('to oneself ends, and is heard instead by who traps', async () => {
+    const [one, other] = await pair()
+    await one.ask('trap')
+    await one.ask('exit', one, normal)
+    await other.ask('exit', other, normal)
+    await system.settle()
+    expect(await one.ask('heard')).toEqual(['exit normal'])
+    expect(ends()).toEqual([[other.id, 'normal']])
+  })
+
   test('with normal does nothing to another actor', async () => {
     const [one, other] = await pair()
     await one.ask('exit', other, normal)
