@@ -646,7 +646,7 @@ export class ActorCell extends MessageQueue {
   /** Calls `ended` instead of `handleExit` when the linked child ends; `false`: it had ended already, and is told. */
   expectEndOf(ref: Ref, ended: (reason: ExitReason) => void): boolean {
     if (!this.relations.isLinkedTo(ref.id)) {
-      ended(this.#takeSignal((signal) => signal.kind === 'link' && signal.ref.id === ref.id) ?? normal)
+      ended(this.#rare?.takeEndOf(ref.id)?.reason ?? normal)
       return false
     }
     this.relations.expectEnd(ref.id, ended)
@@ -655,11 +655,7 @@ export class ActorCell extends MessageQueue {
 
   /** Takes back the word of an end that waits for its turn. */
   dropDown(monitor: number): void {
-    this.#takeSignal((signal) => signal.kind === 'down' && signal.monitor === monitor)
-  }
-
-  #takeSignal(matches: (signal: Signal) => boolean): ExitReason | undefined {
-    return this.#rare?.takeSignalThat(matches)?.reason
+    this.#rare?.takeDown(monitor)
   }
 
   /** Runs `callback` as this actor; what it throws ends the actor. */

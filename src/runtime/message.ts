@@ -52,6 +52,8 @@ export class Signal {
   /** Only `down`. */
   readonly monitor: number
   next: Signal | undefined
+  /** Out of its turn: who comes upon it passes it over. */
+  isTaken: boolean
 
   constructor(kind: Signal['kind'], ref: Ref, reason: ExitReason, monitor = 0) {
     this.kind = kind
@@ -59,5 +61,6 @@ export class Signal {
     this.reason = reason
     this.monitor = monitor
     this.next = undefined
+    this.isTaken = false
   }
 }

@@ -1,38 +1,86 @@
 import type { Signal } from './message.ts'
 
-/** Signals that wait for their turn, in order. */
+/** Signals looked at one by one before an index is made of them. */
+const fewSignals = 32
+
+/**
+ * Signals that wait for their turn, in order. One may be taken out of its turn: the end of a child that is being stopped,
+ * the word of a monitor that is given up. Of the very many that wait when all children of a supervisor end at once, each
+ * is found by an index.
+ */
 export class SignalQueue {
-  firstSignal: Signal | undefined = undefined
+  #first: Signal | undefined = undefined
   #last: Signal | undefined = undefined
+  /** Those that wait, by `keyOf`; made when it is needed. */
+  #index: Map<number, Signal> | undefined = undefined
+
+  get firstSignal(): Signal | undefined {
+    while (this.#first?.isTaken === true) this.#first = this.#first.next
+    if (this.#first === undefined) this.#last = this.#index = undefined
+    return this.#first
+  }
 
   addSignal(signal: Signal): void {
-    if (this.#last === undefined) this.firstSignal = signal
+    if (this.#last === undefined) this.#first = signal
     else this.#last.next = signal
     this.#last = signal
+    this.#index?.set(keyOf(signal), signal)
   }
 
   takeSignal(): Signal | undefined {
     const signal = this.firstSignal
     if (signal === undefined) return undefined
-    this.firstSignal = signal.next
-    if (this.firstSignal === undefined) this.#last = undefined
+    this.#first = signal.next
+    if (this.#first === undefined) this.#last = undefined
+    this.#index?.delete(keyOf(signal))
     return signal
   }
 
-  /** The first that matches, out of its turn. */
-  takeSignalThat(matches: (signal: Signal) => boolean): Signal | undefined {
-    let before: Signal | undefined
-    for (let signal = this.firstSignal; signal !== undefined; before = signal, signal = signal.next) {
-      if (!matches(signal)) continue
-      if (before === undefined) this.firstSignal = signal.next
-      else before.next = signal.next
-      if (this.#last === signal) this.#last = before
-      return signal
+  /** The end of a linked actor, out of its turn. */
+  takeEndOf(actor: number): Signal | undefined {
+    return this.#take(actor)
+  }
+
+  /** What a monitor has to say, out of its turn. */
+  takeDown(monitor: number): Signal | undefined {
+    return this.#take(-monitor)
+  }
+
+  #take(key: number): Signal | undefined {
+    const found = this.#index === undefined ? this.#look(key) : this.#index.get(key)
+    if (found === undefined) return undefined
+    this.#index?.delete(key)
+    found.isTaken = true
+    return found
+  }
+
+  #look(key: number): Signal | undefined {
+    let looked = 0
+    for (let signal = this.firstSignal; signal !== undefined; signal = signal.next) {
+      if (!signal.isTaken && keyOf(signal) === key) return signal
+      if (++looked === fewSignals) return this.#indexed().get(key)
     }
     return undefined
   }
 
-  dropSignals(): void {
-    this.firstSignal = this.#last = undefined
+  #indexed(): Map<number, Signal> {
+    const index = new Map<number, Signal>()
+    for (let signal = this.firstSignal; signal !== undefined; signal = signal.next) {
+      const key = keyOf(signal)
+      // Of two with one key the earlier one is meant.
+      if (!signal.isTaken && !index.has(key)) index.set(key, signal)
+    }
+    this.#index = index
+    return index
   }
+
+  dropSignals(): void {
+    this.#first = this.#last = this.#index = undefined
+  }
+}
+
+/** Actors and monitors are numbered from 1, so this tells ends of the ones from words of the others. */
+function keyOf({ kind, ref, monitor }: Signal): number {
+  if (kind === 'down') return -monitor
+  return kind === 'link' ? ref.id : 0
 }

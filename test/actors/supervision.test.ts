@@ -314,4 +314,24 @@ describe('with 100 000 children', () => {
       }
     },
   })
+
+  test('is stopped while it has yet to hear that all of them have ended', async () => {
+    await start({ strategy: 'one_for_one', intensity: 0, children: [] })
+    const refs: ActorRef[] = []
+    for (let i = 0; i < count; i += step) {
+      const spec = (k: number) => ({ id: `c${i + k}`, actor: idle, args: k, restart: 'transient' }) as const
+      const answers = await Promise.all(
+        Array.from({ length: step }, (_, k) => ref.ask('startChild', spec(k))),
+      )
+      for (const answer of answers) if (answer.ok) refs.push(answer.ref as ActorRef)
+    }
+    let ended = 0
+    system.system.events.on('actor.terminated', () => ended++)
+    // Looking for the end of each one among all that wait would take minutes.
+    for (const each of refs) (each as ActorRef<Idle>).tell('quit')
+    await ref.ask('countChildren')
+    for (const each of refs) system.kill(each)
+    await system.run(system.stop())
+    expect(ended).toBeGreaterThanOrEqual(count)
+  })
 })
