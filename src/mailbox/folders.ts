@@ -72,8 +72,8 @@ export class LostFiles {
     if (this.#found === undefined || again) {
       const { cur, fresh } = this.#folders
       const found = new Map<string, MailFile>()
-      for (const name of (await mailNames(fresh, 0)).names) found.set(baseOf(name), { name, inNew: true })
-      for (const name of (await mailNames(cur, 0)).names) found.set(baseOf(name), { name, inNew: false })
+      for (const name of (await mailNames(fresh)).names) found.set(baseOf(name), { name, inNew: true })
+      for (const name of (await mailNames(cur)).names) found.set(baseOf(name), { name, inNew: false })
       this.#found = found
     }
     return this.#found.get(base)

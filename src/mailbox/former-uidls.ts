@@ -59,7 +59,7 @@ export async function mboxIdentities(maildir: string): Promise<ReadonlyMap<strin
   const buffer = Buffer.alloc(headerOctets)
   for (const folder of ['cur', 'new']) {
     const path = join(maildir, folder)
-    for (const name of (await mailNames(path, Number.POSITIVE_INFINITY)).names) {
+    for (const name of (await mailNames(path)).names) {
       const header = headerOf(mailPath(path, name), buffer)
       const uid = /^X-UID:[ \t]*([0-9]{1,10})[ \t]*\r?$/im.exec(header)
       if (uid !== null) uids.set(baseOf(name), Number(uid[1]))

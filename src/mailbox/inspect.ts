@@ -42,8 +42,8 @@ export interface InspectOptions {
 export async function inspectMaildir(maildir: string, options: InspectOptions = {}): Promise<MaildirReport> {
   const folders = new Folders(maildir)
   const problems: string[] = []
-  const fresh = await mailNames(folders.fresh, Number.POSITIVE_INFINITY)
-  const known = await mailNames(folders.cur, Number.POSITIVE_INFINITY)
+  const fresh = await mailNames(folders.fresh)
+  const known = await mailNames(folders.cur)
   for (const { name, isFolder } of [...fresh.strange, ...known.strange]) {
     problems.push(
       isFolder ? `a folder among the mails: ${printable(name)}` : `not a mail name: ${printable(name)}`,

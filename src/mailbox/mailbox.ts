@@ -168,6 +168,8 @@ export class Mailbox {
         const lost = new LostFiles(this.#folders)
         for (const mail of this.#mailsOf(request.seen)) await this.#setFlag(mail, 'S', true, lost)
         for (const mail of this.#mailsOf(request.unseen)) await this.#setFlag(mail, 'S', false, lost)
+        const hasFlags = request.seen !== undefined || request.unseen !== undefined
+        if (hasFlags && this.#options.settings.mail.fsync === 'always') await flushFolder(this.#folders.cur)
         if (request.flag !== undefined) failed += await this.#addKeyword(request.flag, lost)
         failed += await this.#removal.expunge(this.#mailsOf(request.expunge), lost)
         // A client was told them: they must outlive the index.

@@ -35,7 +35,16 @@ export function flagsOf(name: string): string {
   return name.slice(info + 3, end === -1 ? undefined : end)
 }
 
-export const isSeen = (name: string): boolean => flagsOf(name).includes('S')
+/** Looked for in every name of a mailbox, so without cutting out the flags. */
+export function isSeen(name: string): boolean {
+  const info = name.indexOf(':2,')
+  if (info === -1) return false
+  for (let i = info + 3; i < name.length; i++) {
+    if (name[i] === 'S') return true
+    if (name[i] === ',') return false
+  }
+  return false
+}
 
 /** The name with one more flag, or one less; letters in ASCII order, unknown ones and the rest kept. */
 export function withFlag(name: string, flag: string, on: boolean): string {

@@ -6,24 +6,30 @@ import {
   type Dirent,
   lstatSync,
   opendirSync,
+  readdir,
   readdirSync,
   renameSync,
   statSync,
   unlinkSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { errnoOf } from './errors.ts'
 import { isMailName, mailPath } from './maildir-name.ts'
 import { inTurns, type Steps, stepLength } from './turns.ts'
 
-/** Folders this large are read in turns: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
+/** Folders this large are read in the background: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
 const largeFolderOctets = 256 * 1024
+
+const readdirAsync = promisify(readdir)
 
 /** When a folder was last changed, in nanoseconds, as a string so that it can be stored; `octets` its own size. */
 export interface FolderTime {
   readonly mtime: string
   readonly mtimeMs: number
   readonly octets: number
+  /** It has no folders in it, as far as the file system counts their links. */
+  readonly isFlat: boolean
 }
 
 export function folderTime(folder: string): FolderTime {
@@ -32,6 +38,7 @@ export function folderTime(folder: string): FolderTime {
     mtime: String(stat.mtimeNs),
     mtimeMs: Number(stat.mtimeNs / 1_000_000n),
     octets: Number(stat.size),
+    isFlat: stat.nlink === 2n,
   }
 }
 
@@ -47,27 +54,36 @@ export interface StrangeEntry {
   readonly isFolder: boolean
 }
 
-/** Asking for types is cheaper than a `stat` each. Dot files are nothing to anybody. `octets`: size of the folder. */
-export async function mailNames(folder: string, octets: number): Promise<FolderContent> {
-  const content = { names: [] as string[], strange: [] as StrangeEntry[] }
-  const take = (entry: Dirent): void => {
-    const { name } = entry
+/** Reading a folder of which nothing is known. */
+const unknownFolder = { octets: Number.POSITIVE_INFINITY, isFlat: false }
+
+/** Dot files are nothing to anybody. */
+export async function mailNames(
+  folder: string,
+  { octets, isFlat }: Pick<FolderTime, 'octets' | 'isFlat'> = unknownFolder,
+): Promise<FolderContent> {
+  const names: string[] = []
+  const strange: StrangeEntry[] = []
+  const take = (name: string, isFolder: boolean): void => {
     if (name.startsWith('.')) return
-    if (entry.isDirectory() || !isMailName(name))
-      content.strange.push({ name, isFolder: entry.isDirectory() })
-    else content.names.push(name)
+    if (isFolder || !isMailName(name)) strange.push({ name, isFolder })
+    else names.push(name)
   }
-  if (octets <= largeFolderOctets) {
-    readdirSync(folder, { encoding: 'latin1', withFileTypes: true }).forEach(take)
-    return content
+  if (isFlat) {
+    const isLarge = octets > largeFolderOctets
+    for (const name of isLarge ? await readdirAsync(folder, 'latin1') : readdirSync(folder, 'latin1')) {
+      take(name, false)
+    }
+    return { names, strange }
   }
+  // Asking for types is cheaper than a `stat` each.
   const opened = opendirSync(folder, { encoding: 'latin1', bufferSize: stepLength })
   try {
-    await inTurns(readAll(opened, take))
+    await inTurns(readAll(opened, (entry) => take(entry.name, entry.isDirectory())))
   } finally {
     opened.closeSync()
   }
-  return content
+  return { names, strange }
 }
 
 function* readAll(folder: Dir, take: (entry: Dirent) => void): Steps<void> {

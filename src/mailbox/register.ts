@@ -492,7 +492,9 @@ function newMail(uid: number, base: string, keys: string): StoredMail {
 function fromKeys(mail: StoredMail, keys: string): void {
   const own = mail.keys.split(' ').filter((word) => /^[a-z]/.test(word))
   const size = keyOf(keys, 'W')
-  if (mail.virtual === -1 && size !== undefined && /^[0-9]{1,15}$/.test(size)) mail.virtual = Number(size)
+  // Beside a size in the name it is there because that one is wrong. What was learned since is not in the list yet.
+  const isLearned = mail.virtual !== -1 && mail.virtual !== sizeInName(mail.base, 'W')
+  if (!isLearned && size !== undefined && /^[0-9]{1,15}$/.test(size)) mail.virtual = Number(size)
   // The size has a place of its own. Only among others it is kept, to be written where it stood.
   const others = withoutKey(keys, 'W')
   mail.keys = [...(others === '' ? [] : [keys]), ...own].join(' ')

@@ -57,13 +57,13 @@ export class FolderSync {
     }
 
     // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
-    const fresh = await mailNames(folders.fresh, times.fresh.octets)
-    const known = sameCur ? undefined : await mailNames(folders.cur, times.cur.octets)
+    const fresh = await mailNames(folders.fresh, times.fresh)
+    const known = sameCur ? undefined : await mailNames(folders.cur, times.cur)
     const seen = await inTurns(SeenFiles.of(fresh, known))
     let gone = await this.#match(seen)
     if (gone.length > 0 && known !== undefined) {
       // Reading a folder in which others rename can skip files. What is missing twice is gone.
-      const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur.octets)))
+      const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur)))
       gone = (await this.#match(again)).filter((mail) => !seen.has(mail.base))
       for (const [base, file] of again.unknown) seen.unknown.set(base, file)
     }
@@ -96,7 +96,7 @@ export class FolderSync {
       if (file === undefined) gone.push(mail)
       else register.moved(mail, file)
     }
-    await inTurns(register.mails.each(follow))
+    if (register.mails.count > 0) await inTurns(register.mails.each(follow))
     return gone
   }
 

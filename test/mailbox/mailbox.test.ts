@@ -368,6 +368,17 @@ describe('updating', () => {
     expect(sizes(await home.mailbox().open(look))).toEqual([32, 32, 35])
   })
 
+  test('C66 a size that was found out beats the one in the name, also without the index', async () => {
+    home.write('cur/1.x,S=1,W=2:2,')
+    const box = home.mailbox()
+    const { uidValidity } = await box.open(look)
+    await box.update({ uidValidity, sized: { uids: uidBytes([1]), sizes: sizeBytes([32]) } })
+    await box.close()
+    expect(home.uidList).toContain('\n1 W32 :1.x,S=1,W=2\n')
+    home.restart({ lost: true })
+    expect(sizes(await home.mailbox().open(look))).toEqual([32])
+  })
+
   test('P271 a mail that cannot leave new/ is served and removed there', async () => {
     home.mb1()
     const files: MaildirFiles = {
