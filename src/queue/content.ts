@@ -1,6 +1,9 @@
 /** Content of queued mail outside the database: files in `content/`, each named after its queue id. */
 import { closeSync, linkSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { pid } from 'node:process'
+import type { Logger } from '../actors/index.ts'
+import type { QueueStore } from './store.ts'
 
 /** The folder of content files. */
 export class ContentFolder {
@@ -66,4 +69,20 @@ export class ContentFolder {
     }
     return removed
   }
+}
+
+/** Content files nobody refers to, of this same process, are left alone for so long: their mail may be on its way. */
+const orphanMs = 3_600_000
+
+/** For the start: content whose mail was not stored, or is gone. */
+export function sweepOrphans(folder: ContentFolder, store: QueueStore, now: number, log: Logger): void {
+  // Files of a process that died are nobody's; those of this process may belong to a session that is about to
+  // hand its mail over, when the queue alone was restarted.
+  const isOwn = store.exchangeWriter(`pid ${pid}`) === `pid ${pid}`
+  const removed = folder.sweep(
+    (file) => store.mailByQueueId(file) !== undefined,
+    isOwn ? now - orphanMs : Number.POSITIVE_INFINITY,
+  )
+  if (removed.length === 0) return
+  log.info({ event: 'queue.orphans', files: removed.length }, 'content without a mail was removed')
 }

@@ -6,7 +6,6 @@
  * answered, results logged and new mails scheduled. Content stays in memory for the first delivery.
  */
 import { join } from 'node:path'
-import { pid } from 'node:process'
 import {
   type ActorContext,
   type AnyActorDefinition,
@@ -21,7 +20,7 @@ import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
 import { Committer, type StoredPending, temporary } from './committer.ts'
-import { ContentFolder } from './content.ts'
+import { ContentFolder, sweepOrphans } from './content.ts'
 import type {
   DeliveryReport,
   EnqueueResult,
@@ -45,21 +44,14 @@ import { QueueDamagedError, storeFailure } from './errors.ts'
 import { explain } from './explain.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
-import type { NoticeSettings } from './notices/compose.ts'
-import { TemplateError } from './notices/template.ts'
 import { transcriptNotice } from './notices/transcript.ts'
 import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
 import type { JudgedAttempt, MailChange, WriteContext } from './results.ts'
 import { malformed, Room } from './room.ts'
-import {
-  activeLimits,
-  noticeSettings,
-  plainNoticeSettings,
-  protocolOf,
-  type QueueSources,
-} from './settings.ts'
+import { storedMail } from './rows.ts'
+import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
 import { Statistics } from './statistics.ts'
 import { QueueStore, type StoredMail } from './store.ts'
 
@@ -90,8 +82,6 @@ export type QueueManagerContract = QueueContract &
 const tickMs = 10_000
 /** Results the disk did not take are written again after this. */
 const retryMs = 1_000
-/** Content files nobody refers to, of this same process, are left alone for so long: their mail may be on its way. */
-const orphanMs = 3_600_000
 /** Recipients brought forward in one turn by a flush. */
 const flushBatch = 2_000
 
@@ -171,13 +161,13 @@ export class QueueManager {
     })
     this.#writeContext = {
       store: this.#store,
-      settings: this.#noticeSettings(config),
+      settings: noticeSettings(config, context.log),
       now: 0,
       original: (stored, limit) => this.#active.beginning(stored, limit),
       newQueueId: () => newQueueId(context as unknown as ActorContext),
     }
     context.whereis<DeliveriesContract>('deliveries')?.tell('attach', context.self as never)
-    this.#sweepContent()
+    sweepOrphans(this.#folder, this.#store, this.#now, context.log)
     this.#askRefill()
   }
 
@@ -187,24 +177,10 @@ export class QueueManager {
     this.#config = config
     this.#active.configure(activeLimits(config))
     this.#courier.configure(config)
-    this.#writeContext = { ...this.#writeContext, settings: this.#noticeSettings(config) }
+    this.#writeContext = { ...this.#writeContext, settings: noticeSettings(config, this.#context.log) }
     // There may be room for more in memory now, and sooner a look for it.
     this.#askRefill()
     this.#pump()
-  }
-
-  /** A template that cannot be used is no reason to keep mail: the built-in texts do. */
-  #noticeSettings(config: QueueSources): NoticeSettings {
-    try {
-      return noticeSettings(config)
-    } catch (error) {
-      if (!(error instanceof TemplateError)) throw error
-      this.#context.log.error(
-        { event: 'queue.bad-template', error: error.message },
-        'the file with the texts of notices cannot be used: the built-in ones are',
-      )
-      return plainNoticeSettings(config)
-    }
   }
 
   get #now(): number {
@@ -314,24 +290,7 @@ export class QueueManager {
     }
     this.#refill.passed(id + recipients.length - 1)
     const bytes = 'bytes' in content ? content.bytes : undefined
-    const stored: StoredMail = {
-      id,
-      queueId: mail.queueId,
-      arrivedAt: mail.arrivedAt,
-      size: 'bytes' in content ? content.bytes.length : content.size,
-      sender: envelope.sender,
-      state: 'active',
-      recipients: recipients.length,
-      warned: false,
-      expire: false,
-      client: mail.client,
-      ...(envelope.envid === undefined ? {} : { envid: envelope.envid }),
-      ...(envelope.ret === undefined ? {} : { ret: envelope.ret }),
-      ...(envelope.body === undefined ? {} : { body: envelope.body }),
-      ...(envelope.smtputf8 === undefined ? {} : { smtputf8: envelope.smtputf8 }),
-      ...(envelope.requiretls === undefined ? {} : { requiretls: envelope.requiretls }),
-      ...(file === undefined ? {} : { file }),
-    }
+    const stored = storedMail(mail, id, file)
     const active = this.#active.addMail(stored, this.#now, bytes)
     const count = this.#refill.allowance(recipients.length)
     if (count < recipients.length) {
@@ -523,22 +482,6 @@ export class QueueManager {
     this.#context.sendAfter(tickMs, 'tick')
   }
 
-  #sweepContent(): void {
-    // Files of a process that died are nobody's; those of this process may belong to a session that is about to
-    // hand its mail over, when the queue alone was restarted.
-    const isOwn = this.#store.exchangeWriter(`pid ${pid}`) === `pid ${pid}`
-    const removed = this.#folder.sweep(
-      (file) => this.#store.mailByQueueId(file) !== undefined,
-      isOwn ? this.#now - orphanMs : Number.POSITIVE_INFINITY,
-    )
-    if (removed.length > 0) {
-      this.#context.log.info(
-        { event: 'queue.orphans', files: removed.length },
-        'content without a mail was removed',
-      )
-    }
-  }
-
   // --- Operators
 
   list(after: string, limit: number): readonly QueueListing[] {
@@ -597,22 +540,11 @@ export class QueueManager {
   }
 
   stats(): QueueStatistics {
-    const { scheduler } = this.#courier
-    const sites = [...scheduler.sites()]
-    const { accepted, refused, commits, results, notices } = this.#statistics
-    return {
-      accepted,
-      refused,
-      commits,
-      results,
-      notices,
+    return this.#statistics.snapshot(this.#courier.scheduler, {
+      now: this.#now,
       recipientsInMemory: this.#active.recipients,
-      running: scheduler.running,
-      waiting: scheduler.waiting,
-      sites: sites.length,
-      deadSites: sites.filter((site) => site.troubleAt(this.#now) !== undefined).length,
       heldUp: this.#heldUp.length,
-    }
+    })
   }
 
   drain(): Deferred<void> {

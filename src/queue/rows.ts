@@ -1,5 +1,5 @@
 /** The rows of the stored queue as code sees them. */
-import type { ClientInfo, Notify, RecipientResult } from './contract.ts'
+import type { ClientInfo, NewMail, Notify, RecipientResult } from './contract.ts'
 
 export type MailState = 'active' | 'deferred' | 'hold' | 'corrupt'
 export const stateNumbers = { active: 0, deferred: 1, hold: 2, corrupt: 3 } as const
@@ -64,6 +64,28 @@ export interface Outcome extends Omit<RecipientResult, 'id' | 'status'> {
 }
 
 export type Row = Readonly<Record<string, unknown>>
+
+/** What was just stored, without reading it again. */
+export function storedMail(
+  { queueId, arrivedAt, envelope, content, client }: NewMail,
+  id: number,
+  file?: string,
+): StoredMail {
+  const { recipients, ...rest } = envelope
+  return {
+    id,
+    queueId,
+    arrivedAt,
+    size: 'bytes' in content ? content.bytes.length : content.size,
+    state: 'active',
+    recipients: recipients.length,
+    warned: false,
+    expire: false,
+    client,
+    ...rest,
+    ...(file === undefined ? {} : { file }),
+  }
+}
 
 /** @throws SyntaxError when the row is damaged. */
 export function toMail(row: Row): StoredMail {

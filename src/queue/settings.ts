@@ -1,6 +1,6 @@
 /** From the configuration to what the parts of the queue need. */
 import { readFileSync } from 'node:fs'
-import { errorReason } from '../actors/index.ts'
+import { errorReason, type Logger } from '../actors/index.ts'
 import type { Table } from '../config/schema.ts'
 import type { Config } from '../config/settings.ts'
 import { isInList, type Tables } from '../tables/contract.ts'
@@ -16,7 +16,7 @@ import {
   transportProtocols,
 } from './config.ts'
 import type { NoticeSettings } from './notices/compose.ts'
-import { builtInTemplates, parseTemplates, TemplateError } from './notices/template.ts'
+import { builtInTemplates, parseTemplates, TemplateError, type Templates } from './notices/template.ts'
 import type { RoutingSettings } from './routing.ts'
 import type { TransportSettings } from './transport.ts'
 import { parseFeedback } from './window.ts'
@@ -125,20 +125,27 @@ export const activeLimits = ({ queue }: QueueSources): ActiveLimits => ({
   content: queue.active_content_limit,
 })
 
-/** @throws TemplateError when `dsn.bounce_template_file` cannot be read or used. */
-export function noticeSettings(config: QueueSources): NoticeSettings {
+/** A template that cannot be used is no reason to keep mail: the log says why, and the built-in texts do. */
+export function noticeSettings(config: QueueSources, log: Logger): NoticeSettings {
   const { hostname, queue, dsn, notify } = config
-  const file = dsn.bounce_template_file
-  const templates =
-    file === ''
-      ? builtInTemplates(hostname)
-      : parseTemplates(file, readTemplate(file), hostname, (name) => postfixSetting(config, name))
-  return { hostname, queue, dsn, notify, templates }
+  return { hostname, queue, dsn, notify, templates: templatesOf(config, log) }
 }
 
-/** The same with the built-in texts. */
-export const plainNoticeSettings = (config: QueueSources): NoticeSettings =>
-  noticeSettings({ ...config, dsn: { ...config.dsn, bounce_template_file: '' } })
+function templatesOf(config: QueueSources, log: Logger): Templates {
+  const { hostname, dsn } = config
+  const file = dsn.bounce_template_file
+  if (file === '') return builtInTemplates(hostname)
+  try {
+    return parseTemplates(file, readTemplate(file), hostname, (name) => postfixSetting(config, name))
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error
+    log.error(
+      { event: 'queue.bad-template', error: error.message },
+      'the file with the texts of notices cannot be used: the built-in ones are',
+    )
+    return builtInTemplates(hostname)
+  }
+}
 
 function readTemplate(file: string): string {
   try {
