@@ -18,6 +18,7 @@ packages=(
   mpop fetchmail getmail6 curl neomutt      # POP3 clients
   openssl
   pflogsumm                                 # reads our log as Postfix's
+  unbound bind9-utils                       # a validating resolver and a signed zone, for DANE
 )
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
