@@ -1,4 +1,4 @@
-import { boolean, duration, integer, list, map } from '../config/schema.ts'
+import { boolean, duration, integer, list, map, string } from '../config/schema.ts'
 
 import { nameServerAddress } from './system.ts'
 
@@ -17,6 +17,14 @@ export const dnsSettings = {
   disable_dns_lookups: boolean({
     default: false,
     doc: 'No DNS at all: destinations are hosts, looked up as the system looks up hosts.',
+  }),
+  dnssec_probe: string({
+    default: 'ns:.',
+    doc: 'A question whose answer is certainly signed, `type:name`: when an answer that should be proven is not, it shows once whether the name servers check signatures at all, and the log says so if they do not. Empty: no such question.',
+    check: (value) =>
+      value === '' || /^(?:a|aaaa|mx|ns|srv|tlsa|txt):\S+$/i.test(value)
+        ? undefined
+        : `\`${value}\` is not type:name, such as ns:.`,
   }),
   timeout: duration({
     default: 5_000,

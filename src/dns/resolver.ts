@@ -46,9 +46,16 @@ export interface DnsResolver {
 /** The resolver of `[dns]`. Servers that are no addresses were refused with the configuration. */
 export function createResolver(
   settings: Settings<typeof dnsSettings>,
-  { systemFile = '/etc/resolv.conf' }: { readonly systemFile?: string } = {},
+  { systemFile = '/etc/resolv.conf', warn = () => {} }: ResolverOptions = {},
 ): DnsResolver {
-  return new NetworkResolver(settings, new SystemFile(systemFile, () => performance.now()))
+  return new NetworkResolver(settings, new SystemFile(systemFile, () => performance.now()), warn)
+}
+
+export interface ResolverOptions {
+  /** Default `/etc/resolv.conf`. */
+  readonly systemFile?: string
+  /** What is wrong with the name servers, for the log. */
+  warn?(text: string): void
 }
 
 class NetworkResolver implements DnsResolver {
@@ -57,9 +64,12 @@ class NetworkResolver implements DnsResolver {
   readonly #configured: readonly NameServerAddress[]
   readonly #asked = new Map<string, Promise<Outcome>>()
   readonly #waiting: (() => void)[] = []
+  readonly #warn: (text: string) => void
   #running = 0
+  #isProbed = false
 
-  constructor(settings: Settings<typeof dnsSettings>, system: SystemFile) {
+  constructor(settings: Settings<typeof dnsSettings>, system: SystemFile, warn: (text: string) => void) {
+    this.#warn = warn
     this.#settings = settings
     this.#system = system
     this.#configured = settings.servers.flatMap((text) => nameServerAddress(text) ?? [])
@@ -73,11 +83,31 @@ class NetworkResolver implements DnsResolver {
     let answer: DnsAnswer<T> | undefined
     for (const candidate of this.#candidates(plainName(name), options.search ?? [])) {
       const next = await this.#follow(candidate, type, options)
+      if (options.dnssec === true && !next.secure) this.#probe()
       // Of several names that are not there, the one that was asked for is told of.
       if (next.ok || next.kind !== 'not-found') return next
       answer ??= next
     }
     return answer!
+  }
+
+  /** Once: whether the name servers check signatures at all. Nobody waits for it. */
+  #probe(): void {
+    const { dnssec_probe: probe } = this.#settings
+    if (this.#isProbed || probe === '') return
+    this.#isProbed = true
+    const [type = '', name = ''] = probe.split(':')
+    // The root has no labels, and is a name all the same.
+    const question = { name: plainName(name), type: type.toUpperCase() as RecordType, dnssec: true }
+    this.#ask(question).then(
+      (outcome) => {
+        if ('failure' in outcome || !outcome.response.authenticated) {
+          const why = 'failure' in outcome ? outcome.failure : 'its answer comes without proof'
+          this.#warn(`the name servers seem not to check DNSSEC signatures (${probe}: ${why})`)
+        }
+      },
+      () => {},
+    )
   }
 
   /** As the C library's search: a short name gets our domains first, one with dots last. */

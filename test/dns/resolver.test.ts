@@ -159,6 +159,24 @@ describe('DNSSEC', () => {
     expect(await resolver.query(name, 'A', { dnssec: true })).toMatchObject({ ok: true, secure })
   })
 
+  test.each<[string, Answer, boolean]>([
+    ['do', { records: ['NS a.root.test'], secure: true }, false],
+    ['do not', { records: ['NS a.root.test'] }, true],
+    ['fail', { rcode: 2 }, true],
+  ])('name servers that %s check signatures are found out, once', async (_, root, isWarned) => {
+    const server = await serve({ ...zone, 'NS .': root })
+    const warnings: string[] = []
+    const settings = { ...defaults(dnsSettings), servers: [server.address], timeout: 200, tries: 1 }
+    const resolver = createResolver(settings, { warn: (text) => warnings.push(text) })
+    await resolver.query('good.test', 'A', { dnssec: true })
+    expect(server.questions).toEqual(['A good.test'])
+    await resolver.query('bad.test', 'A', { dnssec: true })
+    await expect.poll(() => server.questions.length).toBe(3)
+    await resolver.query('bad.test', 'A', { dnssec: true })
+    expect(server.questions.filter((question) => question === 'NS .')).toHaveLength(1)
+    await expect.poll(() => warnings.length).toBe(isWarned ? 1 : 0)
+  })
+
   test('nothing is secure that was not asked to be', async () => {
     const { resolver } = await start(zone)
     expect(await resolver.query('good.test', 'A')).toMatchObject({ ok: true, secure: false })

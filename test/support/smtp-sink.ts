@@ -77,6 +77,11 @@ export class SmtpSink {
     return `[127.0.0.1]:${this.#port}`
   }
 
+  /** Drops all connections, which is what servers do with idle ones. */
+  hangUp(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy()
     await new Promise((resolve) => this.#server.close(resolve))

@@ -155,7 +155,9 @@ function sharedFor(context: ActorContext, config: Config): Shared {
   let shared = known.get(config)
   if (shared === undefined) {
     shared = {
-      resolver: createResolver(config.dns),
+      resolver: createResolver(config.dns, {
+        warn: (reason) => context.log.warn({ event: 'dns.no-dnssec' }, reason),
+      }),
       families: familiesOf(config.net.inet_protocols),
       ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
       tlsContexts: tlsContexts(config),

@@ -28,6 +28,13 @@ export class Reported {
     this.#wake?.()
   }
 
+  /** The one report there is, which is taken out: for those who do not look at them. */
+  async last(): Promise<DeliveryReport> {
+    const report = await this.next(1)
+    this.reports.length = 0
+    return report
+  }
+
   async next(count: number): Promise<DeliveryReport> {
     const end = performance.now() + 5_000
     while (this.reports.length < count) {

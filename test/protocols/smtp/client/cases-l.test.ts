@@ -4,6 +4,7 @@
  * - L29: the cache is an actor of the service; it lives as long, whoever uses it.
  * - L30: it is restarted by its supervisor, so a delivery that finds none goes on without and the next one asks again.
  */
+import { readdirSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { endpointLabelOf } from '../../../../src/protocols/smtp/client/connection-labels.ts'
 import { type Answer, NameServer } from '../../../dns/name-server.ts'
@@ -73,6 +74,36 @@ describe('kept connections', () => {
     expect(report.hopStatus).toBeUndefined()
     expect(report.connUse).toBe(1)
     expect(server.sessions).toHaveLength(2)
+  })
+
+  test('L05 a probe that is not answered in time', async () => {
+    await system.stop()
+    await start({ smtp: { rset_timeout: 50 } })
+    await using server = await ScriptedServer.start({ answers: { RSET: null } }, {})
+    const nexthop = `[127.0.0.1]:${server.port}`
+    await warm(nexthop)
+    expect(await runLeased({ nexthop, cacheConnection: true })).not.toBeNull()
+    const report = await reported.next(3)
+    expect([...outcome(report), report.connUse, report.hopStatus]).toEqual(['sent', 1, undefined])
+  })
+
+  test('no descriptor is left behind, whatever way the connections end', async () => {
+    await using server = await ScriptedServer.start({})
+    const nexthop = `[127.0.0.1]:${server.port}`
+    await startKeeper()
+    const descriptors = () => readdirSync('/proc/self/fd').length
+    const before = descriptors()
+    for (let cycle = 1; cycle <= 60; cycle++) {
+      const lease = await runLeased({ nexthop, cacheConnection: cycle % 3 !== 0 })
+      await reported.next(1 + cycle)
+      if (cycle % 3 !== 0) await untilIdle(1)
+      if (cycle % 5 === 0) await cache().ask('flush')
+      if (cycle % 7 === 0) server.hangUp()
+      expect(lease === null || lease.connection > 0).toBe(true)
+    }
+    await cache().ask('flush')
+    server.hangUp()
+    await until(async () => descriptors() <= before + 2)
   })
 
   test('a server that hangs up while idle retires the connection', async () => {
