@@ -382,18 +382,21 @@ export class TlsClient {
       settings.starttls_timeout,
     )
     if (typeof started === 'string') return { ok: false, problem: started }
-    let seen: TlsPeer
+    let peer: TlsPeer
+    let verdict: TlsVerdict
     try {
-      seen = peerOf(started)
+      const seen = peerOf(started)
+      peer = seen.reused && stored !== undefined ? recalled(seen, stored) : seen
+      verdict = judge(plan, peer, now())
     } catch (error) {
       // A certificate that can be shaken hands with and not be read.
       session.destroy()
       return { ok: false, problem: (error as Error).message }
     }
-    const peer = seen.reused && stored !== undefined ? recalled(seen, stored) : seen
-    const verdict = judge(plan, peer, now())
     if (verdict.refusal !== undefined && peer.reused) sessions?.drop(plan.sessionKey)
-    if (verdict.refusal === undefined && !peer.reused) {
+    if (sessions !== undefined && verdict.refusal === undefined && !peer.reused) {
+      // Now: the ticket may come when the connection is over.
+      void peer.chain
       accepted = peer
       save()
     }

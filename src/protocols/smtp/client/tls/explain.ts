@@ -150,6 +150,7 @@ async function testServer(server: Server, plan: TlsPlan, options: ExplainOptions
   )
   if (!(opened instanceof Session)) return { ok: false, dsn: opened.dsn, reason: opened.reason }
   let seen: TlsEvent | undefined
+  let chain: readonly ExplainedCertificate[] = []
   const result = await handshake(opened, {
     protocol,
     settings,
@@ -163,6 +164,9 @@ async function testServer(server: Server, plan: TlsPlan, options: ExplainOptions
     secure: (session, how) => tls.secure(session, how),
     onTls: (event) => {
       seen = event
+      // While the connection is there.
+      if (event.kind === 'handshake' && event.outcome.ok)
+        chain = event.outcome.peer.chain.map(explainedCertificate)
     },
     warn() {},
   })
@@ -182,7 +186,7 @@ async function testServer(server: Server, plan: TlsPlan, options: ExplainOptions
             class: outcome.verdict.class,
             ...(outcome.verdict.matched === undefined ? {} : { matched: outcome.verdict.matched }),
             ...(outcome.verdict.problem === undefined ? {} : { problem: outcome.verdict.problem }),
-            chain: outcome.peer.chain.map(explainedCertificate),
+            chain,
           },
         }),
   }

@@ -10,11 +10,14 @@ export interface TlsPeer {
   readonly cipher: string
   /** Strength of the cipher. */
   readonly bits: number
+  /** The key exchange needs no certificate, and there is none. */
+  readonly isAnonymous: boolean
   /** The session of an earlier connection went on. */
   readonly reused: boolean
   /**
    * The server's certificate, its issuer and so on, as far as the server sent them, and the authority where we have
-   * it. Empty: an anonymous cipher, or a session that was resumed.
+   * it. Empty: an anonymous cipher, or a session that was resumed. Read from the connection when it is first asked
+   * for, which costs, and before that ends.
    */
   readonly chain: readonly X509Certificate[]
   /** Why OpenSSL does not trust the chain; undefined: it does. */
@@ -24,12 +27,17 @@ export interface TlsPeer {
 export function peerOf(socket: TLSSocket): TlsPeer {
   const { standardName, name } = socket.getCipher()
   const error = socket.authorizationError as Error | string | null | undefined
+  let chain: readonly X509Certificate[] | undefined
   return {
     protocol: socket.getProtocol() ?? 'unknown',
     cipher: name === standardName || standardName === undefined ? name : standardName,
     bits: strengthOf(standardName ?? name),
     reused: socket.isSessionReused(),
-    chain: chainOf(socket),
+    isAnonymous: /_anon_/i.test(standardName ?? name),
+    get chain() {
+      chain ??= chainOf(socket)
+      return chain
+    },
     chainError:
       socket.authorized || error === null || error === undefined ? undefined : chainErrorText(String(error)),
   }

@@ -87,6 +87,12 @@ export interface ConnectOptions {
 
 /** Judges the server of a handshake. `now` in milliseconds since the epoch. */
 export function judge(plan: TlsPlan, peer: TlsPeer, now: number): TlsVerdict {
+  if (!needsMatch(plan.level) && plan.sts === undefined) {
+    // Nothing is demanded of the certificate: it need not even be looked at.
+    if (peer.isAnonymous) return { class: 'anonymous' }
+    const { chainError } = peer
+    return chainError === undefined ? { class: 'trusted' } : { class: 'untrusted', problem: chainError }
+  }
   const [leaf] = peer.chain
   if (leaf === undefined) {
     if (!needsMatch(plan.level)) return { class: 'anonymous' }
