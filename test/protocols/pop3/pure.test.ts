@@ -162,10 +162,13 @@ describe('a whole mail at once', () => {
       for (let part = random(12); part > 0; part--) mail += parts[random(parts.length)]
       if (round % 3 === 0) mail = `${mail.replaceAll(/\r?\n/g, '\r\n')}\r\n`
       const { text, total } = transmit([mail])
-      const target = Buffer.alloc(3 + wireOctets(mail.length))
-      const whole = writeMail(Buffer.from(mail, 'latin1'), target, 3)
-      const found = { text: `${target.toString('latin1', 3, whole.end)}.\r\n`, total: whole.total }
-      expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text, total })
+      // With the size right, and with one that is wrong.
+      for (const size of [total, total + 1]) {
+        const target = Buffer.alloc(3 + wireOctets(mail.length))
+        const whole = writeMail(Buffer.from(mail, 'latin1'), target, 3, size)
+        const found = { text: `${target.toString('latin1', 3, whole.end)}.\r\n`, total: whole.total }
+        expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text, total })
+      }
     }
   })
 })
