@@ -83,17 +83,19 @@ export function makeMaildir(path: string, random: Random): void {
       uid += 1 + random(3)
     }
   }
-  if (random(5) > 0) {
-    const header = `3 V17000000${10 + random(80)} N${uid + random(5)} G${'0123456789abcdef'.repeat(2)}`
-    writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
-  }
+  // Without it the UID validity would be the time at which each server looks.
+  const header = `3 V17000000${10 + random(80)} N${uid + random(5)} G${'0123456789abcdef'.repeat(2)}`
+  writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
 }
 
-/** Files by folder, and UIDs of those that are there, as they stand on the disk. */
+/**
+ * Files by folder, and UIDs of those that are there, as they stand on the disk; without mails that another program has
+ * delivered, which each server takes in at a time of its own.
+ */
 export function maildirState(path: string): { files: string[]; uids: string[] } {
   const files = ['new', 'cur'].flatMap((folder) =>
     readdirSync(join(path, folder))
-      .filter((name) => process.env.NOOTHER === undefined || !name.includes('.other'))
+      .filter((name) => !name.includes('.other'))
       .map((name) => `${folder}/${name}`),
   )
   const list = join(path, 'dovecot-uidlist')
@@ -115,8 +117,9 @@ export function maildirState(path: string): { files: string[]; uids: string[] } 
 export type Action =
   /** Lines for one write, line ends included. */
   | { readonly kind: 'send'; readonly lines: readonly string[] }
-  /** Another program removes a mail, or delivers one. */
+  /** Another program removes a mail, delivers one, or changes flags. */
   | { readonly kind: 'remove'; readonly nth: number }
+  /** Later ones have later seconds, as with real deliveries. */
   | { readonly kind: 'deliver'; readonly content: string; readonly second: number }
   | { readonly kind: 'flag'; readonly nth: number; readonly flags: string }
 
@@ -216,7 +219,7 @@ export function makeScript(random: Random): Script {
   for (let step = 2 + random(14); step > 0; step--) {
     const kind = random(24)
     if (kind === 0) actions.push({ kind: 'remove', nth: random(8) })
-    else if (kind === 1) actions.push({ kind: 'deliver', content: mailContent(random), second: random(50) })
+    else if (kind === 1) actions.push({ kind: 'deliver', content: mailContent(random), second: 50 - step })
     else if (kind === 2)
       actions.push({ kind: 'flag', nth: random(8), flags: pick(random, ['S', 'FS', '', 'R']) })
     else {
@@ -315,9 +318,9 @@ export async function runScript(
     transcript.push(isOver ? 'EOF' : '.')
   }
   await line()
-  client.write(`USER ${user}\r\nPASS secret\r\n`)
-  await take('USER')
-  await take('PASS')
+  // Dovecot opens the mailbox after its answer to PASS: only with the next one it is sure to be open.
+  client.write(`USER ${user}\r\nPASS secret\r\nSTAT\r\n`)
+  for (const sent of ['USER', 'PASS', 'STAT']) await take(sent)
   for (const action of script.actions) {
     if (isOver) break
     if (action.kind !== 'send') {
