@@ -13,13 +13,18 @@ type Formatter = (facts: Facts) => string | readonly string[]
 /** Lines by event. `pid` is what stands in brackets behind the program's name. */
 export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> {
   const postfix = (program: string) => `postfix/${program}[${pid}]:`
-  const remote = (facts: Facts) => `unknown[${text(facts.client) === 'unix' ? 'local' : text(facts.client)}]`
+  const remote = (facts: Facts) =>
+    `${text(facts.clientName) || 'unknown'}[${text(facts.client) === 'unix' ? 'local' : text(facts.client)}]`
   return {
-    // Two lines, as Postfix has them: who it came from is in the first.
+    // As Postfix has them: who it came from, what it calls itself, how large it is.
     'mail.accepted': (facts) => [
       facts.client === 'local'
         ? `${postfix('pickup')} ${text(facts.queueId)}: uid=0 from=<${text(facts.from)}>`
-        : `${postfix('smtpd')} ${text(facts.queueId)}: client=${remote(facts)}`,
+        : `${postfix('smtpd')} ${text(facts.queueId)}: client=${remote(facts)}` +
+          (facts.user === undefined ? '' : `, sasl_username=${text(facts.user)}`),
+      ...(facts.messageId === undefined
+        ? []
+        : [`${postfix('cleanup')} ${text(facts.queueId)}: message-id=${text(facts.messageId)}`]),
       `${postfix('qmgr')} ${text(facts.queueId)}: from=<${text(facts.from)}>, size=${text(facts.octets)}, ` +
         `nrcpt=${count(facts.recipients)} (queue active)`,
     ],
@@ -46,10 +51,20 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
       )
     },
     'mail.removed': (facts) => `${postfix('qmgr')} ${text(facts.queueId)}: removed`,
-    'smtpd.refused': (facts) =>
-      `${postfix('smtpd')} NOQUEUE: reject: from ${remote(facts)}: ${text(facts.reply)}`,
+    'smtpd.refused': (facts) => {
+      const [, recipient] = /<([^>]*)>: /.exec(text(facts.reply)) ?? []
+      const words = [
+        ...(facts.from === undefined ? [] : [`from=<${text(facts.from)}>`]),
+        ...(facts.command === 'RCPT' && recipient !== undefined ? [`to=<${recipient}>`] : []),
+        ...(facts.protocol === undefined
+          ? []
+          : [`proto=${text(facts.protocol)}`, `helo=<${text(facts.helo)}>`]),
+      ]
+      const where = `${text(facts.command) || 'CONNECT'} from ${remote(facts)}: ${text(facts.reply)}`
+      return `${postfix('smtpd')} NOQUEUE: reject: ${where};${words.map((word) => ` ${word}`).join('')}`
+    },
     'smtpd.disconnect': (facts) =>
-      `${postfix('smtpd')} disconnect from ${remote(facts)} commands=${text(facts.commands)}`,
+      `${postfix('smtpd')} disconnect from ${remote(facts)} ${text(facts.counts)} commands=${text(facts.commands)}`,
     'auth.failed': (facts) =>
       `dovecot: auth: passwd-file(${text(facts.user)},${text(facts.remote)}): ` +
       (facts.reason === 'unknown user' ? 'unknown user' : 'Password mismatch'),

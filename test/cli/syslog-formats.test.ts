@@ -86,3 +86,24 @@ test.each([
 ])('%s', (event, facts, expected) => {
   expect(line(event, facts)).toEqual(expected)
 })
+
+test('what the SMTP server says is said as smtpd says it', () => {
+  const lines = (event: string, facts: Record<string, unknown>) => [syslogFormats(7)[event]!(facts)].flat()
+  const accepted = { queueId: 'Q1', from: 'a@b.test', recipients: ['c'], octets: 9, client: '192.0.2.1' }
+  expect(
+    lines('mail.accepted', { ...accepted, clientName: 'c.test', user: 'ann', messageId: '<1@c>' }),
+  ).toEqual([
+    'postfix/smtpd[7]: Q1: client=c.test[192.0.2.1], sasl_username=ann',
+    'postfix/cleanup[7]: Q1: message-id=<1@c>',
+    'postfix/qmgr[7]: Q1: from=<a@b.test>, size=9, nrcpt=1 (queue active)',
+  ])
+  const refused = { client: '192.0.2.1', command: 'RCPT', from: 'a@b.test', helo: 'c', protocol: 'ESMTP' }
+  expect(lines('smtpd.refused', { ...refused, reply: '550 5.1.1 <x@d.test>: no such user here' })).toEqual([
+    'postfix/smtpd[7]: NOQUEUE: reject: RCPT from unknown[192.0.2.1]: 550 5.1.1 <x@d.test>: no such user here; ' +
+      'from=<a@b.test> to=<x@d.test> proto=ESMTP helo=<c>',
+  ])
+  const disconnect = { client: '192.0.2.1', counts: 'ehlo=1 rcpt=0/1', commands: 2 }
+  expect(lines('smtpd.disconnect', disconnect)).toEqual([
+    'postfix/smtpd[7]: disconnect from unknown[192.0.2.1] ehlo=1 rcpt=0/1 commands=2',
+  ])
+})

@@ -22,6 +22,8 @@ export interface ComposedHead {
   readonly hops: number
   /** The body says of itself that it is 8-bit, whatever the client said of it. */
   readonly isEightBit: boolean
+  /** As it stands there, or was added; empty without one. */
+  readonly messageId: string
 }
 
 const eightBit = /[ \t]*(?:8bit|binary)[ \t]*\r\n/iy
@@ -41,6 +43,7 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
   const names = new Set<string>()
   let hops = 0
   let isEightBit = false
+  let messageId = ''
   let at = 0
   /** Where begins what is kept and not in `slices` yet. */
   let kept = 0
@@ -83,6 +86,8 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
       else if (name === 'content-transfer-encoding') {
         eightBit.lastIndex = at + found![0].length
         isEightBit = eightBit.test(text)
+      } else if (name === 'message-id') {
+        messageId = text.slice(at + found![0].length, lineEnd === -1 ? text.length : lineEnd).trim()
       }
       const isDropped = options.drops.has(name)
       if (isDropped && !isDropping) keep(at)
@@ -100,13 +105,15 @@ export function composeHead(head: Buffer, isAll: boolean, options: HeadOptions):
   if (isDropping) kept = at
   if (ending === 'none' && !isAll) {
     keep(head.length)
-    return { slices, hops, isEightBit }
+    return { slices, hops, isEightBit, messageId }
   }
   keep(at)
-  const end = missingFields(names, options.completion) + (ending === 'body' ? '\r\n' : '')
+  const added = missingFields(names, options.completion)
+  messageId ||= /^Message-Id: (.*)\r\n/m.exec(added)?.[1] ?? ''
+  const end = added + (ending === 'body' ? '\r\n' : '')
   if (end !== '') slices.push(Buffer.from(end))
   if (at < head.length) slices.push(head.subarray(at))
-  return { slices, hops, isEightBit }
+  return { slices, hops, isEightBit, messageId }
 }
 
 /** With one Resent field there, it is the Resent variants that have to be complete: RFC 5322 section 3.6.6. */

@@ -51,6 +51,7 @@ export class IncomingMail {
   readonly #sink: (slice: Buffer) => void
   #hops = 0
   #isEightBit = false
+  #messageId = ''
 
   constructor(options: IncomingOptions) {
     const { context, environment, state } = options
@@ -154,7 +155,7 @@ export class IncomingMail {
       arrivedAt: this.#arrivedAt,
       recipient: recipients.length === 1 ? recipients[0]!.envelope.address : undefined,
     }
-    const { slices, hops, isEightBit } = composeHead(head, isAll, {
+    const { slices, hops, isEightBit, messageId } = composeHead(head, isAll, {
       front: receivedField(trace, this.#comments()),
       drops: policy.droppedFields,
       completion: policy.completesMailOf(peer, state.user !== undefined)
@@ -163,6 +164,7 @@ export class IncomingMail {
     })
     this.#hops = hops
     this.#isEightBit = isEightBit
+    this.#messageId = messageId
     return slices
   }
 
@@ -231,6 +233,8 @@ export class IncomingMail {
           .map((recipient) => recipient.envelope.address),
         octets: this.#spool.octets,
         client: environment.peer.address,
+        ...(environment.peer.name === undefined ? {} : { clientName: environment.peer.name }),
+        messageId: this.#messageId,
         helo: state.helo,
         protocol: this.#client.protocol,
         ...(state.user === undefined ? {} : { user: state.user }),

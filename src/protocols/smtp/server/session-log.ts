@@ -8,8 +8,11 @@ export class SessionLog {
   readonly #context: Pick<ActorContext, 'log' | 'clock'>
   readonly #session: string
   readonly #startedAt: number
-  commands = 0
   mails = 0
+  /** Of each command: how often it came, and how often it was refused. */
+  readonly #commands = new Map<string, { total: number; refused: number }>()
+  #verb = ''
+  #count = 0
 
   constructor(context: Pick<ActorContext, 'log' | 'clock'>, session: string) {
     this.#context = context
@@ -17,11 +20,30 @@ export class SessionLog {
     this.#startedAt = context.clock.monotonic()
   }
 
-  refused({ address }: Peer, reply: string): void {
-    this.#context.log.info(
-      { event: 'smtpd.refused', session: this.#session, client: address, reply: reply.trimEnd() },
-      'refused',
-    )
+  /** A command line has come; what is refused from now on is this one. */
+  command(line: string): void {
+    const verb = /^[ \t]*([A-Za-z]{4,8})(?![^ \t])/.exec(line)?.[1]?.toLowerCase() ?? ''
+    this.#verb = commandNames.has(verb) ? verb : 'unknown'
+    this.#count += 1
+    const counts = this.#commands.get(this.#verb)
+    if (counts === undefined) this.#commands.set(this.#verb, { total: 1, refused: 0 })
+    else counts.total += 1
+  }
+
+  refused({ address, name }: Peer, { mail, helo, greeting }: SessionState, reply: string): void {
+    const counts = this.#commands.get(this.#verb)
+    if (counts !== undefined) counts.refused += 1
+    const facts = {
+      event: 'smtpd.refused',
+      session: this.#session,
+      client: address,
+      ...(name === undefined ? {} : { clientName: name }),
+      command: this.#verb.toUpperCase(),
+      ...(mail === undefined ? {} : { from: mail.sender }),
+      ...(greeting === undefined ? {} : { helo, protocol: greeting === 'HELO' ? 'SMTP' : 'ESMTP' }),
+      reply: reply.trimEnd(),
+    }
+    this.#context.log.info(facts, 'refused')
   }
 
   login({ address }: Peer, mechanism: string, reply: Exclude<SaslReply, { kind: 'challenge' }>): void {
@@ -64,10 +86,12 @@ export class SessionLog {
         session: this.#session,
         service: peer.service,
         client: peer.address,
+        ...(peer.name === undefined ? {} : { clientName: peer.name }),
         ...(tls === undefined ? {} : { tls: tls.version }),
         reason,
         mails: this.mails,
-        commands: this.commands,
+        commands: this.#count,
+        counts: this.#counts(),
         errors: state.errors,
         input: octetsIn,
         output: octetsOut,
@@ -76,4 +100,17 @@ export class SessionLog {
       'connection ended',
     )
   }
+
+  /** `ehlo=1 mail=1 rcpt=1/2`: those that were not refused, of all where that differs. */
+  #counts(): string {
+    const words = Array.from(this.#commands, ([verb, { total, refused }]) =>
+      refused === 0 ? `${verb}=${total}` : `${verb}=${Math.max(0, total - refused)}/${total}`,
+    )
+    return words.join(' ')
+  }
 }
+
+const commandNames: ReadonlySet<string> = new Set([
+  ...['helo', 'ehlo', 'lhlo', 'mail', 'rcpt', 'data', 'bdat', 'rset', 'noop', 'vrfy', 'expn', 'help', 'etrn'],
+  ...['auth', 'starttls', 'xclient', 'xforward', 'quit'],
+])

@@ -267,7 +267,7 @@ class SmtpSession {
         this.#close('line flood')
         return
       }
-      this.#log.commands += 1
+      if (!this.#state.inExchange) this.#log.command(line === lineTooLong ? '' : line)
       this.#touch()
       if (line === lineTooLong) this.#apply(executeTooLong(this.#state, this.#environment))
       else {
@@ -327,7 +327,8 @@ class SmtpSession {
     this.#connection.say(transition.reply)
     const { effect } = transition
     // 4xx and 5xx.
-    if (transition.reply.charCodeAt(0) >= 52) this.#log.refused(this.#environment.peer, transition.reply)
+    if (transition.reply.charCodeAt(0) >= 52)
+      this.#log.refused(this.#environment.peer, this.#state, transition.reply)
     if (effect?.kind !== 'sasl-response' && !transition.state.inExchange) this.#dropSasl()
     // RSET, EHLO: chunks that have come are of a mail that is none any more.
     if (transition.state.mail === undefined && this.#storing === undefined) this.#intake.drop()
