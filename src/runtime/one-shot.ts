@@ -2,9 +2,9 @@
  * A service for one client, on a pair of streams instead of a connection: what a Postfix service does with `-S`, and what
  * `inetd` did.
  */
-import type { Socket } from 'node:net'
-import { Duplex, type Readable, type Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import type { AnyActorDefinition, ExitReason } from '../actors/index.ts'
+import { asSocket } from './stream-socket.ts'
 import { ActorSystem, type SystemOptions } from './system.ts'
 
 export interface OneShotOptions extends Omit<SystemOptions, 'pools'> {
@@ -48,24 +48,6 @@ export async function serveOnce(options: OneShotOptions): Promise<ExitReason> {
   } finally {
     await system.stop()
   }
-}
-
-/** The stream with the methods of a socket that sessions call. */
-function asSocket(input: Readable, output: Writable, allowHalfOpen: boolean): Socket {
-  const stream = Duplex.from({ readable: input, writable: output })
-  stream.on('error', () => {})
-  if (!allowHalfOpen) stream.once('end', () => stream.end())
-  const ignore = () => stream
-  return Object.assign(stream, {
-    setNoDelay: ignore,
-    setKeepAlive: ignore,
-    setTimeout: ignore,
-    ref: ignore,
-    unref: ignore,
-    destroySoon: () => stream.end(() => stream.destroy()),
-    bytesRead: 0,
-    bytesWritten: 0,
-  }) as unknown as Socket
 }
 
 /** Settles when nothing waits to be written any more. */

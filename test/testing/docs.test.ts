@@ -42,3 +42,7 @@ test('explore: finds the lost deposit', async () => {
 test('faults', async () => {
   expect(await run('faults')).toMatchObject({ seeds: 50 })
 })
+
+test('connection', async () => {
+  expect(await run('connection')).toBe(true)
+})
