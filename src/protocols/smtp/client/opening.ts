@@ -63,16 +63,8 @@ export class Opening {
     const { tls } = this.#course.env
     const ours = await tls.policy(destination)
     const demand = await mailDemand(this.#course, destination, ours)
-    const policy = typeof demand === 'string' ? tls.policyForMail(ours, demand) : (demand ?? ours)
-    const result = policy.ok ? await tls.plan(policy.policy, server, destination) : policy
-    if (result.ok) {
-      const { plan } = result
-      // RFC 8689 section 5: whoever says so does not want to hear of it.
-      if (demand === 'no-tls-needed') return { ...plan, reportTo: '', once: true }
-      if (typeof demand !== 'string' || demand === 'disable') return plan
-      return { ...plan, requireTls: demand }
-    }
-    if (policy.ok) tls.noteRefused(policy.policy, server, destination, result)
+    const result = await tls.planForMail(ours, demand, server, destination)
+    if (result.ok) return result.plan
     this.#course.log('warn', 'delivery.tls-policy', { relay: server.host, reason: result.reason })
     const failure = localFailure('lookup', result.dsn, result.reason)
     this.#course.dispositions.noSession(failure)

@@ -974,9 +974,11 @@ describe('what the mail itself asks for, RFC 8689', () => {
   it('TLS-23 enforce: what does not do', async () => {
     const request = demanding
     const script = { tls: { ...(await named('d.test')), keywords: ['REQUIRETLS'] } }
-    // No level that checks certificates.
-    const weak = await run({ tls_security_level: 'encrypt' }, script, { request })
-    expect(weak).toMatchObject({ outcome: 'bounced 5.7.10', sessions: [] })
+    // No level that checks certificates, or none that comes to it.
+    for (const level of ['none', 'encrypt', 'dane'] as const) {
+      const weak = await run({ tls_security_level: level, dns_support_level: 'dnssec' }, script, { request })
+      expect(weak, level).toMatchObject({ outcome: 'bounced 5.7.10', sessions: [] })
+    }
     expect(await run(secure, {}, { request })).toMatchObject({ outcome: 'bounced 5.7.30' })
     const refused = { ...script, answers: { STARTTLS: '454 4.7.0 not now' } }
     expect(await run(secure, refused, { request })).toMatchObject({ outcome: 'bounced 5.7.10' })

@@ -140,22 +140,45 @@ export class TlsClient {
     return { ok: false, dsn: '4.3.0', reason: `lookup of the TLS policy of ${key} failed: ${answer.detail}` }
   }
 
-  /** What the mail itself asks for changes the policy of its next hop, RFC 8689. */
-  policyForMail(ours: PolicyResult, demand: MailDemand): PolicyResult {
+  /**
+   * What a policy means for one mail and one server: RFC 8689 lets a mail ask for less, or for more. `demand` as a
+   * result: the mail's wish cannot be found out.
+   */
+  async planForMail(
+    ours: PolicyResult,
+    demand: MailDemand | PolicyResult | undefined,
+    server: Server,
+    destination: Destination,
+  ): Promise<PlanResult> {
+    const policy = typeof demand === 'string' ? this.#policyForMail(ours, demand) : (demand ?? ours)
+    if (!policy.ok) return policy
+    const result = await this.plan(policy.policy, server, destination)
+    if (!result.ok) {
+      this.#noteRefused(policy.policy, server, destination, result)
+      return result
+    }
+    const { plan } = result
+    // RFC 8689 section 5: whoever says so does not want to hear of it.
+    if (demand === 'no-tls-needed') return { ok: true, plan: { ...plan, reportTo: '', once: true } }
+    if (typeof demand !== 'string' || demand === 'disable') return result
+    if (demand === 'enforce' && !needsMatch(plan.level)) {
+      const why = plan.why === undefined ? '' : `: ${plan.why}`
+      const { source } = policy.policy
+      const reason = `the mail has REQUIRETLS, and the level ${plan.level} of ${source} checks no certificate${why}`
+      return { ok: false, dsn: '5.7.10', reason }
+    }
+    return { ok: true, plan: { ...plan, requireTls: demand } }
+  }
+
+  #policyForMail(ours: PolicyResult, demand: MailDemand): PolicyResult {
     const { settings } = this.#options
     if (demand === 'no-tls-needed') {
       const level = settings.tls_wrappermode ? 'encrypt' : weaker(settings.tls_security_level, 'may')
       return policyOf(level, settings, 'TLS-Required: no')
     }
-    if (!ours.ok) return ours
-    const { policy } = ours
-    if (demand === 'enforce' && !needsMatch(policy.level)) {
-      const reason = `the mail has REQUIRETLS, and the level ${policy.level} of ${policy.source} checks no certificate`
-      return { ok: false, dsn: '5.7.10', reason }
-    }
     // A favour will not do; the rest of the level stays.
-    if (demand === 'opportunistic+starttls' && !isRequired(policy.level)) {
-      return { ok: true, policy: loweredTo('encrypt', policy, settings) }
+    if (demand === 'opportunistic+starttls' && ours.ok && !isRequired(ours.policy.level)) {
+      return { ok: true, policy: loweredTo('encrypt', ours.policy, settings) }
     }
     return ours
   }
@@ -329,7 +352,7 @@ export class TlsClient {
   }
 
   /** Counts a server that the policy keeps us from using. */
-  noteRefused(
+  #noteRefused(
     policy: TlsPolicy,
     server: Server,
     destination: Destination,
