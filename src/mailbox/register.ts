@@ -177,9 +177,10 @@ export class Register {
       read = await inTurns(readUidList(maildir))
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
-      // Rebuilt from the index; if that is lost too, clients will see new UIDLs.
       const facts = { event: 'mailbox.uidlist', path: maildir, error: error.message }
       log.error(facts, 'uid list is damaged and made anew')
+      // From the index; if that is lost too, from the lines that make sense.
+      if (this.#uidValidity === 0) read = await this.#salvage()
     }
     this.newTime = ''
     this.curTime = ''
@@ -198,6 +199,16 @@ export class Register {
       return
     }
     await inTurns(this.#adoptList(read))
+  }
+
+  async #salvage(): Promise<ReadUidList | undefined> {
+    try {
+      const read = await inTurns(readUidList(this.#options.maildir, true))
+      return read && { ...read, complete: false }
+    } catch (error) {
+      if (!(error instanceof MailboxError)) throw error
+      return undefined
+    }
   }
 
   *#adoptList({ list, identity, complete }: ReadUidList): Steps<void> {

@@ -45,7 +45,7 @@ export interface ReadUidList {
  * Reads the list; undefined: there is none.
  * @throws MailboxError `MA_MAILBOX_CORRUPT`; file system errors as they are.
  */
-export function* readUidList(maildir: string): Steps<ReadUidList | undefined> {
+export function* readUidList(maildir: string, salvage = false): Steps<ReadUidList | undefined> {
   let fd: number
   try {
     fd = openSync(uidListPath(maildir), 'r')
@@ -57,7 +57,7 @@ export function* readUidList(maildir: string): Steps<ReadUidList | undefined> {
     const stat = fstatSync(fd, { bigint: true })
     const text = readFileSync(fd, 'latin1')
     return {
-      list: yield* parseInSteps(text),
+      list: yield* parseInSteps(text, salvage),
       identity: `${stat.ino} ${stat.size} ${stat.mtimeNs}`,
       complete: text.endsWith('\n'),
     }

@@ -39,25 +39,38 @@ const maxUid = 0xffff_fffe
  */
 export const parseUidList = (text: string): UidList => atOnce(parseInSteps(text))
 
-/** The same, for lists that may be long. */
-export function* parseInSteps(text: string): Steps<UidList> {
+/** The same, for lists that may be long. `salvage`: lines that make no sense are left out, if the header does. */
+export function* parseInSteps(text: string, salvage = false): Steps<UidList> {
   const lines = text.split('\n')
   const header = parseHeader(lines[0] ?? '')
+  const parse = header.version === 3 ? parseRecord : parseOldRecord
   const records: UidListRecord[] = []
   let last = 0
+  let highest = 0
   // What follows the last LF is an append that a crash cut off: nobody has seen that UID.
   for (let i = 1; i < lines.length - 1; i++) {
     if (i % stepLength === 0) yield
     const line = lines[i]!
-    const record = header.version === 3 ? parseRecord(line, i + 1) : parseOldRecord(line, i + 1)
-    if (record.uid <= last) throw corrupt('uids are not in ascending order', i + 1)
-    if (record.uid > maxUid) throw corrupt('uid is too large', i + 1)
-    if (header.version === 1 && record.uid >= header.nextUid)
-      throw corrupt('uid is not below the next uid', i + 1)
-    last = record.uid
-    records.push(record)
+    // No UID that may have been given is given again.
+    if (salvage) highest = Math.max(highest, uint32(/^[0-9]{1,10}(?= )/.exec(line)?.[0] ?? ''))
+    try {
+      const record = parse(line, i + 1)
+      if (record.uid <= last) throw corrupt('uids are not in ascending order', i + 1)
+      if (record.uid > maxUid) throw corrupt('uid is too large', i + 1)
+      if (header.version === 1 && record.uid >= header.nextUid) {
+        throw corrupt('uid is not below the next uid', i + 1)
+      }
+      last = record.uid
+      records.push(record)
+    } catch (error) {
+      if (!salvage || !(error instanceof MailboxError)) throw error
+    }
   }
-  return { ...header, nextUid: Math.max(header.nextUid, last + 1), records }
+  return {
+    ...header,
+    nextUid: Math.max(header.nextUid, last + 1, highest < maxUid ? highest + 1 : 0),
+    records,
+  }
 }
 
 function parseHeader(line: string): Omit<UidList, 'records'> {

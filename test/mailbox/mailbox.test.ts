@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   unlinkSync,
   utimesSync,
   writeFileSync,
@@ -248,6 +249,35 @@ describe('UIDs stay', () => {
     writeFileSync(home.path('dovecot-uidlist'), '3 V1 N9\n5 :b\n4 :a\n')
     expect(identities(await box.open(look))).toEqual(before)
   })
+
+  test.each([
+    {
+      what: 'a line of NULs',
+      damage: (list: string) => list.replace('2 :1700000002.M2P1.h', '\0'.repeat(20)),
+      kept: [1, 3],
+    },
+    { what: 'a UID twice', damage: (list: string) => list.replace('\n3 :', '\n2 :'), kept: [1, 2] },
+    { what: 'lines of another file', damage: (list: string) => `${list}junk\n9 x\n`, kept: [1, 2, 3] },
+  ])(
+    'P265 a list damaged by $what, without an index: what makes sense keeps its UIDs',
+    async ({ damage, kept }) => {
+      home.mb1()
+      writeFileSync(home.path('dovecot-uidlist'), damage(home.uidList))
+      const snapshot = await home.mailbox().open(look)
+      expect(snapshot.uidValidity).toBe(1_700_000_000)
+      expect(uids(snapshot).filter((uid) => uid < 4)).toEqual(kept)
+      expect(snapshot.count).toBe(3)
+      expect(home.uidList).toMatch(/^3 V1700000000 N[0-9]+ G/)
+    },
+  )
+
+  test('a list whose header makes no sense, without an index: a new validity', async () => {
+    home.mb1()
+    writeFileSync(home.path('dovecot-uidlist'), `\0\0\0${home.uidList}`)
+    const { uidValidity, count } = await home.mailbox().open(look)
+    expect(count).toBe(3)
+    expect(uidValidity).toBeGreaterThan(1_700_000_000)
+  })
 })
 
 describe('changes by others', () => {
@@ -299,6 +329,39 @@ describe('changes by others', () => {
     )
     expect(await box.update({ uidValidity, expunge: uidBytes([1]) })).toBe(0)
     expect(home.files('cur').some((name) => name.startsWith('1700000001'))).toBe(false)
+  })
+
+  test('S60 very_dirty_syncs: cur/ is not read again after our own changes', async () => {
+    home.mb1()
+    const box = home.mailbox({ maildir: { very_dirty_syncs: true } })
+    const { uidValidity } = await box.open(look)
+    await box.update({ uidValidity, seen: uidBytes([1]) })
+    const { mtime } = statSync(home.path('cur'))
+    home.write('cur/1800000000.z:2,')
+    // As if it had come before our own change.
+    utimesSync(home.path('cur'), mtime, mtime)
+    await box.update({ uidValidity, expunge: uidBytes([2]) })
+    expect(uids(await box.open(look))).toEqual([1, 3])
+    home.write('new/1900000000.z')
+    expect(uids(await box.open(look))).toEqual([1, 3, 4])
+    // Late, and not never.
+    expect(uids(await home.mailbox().open(look))).toHaveLength(4)
+  })
+
+  test('S62 empty_new moves mails although flags are not to be changed', async () => {
+    home.mb1()
+    await home.mailbox({ maildir: { empty_new: true } }).open({ ...look, keepNew: true })
+    expect(home.files('new')).toEqual([])
+  })
+
+  test('S64 a lock of another host that did not change for long is taken over', async () => {
+    home.mb1()
+    writeFileSync(home.path('dovecot-uidlist.lock'), '1:otherhost')
+    const past = new Date(Date.now() - 11_000)
+    utimesSync(home.path('dovecot-uidlist.lock'), past, past)
+    const box = home.mailbox({ maildir: { uidlist_lock_stale: 10_000 }, mail: { max_lock_timeout: 5_000 } })
+    expect((await box.open(look)).count).toBe(3)
+    expect(existsSync(home.path('dovecot-uidlist.lock'))).toBe(false)
   })
 
   test('P212 a mail removed by another program counts as removed, and no other goes in its place', async () => {
