@@ -113,6 +113,8 @@ export interface ConnectionLease {
   /** Number of the connection in its thread's keeper. */
   readonly connection: number
   readonly endpoint: string
+  /** What it took to make it, milliseconds. */
+  readonly setupMs: number
 }
 
 export interface RecipientResult {

@@ -3,7 +3,7 @@ import type { ActorContext, ActorRef, AnyActorDefinition, AnyRef } from '../acto
 import type { CacheContract, Lease } from '../cache/contract.ts'
 import { destinationLabel } from '../cache/labels.ts'
 import type { ActiveMail } from './active.ts'
-import type { Content, DeliveryReport, DeliveryRequest } from './contract.ts'
+import type { ConnectionLease, Content, DeliveryReport, DeliveryRequest } from './contract.ts'
 import type { DeliveriesContract } from './deliveries.ts'
 import type { Selection } from './transport.ts'
 
@@ -173,6 +173,11 @@ export class Dispatcher {
   }
 }
 
+/** Without its keeper: the delivery is started where that is. */
+function leaseOf({ connection, endpoint, setupMs }: Lease): ConnectionLease {
+  return { connection, endpoint, setupMs }
+}
+
 function toRequest(running: Running, lease: Lease | null): Omit<DeliveryRequest, keyof Route> {
   const { mail, recipients, content, cache } = running
   const { stored } = mail
@@ -190,7 +195,7 @@ function toRequest(running: Running, lease: Lease | null): Omit<DeliveryRequest,
     activeAt: mail.activeAt,
     client: stored.client,
     recipients: recipients.map(({ attempts: _, ...recipient }) => recipient),
-    ...(lease === null ? {} : { lease: { connection: lease.connection, endpoint: lease.endpoint } }),
+    ...(lease === null ? {} : { lease: leaseOf(lease) }),
     cacheConnection: cache.store,
     ...(cache.load ? { reuseConnection: true } : {}),
   }

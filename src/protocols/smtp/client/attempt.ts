@@ -21,6 +21,8 @@ import { Exchange } from './exchange.ts'
 import { type Failure, isHard, localFailure } from './failure.ts'
 import { type Opened, Opening } from './opening.ts'
 import { findServers, type Server } from './servers.ts'
+import type { Session } from './session.ts'
+import type { TlsLevel } from './tls/levels.ts'
 
 /** Performs the request. Rejects only on a bug. */
 export function attempt(request: DeliveryRequest, environment: AttemptEnvironment): Attempt {
@@ -121,23 +123,32 @@ export class Attempt {
 
   /** Returns the number of sessions used up. */
   async #useLease(): Promise<number> {
-    const { lease } = this.#course.request
+    const { request, env } = this.#course
+    const { lease } = request
     if (lease === undefined) return 0
-    const session = this.#course.env.keeper()?.take(lease.connection)
-    if (session === undefined) return 0
-    const limit = this.#course.env.settings.mx_session_limit
+    const session = env.keeper()?.take(lease.connection)
     // Whether there is another server shows only with a lookup, which a good session spares.
-    const outcome = await this.#exchange.use(session, { probe: true, final: false })
-    if (outcome === 'miss') {
-      this.#course.env.connections.wasted(
-        destinationLabelOf(this.#course.request, this.#course.env.settings),
-        session.setupMs,
-      )
+    const outcome =
+      session !== undefined && (await this.#isStillGood(session))
+        ? await this.#exchange.use(session, { probe: true, final: false })
+        : 'miss'
+    if (session === undefined || outcome === 'miss') {
+      env.connections.wasted(destinationLabelOf(request, env.settings), lease.setupMs)
       return 0
     }
     this.#visited.add(addressKey(session.target.address, session.target.port))
-    if (limit === 1) this.#settle()
+    if (env.settings.mx_session_limit === 1) this.#settle()
     return 1
+  }
+
+  /** The next hop is asked for by name, not by its TLS policy, and a table of policies may have changed since. */
+  async #isStillGood(session: Session): Promise<boolean> {
+    const { madeFor } = session
+    if (madeFor === undefined) return true
+    const policy = await this.#course.env.tls.policy(madeFor.destination)
+    if (policy.ok && policy.policy.level === madeFor.level) return true
+    this.#course.part(session, 'quit')
+    return false
   }
 
   async #tryAll(reused: number): Promise<void> {
@@ -244,7 +255,7 @@ export class Attempt {
         // The last session there can be: no other server would be left, or the limit is reached.
         const isLast = servers.every((other) => other === server || isVisited(other))
         const final = hop.lastHop && (isLast || count.sessions + 1 === mx_session_limit)
-        if (await this.#useIdle(labels(server), server, final)) {
+        if (await this.#useIdle(labels.of(server), server, final)) {
           count.visited++
           count.sessions++
         }
@@ -260,7 +271,7 @@ export class Attempt {
       const finalBefore = hop.lastHop && lastAddress
       const finalWithin = hop.lastHop && (lastAddress || count.sessions + 1 === mx_session_limit)
       if (!server.best && this.#course.request.reuseConnection === true) {
-        if (await this.#useIdle(labels(server), server, finalWithin)) {
+        if (await this.#useIdle(labels.of(server), server, finalWithin)) {
           count.sessions++
           if (this.#course.done || lastAddress) return
           continue
@@ -271,7 +282,8 @@ export class Attempt {
       if (this.#course.aborted) return
       if (opened !== undefined) {
         count.sessions++
-        opened.session.endpoint = labels(server)
+        opened.session.endpoint = labels.of(server)
+        if (labels.level !== undefined) opened.session.madeFor = { destination, level: labels.level }
         await this.#use(opened, finalWithin)
       }
       if (this.#course.done) return
@@ -280,14 +292,19 @@ export class Attempt {
   }
 
   /** Under which label connections to the servers of a next hop are kept; empty: they are not. */
-  async #endpointLabels(destination: Destination): Promise<(server: Server) => string> {
-    const { env, request } = this.#course
-    const policy = await env.tls.policy(destination)
-    if (!policy.ok) return () => ''
+  async #endpointLabels(
+    destination: Destination,
+  ): Promise<{ readonly level: TlsLevel | undefined; of(server: Server): string }> {
+    const { tls, settings } = this.#course.env
+    const policy = await tls.policy(destination)
+    if (!policy.ok) return { level: undefined, of: () => '' }
     const { level } = policy.policy
     const { nexthop } = destination
-    return ({ host, address, port }) =>
-      endpointLabelOf(request, { host, address, port, nexthop, level }, env.settings)
+    return {
+      level,
+      of: ({ host, address, port }) =>
+        endpointLabelOf(this.#course.request, { host, address, port, nexthop, level }, settings),
+    }
   }
 
   /** Whether a session came of an idle connection to the server. */

@@ -5,9 +5,11 @@
  */
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, TLSSocket } from 'node:tls'
+import type { Destination } from './destination.ts'
 import { type Features, noFeatures } from './ehlo.ts'
 import { dataFailure, type Failure, LocalDataError, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
+import type { TlsLevel } from './tls/levels.ts'
 import type { Transcript } from './transcript.ts'
 
 export interface SessionTarget {
@@ -92,6 +94,8 @@ export class Session implements ReplyListener {
   tlsReusable = false
   /** Label under which it is kept; empty: nobody could find it again. */
   endpoint = ''
+  /** The next hop it was made for, and the TLS level that its policy asked for then. */
+  madeFor: { readonly destination: Destination; readonly level: TlsLevel } | undefined
   /** What it took to get here from nothing, milliseconds. */
   setupMs = 0
   /** The level of TLS and what came of it, for the log; undefined: nothing was decided. */

@@ -4,11 +4,13 @@
  * - L29: the cache is an actor of the service; it lives as long, whoever uses it.
  * - L30: it is restarted by its supervisor, so a delivery that finds none goes on without and the next one asks again.
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { endpointLabelOf } from '../../../../src/protocols/smtp/client/connection-labels.ts'
 import { type Answer, NameServer } from '../../../dns/name-server.ts'
 import { Authority } from '../../../support/certificates.ts'
+import { tempDir } from '../../../support/fixtures.ts'
 import { SmtpSink } from '../../../support/smtp-sink.ts'
 import {
   cache,
@@ -154,7 +156,7 @@ describe('kept connections', () => {
     await using server = await ScriptedServer.start({})
     run({
       nexthop: `[127.0.0.1]:${server.port}`,
-      lease: { connection: 4711, endpoint: 'x' },
+      lease: { connection: 4711, endpoint: 'x', setupMs: 5 },
       cacheConnection: true,
     })
     expect(outcome(await reported.next(1))).toEqual(['sent'])
@@ -400,6 +402,26 @@ describe('several servers', () => {
 })
 
 describe('TLS', () => {
+  test('a connection made under another policy of the next hop is not used, whatever became of the table', async () => {
+    const folder = tempDir()
+    const table = join(folder, 'policy')
+    await using server = await ScriptedServer.start({})
+    const nexthop = `[127.0.0.1]:${server.port}`
+    writeFileSync(table, `${nexthop} none\n`)
+    await start({ smtp: { tls_policy_maps: [`texthash:${table}`] } })
+    onTestFinished(() => system.stop())
+    await startKeeper()
+    run({ nexthop, cacheConnection: true })
+    expect(outcome(await reported.next(2))).toEqual(['sent'])
+    await untilIdle(1)
+    writeFileSync(table, `${nexthop} encrypt ciphers=high\n`)
+    const begun = performance.now()
+    // Changes of tables are noticed within a second.
+    await until(async () => performance.now() - begun > 1_050)
+    expect(await runLeased({ nexthop, cacheConnection: true })).not.toBeNull()
+    expect(outcome(await reported.next(3))).toEqual(['deferred 4.7.4'])
+  })
+
   test('L37 where a certificate has to match, next hops do not share', () => {
     const label = (nexthop: string, level: 'may' | 'encrypt' | 'secure' | 'dane') =>
       endpointLabelOf(
