@@ -6,6 +6,8 @@ import packet, { type Answer as PacketAnswer } from 'dns-packet'
 export type Answer =
   | { readonly rcode: number; readonly records?: readonly RecordText[] }
   | { readonly silent: true }
+  /** Changes octets behind the question, as a broken or hostile server would. */
+  | { readonly mangled: (answer: Buffer, from: number) => void; readonly records: readonly RecordText[] }
   /** Octets in place of a message; the id and the question of the query are put in front. */
   | { readonly garbage: Buffer }
   /** Also sends answers that a forger would, before the real one. */
@@ -150,6 +152,10 @@ export class NameServer {
       answer.records,
       'secure' in answer && answer.secure && isAsked ? packet.AUTHENTIC_DATA : 0,
     )
+    if ('mangled' in answer) {
+      answer.mangled(good, 12 + (name === '' ? 1 : name.length + 2) + 4)
+      return [good]
+    }
     if (!('forged' in answer)) return [good]
     const other = packet.encode({
       type: 'response',

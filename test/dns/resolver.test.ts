@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { defaults } from '../../src/config/schema.ts'
 import { dnsSettings } from '../../src/dns/config.ts'
-import { createResolver, type DnsResolver } from '../../src/dns/resolver.ts'
+import { createResolver, type DnsResolver, type RecordData } from '../../src/dns/resolver.ts'
 import { nameServerAddress, parseResolvConf } from '../../src/dns/system.ts'
 import { type Answer, NameServer } from './name-server.ts'
 
@@ -235,6 +235,41 @@ describe('failures', () => {
     const answer = await resolverFor([address], { tries: 3 }).query('d.test', 'A')
     expect(answer).toMatchObject({ kind: 'soft', detail: expect.stringContaining('ECONNREFUSED') })
   })
+})
+
+test('mangled answers give an answer or a failure, never an error', { timeout: 30_000 }, async () => {
+  const seed = (Math.random() * 2 ** 31) >>> 0 || 1
+  console.log(`seed ${seed}`)
+  let state = seed
+  const draw = (below: number) => {
+    state = (state * 48_271) % 2_147_483_647
+    return state % below
+  }
+  const mangled = (answer: Buffer, from: number) => {
+    for (let count = 1 + draw(4); count > 0; count--) answer[from + draw(answer.length - from)] = draw(256)
+    // The numbers of records too.
+    if (draw(3) === 0) answer[6 + draw(6)] = draw(4)
+  }
+  const records: Record<string, readonly string[]> = {
+    A: ['CNAME b.test', 'b.test 60 A 192.0.2.1'],
+    AAAA: ['AAAA 2001:db8::1'],
+    MX: ['MX 10 m1.test', 'MX 20 m2.test'],
+    SRV: ['SRV 1 2 25 s.test'],
+    TLSA: ['TLSA 3 1 1 00ff'],
+    TXT: ['TXT v=STSv1; id=1'],
+    NS: ['NS ns.test'],
+  }
+  const types = Object.keys(records) as (keyof RecordData)[]
+  const { resolver } = await start(
+    Object.fromEntries(types.map((type) => [`${type} a.test`, { records: records[type]!, mangled }])),
+  )
+  const kinds = new Set<string>()
+  for (let round = 0; round < 150; round++) {
+    const answers = await Promise.all(types.map((type) => resolver.query('a.test', type, { dnssec: true })))
+    for (const answer of answers) kinds.add(answer.ok ? 'ok' : answer.kind)
+  }
+  expect([...kinds]).toContain('ok')
+  expect(kinds.size).toBeGreaterThan(1)
 })
 
 describe('how servers are asked', () => {

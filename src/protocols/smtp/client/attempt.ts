@@ -191,6 +191,13 @@ export class Attempt {
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     if (this.#course.aborted) return false
+    if (
+      destination.kind === 'host' &&
+      destination.port === 465 &&
+      !this.#course.env.settings.tls_wrappermode
+    ) {
+      this.#course.env.hint('delivery.port-465', { nexthop: destination.nexthop })
+    }
     if (found.ok) {
       await this.#tryServers(found.servers, { lastHop: isLast || found.weAreMx, used, destination })
     } else {

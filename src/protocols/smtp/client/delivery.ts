@@ -98,6 +98,8 @@ interface Shared extends OwnAddresses {
   /** The TLS contexts of a transport. */
   readonly tlsContexts: (transport: string) => Contexts
   readonly localDomains: ReadonlySet<string>
+  /** Events that are told of once. */
+  readonly hinted: Set<string>
 }
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
@@ -145,6 +147,11 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     now: () => context.clock.now(),
     monotonic: () => context.clock.monotonic(),
     random: Math.random,
+    hint: (event, facts) => {
+      if (shared.hinted.has(event)) return
+      shared.hinted.add(event)
+      context.log.info({ event, ...facts }, logText[event] ?? event)
+    },
     log: (level, event, facts) => context.log[level]({ event, ...facts }, logText[event] ?? event),
   }
 }
@@ -159,6 +166,7 @@ function sharedFor(context: ActorContext, config: Config): Shared {
         warn: (reason) => context.log.warn({ event: 'dns.no-dnssec' }, reason),
       }),
       families: familiesOf(config.net.inet_protocols),
+      hinted: new Set(),
       ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
       tlsContexts: tlsContexts(config),
       localDomains: new Set(
@@ -191,6 +199,7 @@ const logText: Readonly<Record<string, string>> = {
   'delivery.long-replies': 'the server sent lines that are too long to be kept whole',
   'delivery.no-mx-address': 'no mail exchanger has an address',
   'delivery.pix-workarounds': 'the greeting looks masked by a firewall',
+  'delivery.port-465': 'port 465 begins with TLS, which smtp.tls_wrappermode = true does',
   'delivery.relay-unusable': 'a relay of the configuration cannot be used',
   'delivery.reply-filtered': 'a line of the server was replaced by reply_filter',
   'delivery.same-name-greeting': 'the server greets with our own name',

@@ -93,6 +93,8 @@ export interface AttemptEnvironment {
   /** Milliseconds on a clock that never jumps. */
   monotonic(): number
   random(): number
+  /** As `log`, the first time only. */
+  hint(event: string, facts: object): void
   /** `info`: the peer's doing; `warn`: ours or worth a look. */
   log(level: 'info' | 'warn', event: string, facts: object): void
 }

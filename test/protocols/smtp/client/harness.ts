@@ -192,6 +192,7 @@ export function environmentOf(setup: Setup, transport: string): AttemptEnvironme
     knownPorts: netSettings.known_tcp_ports.default,
     ownAddressOf: () => undefined,
     keeper: () => undefined as SessionKeeper | undefined,
+    hint: (event, facts) => log('info', event, facts),
     connections: { find: async () => undefined, wasted: () => {} },
     isOwnAddress: (address) => address === '192.0.2.1',
     run: (task, argument) => task(argument as never),
