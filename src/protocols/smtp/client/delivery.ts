@@ -15,7 +15,7 @@ import { createResolver, type DnsResolver, type Family } from '../../../dns/reso
 import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
 import { mapsOf } from '../../../tables/contract.ts'
 import { type Attempt, attempt } from './attempt.ts'
-import { clientProtocol, clientSettings } from './config.ts'
+import { type ClientSettings, clientProtocol, clientSettings } from './config.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { connectionsOf, keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
@@ -100,12 +100,13 @@ interface Shared extends OwnAddresses {
   readonly localDomains: ReadonlySet<string>
   /** Events that are told of once. */
   readonly hinted: Set<string>
+  readonly settingsOf: (transport: string) => ClientSettings
 }
 
 function environmentFor(context: ActorContext, transport: string): AttemptEnvironment {
   const config = context.setting<Config>('config')!
   const shared = sharedFor(context, config)
-  const settings = clientSettings(config.smtp, config.lmtp, transport, config.transports[transport])
+  const settings = shared.settingsOf(transport)
   const run: Run = context.bind((task: (argument: never) => void, argument: unknown) =>
     task(argument as never),
   )
@@ -172,10 +173,23 @@ function sharedFor(context: ActorContext, config: Config): Shared {
       localDomains: new Set(
         [config.hostname, ...config.mail.local_domains].map((name) => name.toLowerCase()),
       ),
+      settingsOf: settingsByTransport(config),
     }
     known.set(config, shared)
   }
   return shared
+}
+
+function settingsByTransport({ smtp, lmtp, transports }: Config): Shared['settingsOf'] {
+  const known = new Map<string, ClientSettings>()
+  return (transport) => {
+    let settings = known.get(transport)
+    if (settings === undefined) {
+      settings = clientSettings(smtp, lmtp, transport, transports[transport])
+      known.set(transport, settings)
+    }
+    return settings
+  }
 }
 
 const logText: Readonly<Record<string, string>> = {
