@@ -12,7 +12,7 @@ import type { Notify } from '../../src/queue/contract.ts'
 import { deliver, type Setup } from '../protocols/smtp/client/harness.ts'
 import { type Script, ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
 import { SmtpClient } from './clients.ts'
-import { tempDir } from './fixtures.ts'
+import { startService, tempDir } from './fixtures.ts'
 import { type Peer, startPostfixModel } from './peers.ts'
 import { freePorts, waitForPort } from './ports.ts'
 import { until } from './until.ts'
@@ -219,6 +219,72 @@ function declaredBody({ body }: ModelCase, content: Buffer): ModelCase['body'] {
 
 const hopsOf = ({ lmtp }: Profile, servers: readonly Server[]): string =>
   (lmtp === true ? 'inet:' : '') + servers.map(({ port }) => `[127.0.0.1]:${port}`).join(', ')
+
+/** The same through our whole service: mail comes in by SMTP and is queued. */
+export async function observeService(cases: readonly ModelCase[]): Promise<Observed[]> {
+  const servers = await Promise.all(cases.map((one) => startServers(one)))
+  const profiles = [...new Set(cases.map(({ profile }) => profile))]
+  const routes = cases.map((one, index) => {
+    const hops = hopsOf(one.profile, servers[index]!)
+    return `"${domainOf(one, servers[index]!)}" = "${one.profile.name}:${hops}"`
+  })
+  const service = await startService({
+    args: ['--set', 'hostname=client.test'],
+    tables: [
+      '[transport]',
+      '"sender.test" = "discard:x"',
+      ...routes,
+      '[smtp]\ntls_security_level = "none"\nrandomize_addresses = false',
+      '[smtpd]\nlocal_header_rewrite_clients = []\nsoft_error_limit = 1000\nhard_error_limit = 2000',
+      ...profiles.map(tableOf),
+    ].join('\n'),
+  })
+  const client = await SmtpClient.connect(service.ports.smtp)
+  await client.expect(250, 'EHLO feeder.test')
+  for (const [index, one] of cases.entries()) await feed(client, one, domainOf(one, servers[index]!))
+  client.close()
+  const observed: Observed[] = []
+  for (const [index, one] of cases.entries()) {
+    const domain = domainOf(one, servers[index]!)
+    const results = await until(
+      `results of "${one.name}"`,
+      () => {
+        const found = service
+          .events('delivery')
+          .filter(({ to }) => String(to).endsWith(`@${domain}`))
+          .map(
+            ({ to, status, dsn }) => `${unquoted(String(to).slice(0, -domain.length - 1))} ${status} ${dsn}`,
+          )
+        return found.length >= recipientsOf(one).length && found.sort()
+      },
+      { deadlineMs: 60_000, everyMs: 500 },
+    )
+    observed.push(await finish(one, servers[index]!, results))
+  }
+  return observed
+}
+
+/** The transport of a profile as the configuration has it. */
+function tableOf({ name, lmtp, ours = {} }: Profile): string {
+  const protocol = lmtp === true ? 'lmtp' : 'smtp'
+  const entries = Object.entries(ours).map(([key, value]) => {
+    const own = lmtp === true && key === 'helo_timeout' ? 'lhlo_timeout' : key
+    return `${own} = ${typeof value === 'number' ? `"${value}ms"` : toml(value)}`
+  })
+  return [
+    `[transports.${name}]`,
+    `protocol = "${protocol}"`,
+    `[transports.${name}.${protocol}]`,
+    ...entries,
+  ].join('\n')
+}
+
+function toml(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(toml).join(', ')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const pairs = Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)} = ${toml(inner)}`)
+  return `{ ${pairs.join(', ')} }`
+}
 
 const recipientsOf = (one: ModelCase): readonly string[] => one.recipients ?? ['a']
 

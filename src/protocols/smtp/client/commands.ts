@@ -73,8 +73,8 @@ export function xforwardCommands(request: DeliveryRequest, features: Features, i
     PORT: submitted || client.port === 0 ? undefined : String(client.port),
     PROTO: submitted ? undefined : client.protocol,
     HELO: client.helo,
-    IDENT: queueId,
-    SOURCE: isLocal ? 'LOCAL' : 'REMOTE',
+    IDENT: client.ident ?? queueId,
+    SOURCE: client.source ?? (isLocal ? 'LOCAL' : 'REMOTE'),
   }
   const command = (names: readonly string[]): string[] => {
     const pairs = names.flatMap((name) => {

@@ -2,6 +2,7 @@
 import type { DeliveryRequest, Transcript as SessionTranscript } from '../../../queue/contract.ts'
 import { hasUtf8 } from './address.ts'
 import { readHeader, saysEightBit } from './content/header.ts'
+import { mimeLimits } from './content/mime-walker.ts'
 import { octetsOf, textOf } from './content/octets.ts'
 import { type DispositionOptions, Dispositions, type Origin } from './dispositions.ts'
 import type { AttemptEnvironment } from './environment.ts'
@@ -57,7 +58,8 @@ export class Course {
     if (this.#body === '8BITMIME') return
     const known = this.header()
     const header = typeof known === 'string' ? known : await known
-    if (header !== undefined && saysEightBit(header)) this.#body = '8BITMIME'
+    if (header === undefined) return
+    if (saysEightBit(header, this.request.content, mimeLimits(this.env.content))) this.#body = '8BITMIME'
   }
 
   /** Asked for is not needed: only addresses and header fields beyond ASCII need it, RFC 6531 section 3.6. */

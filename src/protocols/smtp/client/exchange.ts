@@ -60,7 +60,8 @@ export class Exchange {
         quote: settings.quote_rfc821_envelope,
         body: this.#course.body,
         converting: plan.converting,
-        dummyAuth: settings.send_dummy_mail_auth,
+        // What the server says of AUTH counts where we log in at all.
+        dummyAuth: settings.send_dummy_mail_auth && settings.sasl_auth_enable,
         mapAddress: plan.mapAddress,
       },
       prepend: plan.prepend,

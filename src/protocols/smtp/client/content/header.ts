@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import type { Content } from '../../../../queue/contract.ts'
+import { type MimeLimits, MimeWalker } from './mime-walker.ts'
 
 /** Of a longer header only the beginning is looked at. */
 const headerOctets = 256 * 1024
@@ -29,9 +30,30 @@ async function readStart(file: string, contentDir: string): Promise<Uint8Array |
   }
 }
 
-/** Whether a mail says of itself that it has eight bits. */
-export function saysEightBit(header: string): boolean {
-  return /^content-transfer-encoding:[ \t]*(?:8bit|binary)\r?$/im.test(header)
+const eightBitField = /^content-transfer-encoding:[ \t]*(?:8bit|binary)\r?$/im
+
+/** Whether a mail says of itself, or of one of its parts, that it has eight bits. Of a file the header alone is seen. */
+export function saysEightBit(header: string, content: Content, limits: MimeLimits): boolean {
+  if (eightBitField.test(header)) return true
+  if (!('bytes' in content) || !/^content-type:[\s\S]*?(?:multipart|message)/im.test(header)) return false
+  const { buffer, byteOffset, byteLength } = content.bytes
+  const text = Buffer.from(buffer, byteOffset, byteLength).toString('latin1')
+  // Most have no such line; whether it is a field and not text is another question.
+  return eightBitField.test(text) && hasEightBitPart(text, limits)
+}
+
+function hasEightBitPart(text: string, limits: MimeLimits): boolean {
+  let found = false
+  const listener = {
+    onField: (field: string) => {
+      found ||= eightBitField.test(field)
+    },
+    onBody() {},
+    onEncoded() {},
+  }
+  const walker = new MimeWalker({ limits, convert: false, parts: true }, listener)
+  for (const line of text.split('\r\n')) walker.line(line, true)
+  return found
 }
 
 /** Addresses of the Delivered-To fields of a header, in lower case. */

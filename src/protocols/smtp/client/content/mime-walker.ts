@@ -4,6 +4,8 @@
  * it does not understand for body. When it converts, bodies of eight bits become quoted-printable and the header in
  * front of them says so (RFC 6152 section 3).
  */
+import type { Settings } from '../../../../config/schema.ts'
+import type { contentSettings } from './config.ts'
 import { isEightBit, leafType, type MediaType, messageType, parseMediaType } from './media-type.ts'
 import { QuotedPrintable } from './quoted-printable.ts'
 
@@ -18,6 +20,12 @@ export interface MimeLimits {
   /** `mime_nesting_limit`: multiparts within multiparts. */
   readonly nesting: number
 }
+
+export const mimeLimits = (settings: Settings<typeof contentSettings>): MimeLimits => ({
+  headerSize: settings.header_size_limit,
+  boundaryLength: settings.mime_boundary_length_limit,
+  nesting: settings.mime_nesting_limit,
+})
 
 export interface MimeListener {
   /** A whole field, its lines joined by LF, `name` in lower case. */

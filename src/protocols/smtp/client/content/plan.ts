@@ -8,6 +8,7 @@ import type { Course } from '../course.ts'
 import type { Features } from '../ehlo.ts'
 import { LocalDataError } from '../failure.ts'
 import { ContentChecks } from './checks.ts'
+import { mimeLimits } from './mime-walker.ts'
 import { octetsOf, textOf } from './octets.ts'
 import { ContentRewriter } from './rewriter.ts'
 
@@ -55,11 +56,7 @@ export function planContent(course: Course, features: Features): ContentPlan {
   return {
     ...plan,
     rewriter: new ContentRewriter({
-      limits: {
-        headerSize: content.header_size_limit,
-        boundaryLength: content.mime_boundary_length_limit,
-        nesting: content.mime_nesting_limit,
-      },
+      limits: mimeLimits(content),
       lineLimit: lineLengthLimit,
       convert: converting,
       ...(checked ? { checks } : {}),
