@@ -5,12 +5,12 @@
  *     ├─ accounting            sessions per user and address
  *     ├─ anvil                 what each client does
  *     ├─ auth                  the passwd-file
- *     ├─ tls-store             what deliveries know of TLS together
- *     ├─ sasl-failures         logins at servers that were refused
  *     ├─ stores                rest_for_one, storage
  *     │   ├─ mailboxes         the mailbox index, one actor per open mailbox
  *     │   ├─ cache             idle connections
- *     │   └─ outbound          rest_for_one: deliveries, queue
+ *     │   ├─ outbound          rest_for_one: deliveries, queue
+ *     │   ├─ tls-store         what deliveries know of TLS together
+ *     │   └─ sasl-failures     logins at servers that were refused
  *     ├─ sessions              dynamic, temporary children in `connections`
  *     ├─ listeners             one per [[listener]]
  *     └─ admin                 control socket, admin page
@@ -78,6 +78,9 @@ export const stores = supervisor<undefined>({
       { id: 'mailboxes', actor: mailboxStores, args: undefined, shutdown: 'infinity' },
       { id: 'cache', actor: cacheActor, args: undefined, registerAs: 'cache' },
       { id: 'outbound', actor: outbound, args: undefined, shutdown: 'infinity' },
+      // Last: deliveries do without them for a moment, and the death of the thread is one restart for the root, not three.
+      { id: 'tls-store', actor: tlsStore, args: undefined, registerAs: 'tls-store' },
+      { id: 'sasl-failures', actor: saslFailures, args: undefined, registerAs: 'sasl-failures' },
     ],
   }),
 })
@@ -169,20 +172,6 @@ export function mailTree(service: Administered & AuthArgs): readonly ChildSpec[]
     { id: 'accounting', actor: accountingActor, args: undefined, registerAs: 'accounting' },
     { id: 'anvil', actor: anvilActor, args: undefined, registerAs: 'anvil' },
     { id: 'auth', actor: authActor, args: { checkElsewhere: service.checkElsewhere }, registerAs: 'auth' },
-    {
-      id: 'tls-store',
-      actor: tlsStore,
-      args: undefined,
-      placement: { pool: 'storage' },
-      registerAs: 'tls-store',
-    },
-    {
-      id: 'sasl-failures',
-      actor: saslFailures,
-      args: undefined,
-      placement: { pool: 'storage' },
-      registerAs: 'sasl-failures',
-    },
     { id: 'stores', actor: stores, args: undefined, placement: { pool: 'storage' }, shutdown: 'infinity' },
     // The sessions' goodbye takes a few seconds at most; a client that does not read does not hold up the stop.
     { id: 'sessions', actor: dynamic, args: undefined, registerAs: 'sessions', shutdown: 5_000 },
