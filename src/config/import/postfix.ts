@@ -69,6 +69,9 @@ const special: Readonly<Record<string, Special>> = {
   smtputf8_enable: (value, _parameters, imported) => {
     if (value === 'no') imported.set('smtpd.discard_ehlo_keywords', 'SMTPUTF8', 'smtputf8_enable')
   },
+  smtpd_tls_auth_only: (value, _parameters, imported) => {
+    if (value === 'yes') imported.set('auth.allow_cleartext', 'no', 'smtpd_tls_auth_only')
+  },
   smtpd_use_tls: () => {},
   smtpd_enforce_tls: (value, _parameters, imported) => {
     if (value === 'yes') imported.set('smtpd.tls_security_level', 'encrypt', 'smtpd_enforce_tls')

@@ -12,11 +12,9 @@
 
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import type { AnvilContract, ClientUse } from '../../../accounting/contract.ts'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
-import type { Account, AuthContract } from '../../../auth/contract.ts'
+import type { Account } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
-import type { QueueContract } from '../../../queue/contract.ts'
 import { Room } from '../../../queue/room.ts'
 import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
@@ -33,6 +31,7 @@ import { mailFinished, recipientLookedUp } from './mail.ts'
 import { flushed, tlsStarted, verified } from './other-commands.ts'
 import { otherPeer, peerOf } from './peer.ts'
 import { ServerPolicy } from './policy.ts'
+import { Questions } from './questions.ts'
 import * as replies from './replies.ts'
 import { SessionLog } from './session-log.ts'
 import {
@@ -75,6 +74,7 @@ class SmtpSession {
   readonly #args: SmtpSessionArgs
   readonly #connection: Connection
   readonly #log: SessionLog
+  readonly #questions: Questions
   readonly #tls: ServerTls | undefined
   readonly #intake: ContentIntake
   #environment: Environment
@@ -107,6 +107,7 @@ class SmtpSession {
     this.#context = context
     this.#args = args
     this.#log = new SessionLog(context, args.session)
+    this.#questions = new Questions(context, this.#log)
     const policy = policyOf(context)
     const { tls } = args.listener
     this.#tls = tls === 'off' ? undefined : serverTls(context, policy.config.tls)
@@ -160,14 +161,13 @@ class SmtpSession {
   #begin(): void {
     const { peer, policy, isLimited } = this.#environment
     if (peer.name === undefined) this.#lookUpName(peer)
-    const anvil = isLimited ? this.#context.whereis<AnvilContract>('anvil') : undefined
-    if (anvil === undefined) {
+    if (!isLimited) {
       this.#connection.say(policy.greeting(peer.service))
       this.#connection.flush()
       return
     }
     this.#isBusy = true
-    const begin = (use: ClientUse) => {
+    this.#questions.connected(this.#args.session, peer, (use) => {
       if (this.#isClosing) return
       this.#isBusy = false
       const { client_connection_count_limit: limit, client_connection_rate_limit: rateLimit } = policy.smtpd
@@ -183,15 +183,7 @@ class SmtpSession {
         this.#connection.say(policy.greeting(peer.service))
         this.#run()
       }
-    }
-    anvil.ask('connected', this.#context.self, this.#args.session, peer.service, peer.address).then(
-      this.#context.bind(begin),
-      this.#context.bind((error: Error) => {
-        // Who cannot be counted is let in: mail matters more.
-        this.#log.failed('anvil', error.message)
-        begin({ connections: 0, rate: 0 })
-      }),
-    )
+    })
   }
 
   // --- Messages
@@ -425,50 +417,23 @@ class SmtpSession {
   #lookUp(key: string, then: (account: Account | null | 'unavailable') => Transition): void {
     this.#isBusy = true
     this.#isLookingUp = true
-    const done = (account: Account | null | 'unavailable') => this.#continue(then(account))
-    const auth = this.#context.whereis<AuthContract>('auth')
-    if (auth === undefined) {
-      this.#log.failed('auth', 'auth is not running')
-      // Not from within `#apply`: the caller is not done with this transition yet.
-      queueMicrotask(this.#context.bind(() => done('unavailable')))
-      return
-    }
-    auth.ask('account', key).then(
-      this.#context.bind(done),
-      this.#context.bind((error: Error) => {
-        this.#log.failed('auth', error.message)
-        done('unavailable')
-      }),
-    )
+    this.#questions.account(key, (account) => this.#continue(then(account)))
   }
 
-  /** Goes on with `next`, unless the client does this too often. Who cannot be counted does not. */
+  /** Goes on with `next`, unless the client does this too often. */
   #countEvent(event: ClientEvent, next: () => Transition): void {
     this.#isBusy = true
     this.#isLookingUp = true
     const { peer, policy } = this.#environment
-    const done = this.#context.bind((rate: number) => {
+    this.#questions.did(event, peer, (rate) => {
       if (rate <= policy.rateLimit(event)) {
         this.#continue(next())
         return
       }
       this.#log.limit(peer, `${event} rate`, rate)
-      this.#continue({
-        state: this.#state,
-        reply: event === 'tls' ? replies.tlsOverLimit : replies.overLimit,
-      })
+      const reply = event === 'tls' ? replies.tlsOverLimit : replies.overLimit
+      this.#continue({ state: this.#state, reply })
     })
-    const anvil = this.#context.whereis<AnvilContract>('anvil')
-    if (anvil === undefined) queueMicrotask(() => done(0))
-    else {
-      anvil.ask('did', event, peer.service, peer.address).then(
-        done,
-        this.#context.bind((error: Error) => {
-          this.#log.failed('anvil', error.message)
-          done(0)
-        }),
-      )
-    }
   }
 
   /** XCLIENT: everything from the greeting on is as for the client it names. */
@@ -483,18 +448,7 @@ class SmtpSession {
 
   #flushQueue(domain: string): void {
     this.#isBusy = true
-    const done = this.#context.bind((isStarted: boolean) => this.#continue(flushed(this.#state, isStarted)))
-    const queue = this.#context.whereis<QueueContract>('queue')
-    if (queue === undefined) queueMicrotask(() => done(false))
-    else {
-      queue.ask('flush', domain.toLowerCase()).then(
-        () => done(true),
-        (error: Error) => {
-          this.#log.failed('queue', error.message)
-          done(false)
-        },
-      )
-    }
+    this.#questions.flush(domain, (isStarted) => this.#continue(flushed(this.#state, isStarted)))
   }
 
   #startSasl(mechanism: string, initial: Buffer | undefined): void {

@@ -19,18 +19,30 @@ import { maildirSettings, mailSettings, quotaSettings } from '../../../../src/ma
 import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
 import type { ServerConfig } from '../../../../src/protocols/smtp/server/policy.ts'
 import { type SmtpSessionArgs, smtpSession } from '../../../../src/protocols/smtp/server/session.ts'
-import type { EnqueueResult, NewMail } from '../../../../src/queue/contract.ts'
+import type {
+  EnqueueResult,
+  NewMail,
+  OperationPage,
+  OperationResult,
+  QueueOperation,
+  QueueSelection,
+} from '../../../../src/queue/contract.ts'
 import { ActorSystem } from '../../../../src/runtime/system.ts'
 import { until, within } from '../../../support/until.ts'
 import { FakeSasl } from './fake-sasl.ts'
 
 export interface FakeQueue {
   readonly mails: NewMail[]
+  /** Recipients that were asked for with ETRN. */
+  readonly flushed: string[]
   /** What `enqueue` answers; a thrown error ends the queue actor. */
   answer: (mail: NewMail) => EnqueueResult | Promise<EnqueueResult>
 }
 
-type EnqueueOnly = Contract<{ enqueue(mail: NewMail): EnqueueResult }>
+type EnqueueOnly = Contract<{
+  enqueue(mail: NewMail): EnqueueResult
+  operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult
+}>
 
 const fakeQueue = actor<EnqueueOnly, FakeQueue>({
   name: 'fake-queue',
@@ -40,6 +52,10 @@ const fakeQueue = actor<EnqueueOnly, FakeQueue>({
       const result = await queue.answer(mail)
       if (result.status === 'queued') queue.mails.push(mail)
       return result
+    },
+    operate(operation, { recipient = '' }, { after }) {
+      queue.flushed.push(`${operation} ${recipient} ${after}`)
+      return { done: [], missing: [], next: after === '' ? 'Q2' : '' }
     },
   }),
 })
@@ -176,7 +192,7 @@ export class TestServer {
   static async start(options: ServerOptions = {}): Promise<TestServer> {
     const dir = mkdtempSync(join(tmpdir(), 'ma-smtpd-'))
     mkdirSync(join(dir, 'queue'))
-    const queue: FakeQueue = { mails: [], answer: () => ({ status: 'queued' }) }
+    const queue: FakeQueue = { mails: [], flushed: [], answer: () => ({ status: 'queued' }) }
     const log: LogLine[] = []
     const users = options.users ?? ['ann', 'bob']
     const system = await ActorSystem.start({

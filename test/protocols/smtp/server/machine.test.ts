@@ -220,6 +220,18 @@ describe('one command after another', () => {
     { name: 'GET', lines: ['GET / HTTP/1.1'], reply: /^221 2\.7\.0 / },
     { name: 'STARTTLS that is not offered', lines: ['EHLO c', 'STARTTLS'], reply: /^502 / },
     { name: 'STARTTLS', world: { offersTls: true }, lines: ['EHLO c', 'STARTTLS'], reply: /^220 2\.0\.0 / },
+    {
+      name: 'MAIL before TLS where TLS is wanted',
+      world: { smtpd: { tls_security_level: 'encrypt' } },
+      lines: ['EHLO c', 'MAIL FROM:<>'],
+      reply: /^530 5\.7\.0 /,
+    },
+    {
+      name: 'NOOP before TLS where TLS is wanted',
+      world: { smtpd: { tls_security_level: 'encrypt' } },
+      lines: ['NOOP'],
+      reply: /^250 /,
+    },
     { name: 'STARTTLS x', world: { offersTls: true }, lines: ['STARTTLS x'], reply: /^501 / },
     {
       name: 'AUTH without TLS from elsewhere',

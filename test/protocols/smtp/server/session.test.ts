@@ -533,3 +533,39 @@ function converseOpen(socket: ReturnType<TestServer['connect']>): Promise<string
     socket.on('close', () => resolve(received))
   })
 }
+
+test('ETRN makes the mail of a domain due, page by page', async () => {
+  const server = await TestServer.start({ smtpd: { fast_flush_domains: ['D.test'] } })
+  expect(codes(await server.exchange(script('EHLO c', 'ETRN d.TEST', 'ETRN e.test', 'QUIT')))).toEqual([
+    220, 250, 250, 459, 221,
+  ])
+  await until('the second page', () => server.queue.flushed.length === 2)
+  expect(server.queue.flushed).toEqual(['flush @d.test ', 'flush @d.test Q2'])
+})
+
+test('ETRN without a queue is refused for now', async () => {
+  const server = await TestServer.start({ smtpd: { fast_flush_domains: ['d.test'] }, withoutQueue: true })
+  expect(codes(await server.exchange(script('EHLO c', 'ETRN d.test', 'QUIT')))).toEqual([220, 250, 458, 221])
+})
+
+test('who is connected when the service stops is told so', async () => {
+  const server = await TestServer.start()
+  const socket = server.connect()
+  let received = ''
+  socket.on('data', (octets: Buffer) => {
+    received += octets.toString()
+  })
+  await until('the greeting', () => received.includes('220 '))
+  await server.system.stop()
+  await until('the goodbye', () => received.includes('421 4.3.2 mx.test'))
+  socket.destroy()
+})
+
+test('Received names TLS and the user only when told to', async () => {
+  const server = await TestServer.start({ smtpd: { sasl_authenticated_header: true } })
+  const login = `AUTH PLAIN ${Buffer.from('\0ann\0secret').toString('base64')}`
+  await server.exchange(script('EHLO c', login, 'MAIL FROM:<>', 'RCPT TO:<b@d.test>', 'DATA', 'A: b', '.'))
+  expect(bytesOf(server.queue.mails[0]!)).toMatch(
+    /^Received: from c \([^\r]*\)\r\n\t\(Authenticated sender: ann\)\r\n\tby mx/,
+  )
+})

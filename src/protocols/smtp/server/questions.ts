@@ -1,0 +1,77 @@
+/**
+ * What a session asks of other parts of the service. Each answer comes once and later, within the actor of the session. Who
+ * cannot be asked has an answer, too: mail matters more than counts, and what cannot be looked up now can be later.
+ */
+import type { AnvilContract, ClientUse } from '../../../accounting/contract.ts'
+import type { ActorContext } from '../../../actors/index.ts'
+import type { Account, AuthContract } from '../../../auth/contract.ts'
+import type { OperationResult, QueueContract } from '../../../queue/contract.ts'
+import type { SessionLog } from './session-log.ts'
+import type { ClientEvent, Peer } from './state.ts'
+
+/** Mails the queue looks at in one go, for ETRN. */
+const flushPage = 500
+
+export class Questions {
+  readonly #context: Pick<ActorContext, 'bind' | 'self' | 'whereis'>
+  readonly #log: SessionLog
+
+  constructor(context: Pick<ActorContext, 'bind' | 'self' | 'whereis'>, log: SessionLog) {
+    this.#context = context
+    this.#log = log
+  }
+
+  /** The account behind a login name or address; null: there is none. */
+  account(key: string, done: (account: Account | null | 'unavailable') => void): void {
+    const auth = this.#context.whereis<AuthContract>('auth')
+    this.#answer(auth?.ask('account', key), 'auth', done, 'unavailable' as const)
+  }
+
+  /** Counts the connection of a client. */
+  connected(session: string, { service, address }: Peer, done: (use: ClientUse) => void): void {
+    const anvil = this.#context.whereis<AnvilContract>('anvil')
+    const asked = anvil?.ask('connected', this.#context.self, session, service, address)
+    this.#answer(asked, 'anvil', done, { connections: 0, rate: 0 })
+  }
+
+  /** Counts what a client does; how often it did so lately. */
+  did(event: ClientEvent, { service, address }: Peer, done: (rate: number) => void): void {
+    const anvil = this.#context.whereis<AnvilContract>('anvil')
+    this.#answer(anvil?.ask('did', event, service, address), 'anvil', done, 0)
+  }
+
+  /** Makes the waiting mail of a domain due. Answered when the first of it is; the rest follows. */
+  flush(domain: string, done: (isStarted: boolean) => void): void {
+    const page = (after: string): void => {
+      const queue = this.#context.whereis<QueueContract>('queue')
+      const selection = { recipient: `@${domain.toLowerCase()}` }
+      const asked = queue?.ask('operate', 'flush', selection, { after, limit: flushPage })
+      const took = (result: OperationResult | undefined): void => {
+        if (after === '') done(result !== undefined)
+        if (result !== undefined && result.next !== '') page(result.next)
+      }
+      this.#answer(asked, 'queue', took, undefined)
+    }
+    page('')
+  }
+
+  #answer<T, F>(
+    asked: Promise<T> | undefined,
+    part: string,
+    done: (answer: T | F) => void,
+    otherwise: F,
+  ): void {
+    const failed = (why: string): void => {
+      this.#log.failed(part, why)
+      done(otherwise)
+    }
+    if (asked === undefined) {
+      // Not at once: who asks is not done with what it does.
+      queueMicrotask(this.#context.bind(() => failed(`${part} is not running`)))
+    } else
+      asked.then(
+        this.#context.bind(done),
+        this.#context.bind((error: Error) => failed(error.message)),
+      )
+  }
+}
