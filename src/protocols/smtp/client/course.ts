@@ -6,7 +6,7 @@ import { mimeLimits } from './content/mime-walker.ts'
 import { octetsOf, textOf } from './content/octets.ts'
 import { type DispositionOptions, Dispositions, type Origin } from './dispositions.ts'
 import type { AttemptEnvironment } from './environment.ts'
-import { type Failure, isHard, LocalDataError } from './failure.ts'
+import { type Failure, isHard, LocalDataError, localFailure } from './failure.ts'
 import { printable } from './reply-parser.ts'
 import type { Session } from './session.ts'
 import type { TransactionResult } from './transaction.ts'
@@ -60,6 +60,13 @@ export class Course {
     const header = typeof known === 'string' ? known : await known
     if (header === undefined) return
     if (saysEightBit(header, this.request.content, mimeLimits(this.env.content))) this.#body = '8BITMIME'
+  }
+
+  /** A server that cannot take a mail with UTF-8 in its envelope or header; another one may. */
+  async smtpUtf8Failure({ features, relay }: Session): Promise<Failure | undefined> {
+    if (this.request.smtputf8 !== true || features.smtpUtf8 || !(await this.needsSmtpUtf8())) return undefined
+    const reason = `the mail needs SMTPUTF8, which ${relay} does not offer`
+    return { ...localFailure('site', '5.6.7', reason), softUntilFinal: true }
   }
 
   /** Asked for is not needed: only addresses and header fields beyond ASCII need it, RFC 6531 section 3.6. */

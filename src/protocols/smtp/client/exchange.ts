@@ -32,7 +32,8 @@ export class Exchange {
     session.deadlines = settings.per_request_deadline
     session.replyFilter = this.#course.replyFilter()
     const recipients = this.#course.dispositions.remaining
-    const refusal = await this.#refusal(session)
+    // Of a new session it is known; one that was kept was opened for another mail.
+    const refusal = (await this.#course.smtpUtf8Failure(session)) ?? this.#refusal(session)
     session.uses++
     this.#course.stamp(session, session.uses)
     session.transcript ??= this.#course.newTranscript()
@@ -94,17 +95,13 @@ export class Exchange {
   }
 
   /** What the server announced that makes a transaction pointless. */
-  async #refusal(session: Session): Promise<Failure | undefined> {
-    const { size, smtputf8 } = this.#course.request
+  #refusal(session: Session): Failure | undefined {
+    const { size } = this.#course.request
     const { features, relay } = session
     const { settings } = this.#course.env
     if (features.sizeLimit > 0 && size > features.sizeLimit) {
       const reason = `the mail has ${size} octets; ${relay} takes ${features.sizeLimit} at most`
       return localFailure('message', '5.3.4', reason)
-    }
-    if (smtputf8 === true && !features.smtpUtf8 && (await this.#course.needsSmtpUtf8())) {
-      const reason = `the mail needs SMTPUTF8, which ${relay} does not offer`
-      return { ...localFailure('site', '5.6.7', reason), softUntilFinal: true }
     }
     // Nobody asked the server for more than it has said: it may answer commands that were put in before TLS.
     if (settings.tls_block_early_mail_reply && session.tls !== undefined && session.hasStrayInput) {

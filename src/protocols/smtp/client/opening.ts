@@ -5,6 +5,7 @@ import type { Destination } from './destination.ts'
 import { type Failure, LocalDataError, localFailure } from './failure.ts'
 import { handshake, type TlsEvent } from './handshake.ts'
 import { printable } from './reply-parser.ts'
+import type { Refusal } from './sasl/authentication.ts'
 import { findAccount } from './sasl/credentials.ts'
 import { logIn } from './sasl/login.ts'
 import type { Server } from './servers.ts'
@@ -146,7 +147,7 @@ export class Opening {
       warn: (event, facts) => this.#course.log('warn', event, facts),
     })
     session.tlsStatus = tlsStatus(plan, session, result.ok ? undefined : result.failure)
-    const refusal = result.ok ? await logIn(this.#course, session, nexthop) : undefined
+    const refusal = result.ok ? await this.#refusal(session, nexthop) : undefined
     if (refusal !== undefined) {
       this.#course.stamp(session, 0)
       if (refusal.polite) this.#course.part(session, 'quit')
@@ -171,6 +172,12 @@ export class Opening {
     }
     this.#course.siteFailed(result.failure, session, final)
     return undefined
+  }
+
+  /** Why the session is of no use although the server said hello. */
+  async #refusal(session: Session, nexthop: string): Promise<Refusal | undefined> {
+    const failure = await this.#course.smtpUtf8Failure(session)
+    return failure === undefined ? logIn(this.#course, session, nexthop) : { failure, polite: true }
   }
 
   /** What a table says of a server's address, else the list. */

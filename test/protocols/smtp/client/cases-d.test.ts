@@ -264,6 +264,16 @@ describe('greeting and EHLO', () => {
     expect(report.transcripts?.[0]?.lines).toEqual(['In:  354 hm'])
   })
 
+  it('D24 servers without SMTPUTF8 are no sessions that count', async () => {
+    await runCase({
+      id: 'D24',
+      title: '',
+      servers: [{}, {}, { keywords: ['SMTPUTF8', '8BITMIME'] }],
+      setup: { settings: { mx_session_limit: 2 }, request: utf8 },
+      outcome: ['sent'],
+    })
+  })
+
   it('D07 behind a PIX an old mail waits before its final dot', async () => {
     const settings = { pix_workaround_delay_time: 300 }
     const masked = { id: 'D07', title: '', servers: [{ greeting: '220 ****' }], outcome: ['sent'] }
