@@ -184,6 +184,12 @@ describe('serve', () => {
       server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port))
     })
 
+  test('--check reads what TLS of deliveries needs', async () => {
+    const { code, stderr } = await run(['serve', '--check', '--set', 'smtp.tls_ca_file=missing.pem'])
+    expect(code).toBe(78)
+    expect(stderr).toMatch(/^mailactors: TLS of smtp: .*missing\.pem: ENOENT/)
+  })
+
   test('--check says what would listen, and makes nothing', async () => {
     const { code, stdout } = await run(['serve', '--check', '--json'])
     expect(code).toBe(0)

@@ -4,6 +4,7 @@ import { type LoadedConfig, loadSettings } from '../../config/loader.ts'
 import type { Config } from '../../config/settings.ts'
 import type { Service } from '../../serve.ts'
 import { claimDataDir } from '../data-dir.ts'
+import { checkDeliveryTls } from '../delivery-tls.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { FirstRun, isFirstRun } from '../first-run.ts'
 import { tableText } from '../format.ts'
@@ -33,7 +34,7 @@ export function addServeCommand(program: Command, terminal: Terminal): void {
     .option('--check', 'only check the configuration, and say what would listen where')
   withJson(withConfigOptions(serve)).action(async (options: Options) => {
     const loaded = loadOrFail(terminal, options)
-    orFail(() => checkTables(loaded.config))
+    orFail(() => checkFiles(loaded.config))
     if (options.check) printCheck(terminal, loaded, options.json === true)
     else process.exitCode = await run(terminal, loaded, () => reread(terminal, options))
   })
@@ -56,10 +57,16 @@ function printCheck(terminal: Terminal, { config, file }: LoadedConfig, asJson: 
   )
 }
 
+/** What the configuration refers to. */
+function checkFiles(config: Config): void {
+  checkTables(config)
+  checkDeliveryTls(config)
+}
+
 function reread(terminal: Terminal, options: ConfigOptions): Config {
   return orFail(() => {
     const { config } = loadSettings(loadOptions(terminal, options))
-    checkTables(config)
+    checkFiles(config)
     return config
   })
 }

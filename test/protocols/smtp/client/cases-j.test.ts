@@ -8,9 +8,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { defaults } from '../../../../src/config/schema.ts'
 import type { RecordData } from '../../../../src/dns/resolver.ts'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
 import { type Destination, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
+import { tlsEngineSettings } from '../../../../src/protocols/smtp/client/tls/config.ts'
+import { Contexts, type EngineSettings } from '../../../../src/protocols/smtp/client/tls/contexts.ts'
 import { SessionTable, type TlsSessions } from '../../../../src/protocols/smtp/client/tls/sessions.ts'
 import { Authority, type Certificate, publicKeyOf, selfSigned } from '../../../support/certificates.ts'
 import {
@@ -418,6 +421,26 @@ describe('trust', () => {
     const must = await run({ ...secure, ...settings }, script)
     expect(must).toMatchObject({ outcome: 'deferred 4.7.5', commands: 'EHLO QUIT' })
     expect(must.reply).toContain('nowhere.pem')
+  })
+
+  it('TLS-18 what cannot be used is told before it is needed, with the file', () => {
+    const junk = join(dir, 'junk.pem')
+    writeFileSync(junk, 'no certificate')
+    const check = (over: Partial<ClientSettings>, engine: Partial<EngineSettings> = {}) =>
+      new Contexts(settingsOf('smtp', over), { ...defaults(tlsEngineSettings), ...engine }).check()
+    expect(check({})).toBeUndefined()
+    expect(check(trusting)).toBeUndefined()
+    for (const over of [
+      { tls_ca_file: junk },
+      { tls_ca_path: join(dir, 'junk.pem') },
+      { tls_trust_anchor_file: [junk] },
+      { tls_chain_files: [junk] },
+      { tls_cert_file: join(dir, 'ca.pem'), tls_key_file: junk },
+    ]) {
+      expect(check(over), JSON.stringify(over)).toContain(dir)
+    }
+    expect(check({ tls_exclude_ciphers: ['ALL'] })).toContain('no cipher is left')
+    expect(check({}, { medium_cipherlist: 'NOTHING' })).toContain('no cipher is left')
   })
 
   it('TLS-18 our own certificate, where the server asks for one', async () => {

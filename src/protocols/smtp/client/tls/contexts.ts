@@ -5,12 +5,17 @@
 import type { KeyObject, X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
+import {
+  createSecureContext,
+  getCACertificates,
+  type SecureContext,
+  type SecureContextOptions,
+} from 'node:tls'
 import type { ClientSettings } from '../config.ts'
 import { readAnchors } from './certificates.ts'
 import type { TlsLevel } from './levels.ts'
 import { type CipherLists, cipherString, protocolRange, sslOptions } from './parameters.ts'
-import type { TlsPolicy } from './policy.ts'
+import { parametersOf, type TlsPolicy } from './policy.ts'
 
 export interface EngineSettings extends CipherLists {
   readonly ssl_options: readonly string[]
@@ -63,6 +68,29 @@ export class Contexts {
     return made
   }
 
+  /**
+   * Tries what the settings name: files, versions and ciphers of each kind of level. Returns what is wrong. The
+   * authorities of the system are left alone: reading them takes its time, and they are not ours to check.
+   */
+  check(): string | undefined {
+    const { tls_ca_file: file, tls_ca_path: folder, tls_trust_anchor_file: anchors } = this.#settings
+    try {
+      if (file !== '' || folder !== '') this.#authorities()
+      for (const anchor of anchors) readFile(anchor, readAnchors)
+      const own = this.#ownCertificates()
+      for (const level of ['may', 'encrypt', 'secure'] as const) {
+        const { ciphers, protocols, excluded } = parametersOf(level, {}, this.#settings)
+        const range = protocolRange(protocols)
+        if (typeof range === 'string') return range
+        const list = cipherString(ciphers, excluded, level, this.#engine)
+        createContext(list, { ...own, ca: [], minVersion: range.minVersion, maxVersion: range.maxVersion })
+      }
+      return undefined
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+
   /** For web servers with policies: the same authorities, and nothing old. */
   https(): SecureContext | Error {
     try {
@@ -88,8 +116,7 @@ export class Contexts {
     const trustedKeys = anchors.flatMap((one) => one.keys)
     const authorities =
       anchorFiles.length > 0 ? certificates.map((certificate) => certificate.toString()) : this.#authorities()
-    const context = createSecureContext({
-      ciphers,
+    const context = createContext(ciphers, {
       minVersion: range.minVersion,
       maxVersion: range.maxVersion,
       secureOptions: range.secureOptions | options,
@@ -97,7 +124,7 @@ export class Contexts {
       // A trust anchor is trusted by itself, whoever has issued it.
       allowPartialTrustChain: anchorFiles.length > 0,
       ...this.#ownCertificates(),
-    } as Parameters<typeof createSecureContext>[0])
+    })
     return { context, trustedKeys, trustedCertificates: trustedKeys.length > 0 ? certificates : [], key }
   }
 
@@ -123,7 +150,27 @@ export class Contexts {
           ).filter(([cert]) => cert !== '')
     if (pairs.length === 0) return {}
     const read = (file: string) => readFile(file, (text) => text)
+    for (const [cert, key] of pairs) {
+      // One by one, for a message that names the file.
+      readFile(cert, (text) => createSecureContext({ cert: text, key: read(key) }))
+    }
     return { cert: pairs.map(([cert]) => read(cert)), key: pairs.map(([, key]) => read(key)) }
+  }
+}
+
+interface ContextOptions extends SecureContextOptions {
+  /** Node has it, its types do not. */
+  readonly allowPartialTrustChain?: boolean
+}
+
+/** Throws with the list of ciphers where OpenSSL finds none in it, and with what is wrong of certificates and keys. */
+function createContext(ciphers: string, options: ContextOptions): SecureContext {
+  try {
+    return createSecureContext({ ...options, ciphers })
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException
+    if (/NO_CIPHER|CIPHER/.test(code)) throw new Error(`no cipher is left of \`${ciphers}\``)
+    throw new Error(message)
   }
 }
 

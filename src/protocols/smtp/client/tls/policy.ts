@@ -50,7 +50,7 @@ export function loweredTo(level: TlsLevel, policy: TlsPolicy, settings: ClientSe
 }
 
 /** Versions and ciphers, which differ between levels that are a favour and those that are demanded. */
-function parametersOf(
+export function parametersOf(
   level: TlsLevel,
   given: GivenAttributes,
   settings: ClientSettings,
