@@ -1,5 +1,5 @@
 /**
- * Group J of the acceptance cases: TLS of the delivery client. Each script is a server of its own on an address of
+ * Group J of the acceptance cases: TLS of the delivery client. J35 is in tls/sts.test.ts. Each script is a server of its own on an address of
  * 127.0.1.0/24, whose names stand in a zone.
  */
 import { createHash } from 'node:crypto'
@@ -546,6 +546,21 @@ describe('TLS without STARTTLS', () => {
     const tls = { ...(await named('x')), implicit: true, keywords: ['STARTTLS'] }
     const seen = await run({ tls_security_level: 'encrypt', tls_wrappermode: true }, { tls })
     expect(seen).toMatchObject({ outcome: 'sent', commands: `handshake EHLO ${mail}`, tls: 'encrypt' })
+  })
+
+  it('DST-8 port 465 without it: a hint, once', async () => {
+    const warnings: string[] = []
+    const settings = settingsOf('smtp', { tls_security_level: 'may' })
+    const tls = tlsClient(settings, 'smtp', { warn: (event) => warnings.push(event) })
+    const [destination] = parseDestinations('[127.0.0.1]:465', {
+      protocol: 'smtp',
+      defaultService: 'smtp',
+      knownPorts: {},
+    })
+    const policy = await tls.policy(destination as Destination)
+    const server = { host: 'm1.d.test', address: '127.0.0.1', port: 465, preference: 0, best: true }
+    for (const _ of [1, 2]) if (policy.ok) await tls.plan(policy.policy, server, destination as Destination)
+    expect(warnings).toEqual(['delivery.port-465'])
   })
 
   it('J34 a level of may does not go with it', async () => {

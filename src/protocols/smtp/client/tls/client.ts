@@ -185,6 +185,11 @@ export class TlsClient {
 
   /** What the policy means for one server of its next hop. */
   async plan(policy: TlsPolicy, server: Server, destination: Destination): Promise<PlanResult> {
+    const { settings, contexts, warn } = this.#options
+    if (server.port === 465 && !settings.tls_wrappermode && !contexts.hasHinted) {
+      contexts.hasHinted = true
+      warn('delivery.port-465', { relay: server.host })
+    }
     const { level } = policy
     if (level === 'none') return { ok: true, plan: noTls }
     if (level === 'dane' || level === 'dane-only') return this.#danePlan(policy, server, destination)

@@ -50,6 +50,7 @@ export function tlsOfDelivery(context: ActorContext, options: DeliveryTlsOptions
 
 const warnings: Readonly<Record<string, string>> = {
   'delivery.dane-off': 'DANE cannot be done with these settings',
+  'delivery.port-465': 'servers on port 465 begin with TLS and wait for it: tls_wrappermode = true',
   'delivery.sts': 'the MTA-STS policy of a domain cannot be had',
 }
 
