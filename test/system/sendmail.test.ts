@@ -58,7 +58,8 @@ test('exit codes and messages when it cannot be done', { timeout: 60_000 }, asyn
   expect(await ends(['bob'], `${text}${'x'.repeat(20_000)}\n`)).toEqual([65, false])
   expect(await ends(['-q'])).toEqual([0, true])
   expect(await ends(['-q15m'])).toEqual([0, true])
-  expect(await ends(['-qIabc'])).toEqual([64, false])
+  expect(await ends(['-qIabc'])).toEqual([66, false])
+  expect(await ends(['-qSabc'])).toEqual([64, false])
   expect(await ends(['-bi'])).toEqual([0, true])
 })
 

@@ -53,7 +53,10 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
     .option('-V <envid>', 'envelope id, returned in notices')
     .option('-B <type>', '7BIT or 8BITMIME; what is not given is found out')
     .option('-G', 'the message comes from elsewhere: no fields are added to it')
-    .option('-q [what]', 'send nothing, but try the queue: all of it, or with -qRSITE what goes to SITE')
+    .option(
+      '-q [what]',
+      'send nothing, but try the queue: all of it, with -qRSITE what goes to SITE, with -qIID one mail',
+    )
     .option('-b <mode>', 'm: submit (default); s: speak SMTP on stdin and stdout; p: list the queue', 'm')
     .option(
       '-o <option>',
@@ -170,17 +173,22 @@ function bodyType(given: string | undefined): Envelope['body'] {
   throw new CommandFailure(exitCodes.usage, `send: -B ${given} (valid are 7BIT and 8BITMIME)`)
 }
 
-/** `-q`, `-qRSITE`; `-q15m` is for a daemon, and says nothing here. */
+/** `-q`, `-qRSITE`, `-qIID`; `-q15m` is for a daemon, and says nothing here. */
 async function flushQueue(config: Config, what: string | true): Promise<void> {
   const [, kind, value = ''] = /^([A-Z])(.*)$/.exec(what === true ? '' : what) ?? []
-  if (kind !== undefined && kind !== 'R') {
-    throw new CommandFailure(
-      exitCodes.usage,
-      `send: -q${what} (valid are -q and -qRSITE; see mailactors queue)`,
-    )
-  }
-  if (what !== true && kind === undefined) return
-  await new ControlClient(config.data_dir).request('queue.flush', { site: value })
+  const client = new ControlClient(config.data_dir)
+  if (kind === 'I') {
+    const args = { operation: 'flush', ids: [value] }
+    const { missing } = (await client.request('queue.operate', args)) as { missing: readonly string[] }
+    if (missing.length > 0) {
+      throw new CommandFailure(
+        exitCodes.noInput,
+        `${value}: no such mail in the queue (see mailactors queue list)`,
+      )
+    }
+  } else if (kind !== undefined && kind !== 'R') {
+    throw new CommandFailure(exitCodes.usage, `send: -q${what} (valid are -q, -qRSITE and -qIID)`)
+  } else if (what === true || kind === 'R') await client.request('queue.flush', { site: value })
 }
 
 /** `-N` and `-R`, RFC 3461 sections 4.1 and 4.3. */
