@@ -17,6 +17,10 @@ type Row = Record<string, SQLInputValue>
 const batch = 500
 /** Ids are counted up by one for each recipient ever queued. */
 const farAway = 2 ** 50
+/** Recipients that one mail may have at most. */
+const mostRecipients = 1_000_000
+/** After so much damage in one table the rest is given up: each costs a search. */
+const mostGaps = 10_000
 
 const messageColumns = [
   'id',
@@ -69,8 +73,12 @@ function copyMails(from: DatabaseSync, into: DatabaseSync): Salvaged {
   let corrupt = 0
   into.exec('BEGIN IMMEDIATE')
   for (const mail of rows(from, 'message')) {
-    const recipients = within(from, 'recipient', Number(mail.id), Number(mail.recipients))
+    const recipients = within(from, 'recipient', Number(mail.id), Number(mail.recipients)).filter(
+      (recipient) => recipient.mail === mail.id,
+    )
     const [content] = mail.file === null ? within(from, 'content', Number(mail.id), 1) : []
+    // The count may be damaged itself: it must not reach into the recipients of others.
+    mail.recipients = Math.max(1, Number(recipients.at(-1)?.id ?? mail.id) - Number(mail.id) + 1)
     const isWhole = recipients.length > 0 && (mail.file !== null || content !== undefined)
     if (!isWhole) mail.state = stateNumbers.corrupt
     if (!insertMail(mail)) continue
@@ -105,17 +113,17 @@ function insert(into: DatabaseSync, table: string, columns: readonly string[]): 
 
 /** The rows with ids from `first` on, as far as they can be read. */
 function within(from: DatabaseSync, table: string, first: number, count: number): readonly Row[] {
-  const found: Row[] = []
-  for (const row of rows(from, table, first - 1, first + count - 1)) found.push(row)
-  return found
+  return [...rows(from, table, first - 1, first + Math.min(count, mostRecipients) - 1)]
 }
 
 /** All readable rows with `after < id <= until`, in order. */
 function* rows(from: DatabaseSync, table: string, after = -1, until = farAway): Generator<Row, void, void> {
   let last = after
-  while (last < until) {
+  let gaps = 0
+  while (last < until && gaps < mostGaps) {
     const found = read(from, table, last, until, batch) ?? read(from, table, last, until, 1)
     if (found === undefined) {
+      gaps += 1
       const next = behind(from, table, last, until)
       if (next === undefined) return
       last = next - 1
@@ -136,9 +144,13 @@ function read(
   limit: number,
 ): readonly Row[] | undefined {
   try {
-    return from
+    const found = from
       .prepare(`SELECT * FROM ${table} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`)
       .all(after, until, limit) as Row[]
+    // A damaged tree may lead back to where we were.
+    return found.every((row, at) => Number(row.id) > Number(at === 0 ? after : found[at - 1]!.id))
+      ? found
+      : undefined
   } catch (error) {
     if (storeFailure(error) === undefined && !(error instanceof RangeError)) throw error
     return undefined
