@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AnyContract, actor, type Logger } from '../src/actors/index.ts'
 import { authSettings } from '../src/auth/config.ts'
+import { cacheSettings } from '../src/cache/config.ts'
 import { defaults } from '../src/config/schema.ts'
 import { logSettings } from '../src/config/tables.ts'
 import { mailSettings } from '../src/mailbox/config.ts'
@@ -107,6 +108,7 @@ async function wholeQueue(): Promise<number> {
         data_dir: directory,
         mail: defaults(mailSettings),
         auth: defaults(authSettings),
+        cache: defaults(cacheSettings),
         service: defaults(serviceSettings),
         queue: defaults(queueSettings),
         log: defaults(logSettings),

@@ -126,7 +126,7 @@ const checkedOctets = 64 * 1024 * 1024
 function open(path: string, options: OpenOptions): DatabaseSync {
   const database = new DatabaseSync(path)
   try {
-    // FULL: COMMIT returns after the disk has it, also in WAL mode. The page cache holds the working set of a
+    // FULL here; the store flushes by itself, see there. The page cache holds the working set of a
     // busy queue; content pages pass through it once.
     database.exec(`
       PRAGMA journal_mode = WAL;
@@ -149,6 +149,8 @@ function open(path: string, options: OpenOptions): DatabaseSync {
     if (found === 1) database.exec(`BEGIN IMMEDIATE; ${upgrade} COMMIT`)
     // Partial, so that the start need not read every mail to count them: deferred mail is what a long queue is made of.
     database.exec('CREATE INDEX IF NOT EXISTS message_state ON message (state) WHERE state <> 1')
+    // One write, so that the log file is there and its name on the disk before anybody counts on it.
+    database.exec(`PRAGMA user_version = ${version}`)
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     return database
   } catch (error) {

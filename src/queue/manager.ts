@@ -19,7 +19,7 @@ import {
 import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
-import { Committer, type StoredPending, temporary } from './committer.ts'
+import { type CommitOutcome, Committer, type StoredPending, temporary } from './committer.ts'
 import { ContentFolder, sweepOrphans } from './content.ts'
 import type {
   DeliveryReport,
@@ -64,6 +64,8 @@ export interface QueueArgs {
   readonly directory?: string
   /** Most pages of the database; for tests of a full disk. */
   readonly maxPages?: number
+  /** Does nothing else while the disk is written; for tests, whose virtual clock does not wait for disks. */
+  readonly flushesAtOnce?: boolean
 }
 
 /** With the messages the queue manager sends to itself. */
@@ -85,6 +87,8 @@ const retryMs = 1_000
 /** Recipients brought forward in one turn by a flush. */
 const flushBatch = 2_000
 
+type Committed = Extract<CommitOutcome, { readonly ok: true }>
+
 export class QueueManager {
   readonly #context: ActorContext<QueueManagerContract>
   #config: QueueSources
@@ -101,6 +105,9 @@ export class QueueManager {
   readonly #operators: Operators
   readonly #statistics = new Statistics()
   #commitAsked = false
+  /** A commit that is on its way to the disk. */
+  #flushing: Committed | undefined
+  readonly #flushesAtOnce: boolean
   #refillAsked = false
   #refillTimer: number | undefined
   #ticking = false
@@ -115,6 +122,7 @@ export class QueueManager {
     if (config === undefined) throw new UsageError("the queue needs the setting 'config'")
     this.#context = context
     this.#config = config
+    this.#flushesAtOnce = args.flushesAtOnce === true
     this.#directory = args.directory ?? join(config.data_dir, 'queue')
     this.#store = QueueStore.open(this.#directory, {
       log: context.log,
@@ -218,27 +226,68 @@ export class QueueManager {
 
   commit(): void {
     this.#commitAsked = false
-    if (this.#committer.isEmpty) return
+    if (this.#flushing !== undefined || this.#committer.isEmpty) return
     const outcome = this.#guarded(() => this.#committer.commit({ ...this.#writeContext, now: this.#now }))
     if (outcome.ok) {
-      this.#statistics.written(outcome.written)
-      for (const mail of outcome.mails) this.#stored(mail)
-      for (const judged of outcome.written.judged) this.#logDeliveries(judged)
-      for (const change of outcome.written.changes) this.#changed(change)
-      if (!this.#committer.isEmpty) this.#askCommit()
-    } else {
-      this.#context.log.error(
-        { event: 'queue.write-failed', failure: outcome.failure, error: errorReason(outcome.error).message },
-        'the queue cannot be written: new mail is refused',
-      )
-      // `commitAsked` stays set: new mail meanwhile asks for no commit of its own, but is answered by this one.
-      if (outcome.again) {
-        this.#commitAsked = true
-        this.#context.sendAfter(retryMs, 'commit')
-      }
+      this.#flush(outcome)
+      return
+    }
+    this.#context.log.error(
+      { event: 'queue.write-failed', failure: outcome.failure, error: errorReason(outcome.error).message },
+      'the queue cannot be written: new mail is refused',
+    )
+    // `commitAsked` stays set: new mail meanwhile asks for no commit of its own, but is answered by this one.
+    if (outcome.again) {
+      this.#commitAsked = true
+      this.#context.sendAfter(retryMs, 'commit')
     }
     this.#pump()
     this.#checkDrained()
+  }
+
+  /** Puts a commit on the disk. Deliveries go on meanwhile; what else is to be committed waits for it. */
+  #flush(outcome: Committed): void {
+    this.#flushing = outcome
+    if (this.#flushesAtOnce) {
+      this.#finishFlush()
+      return
+    }
+    this.#store.flush().then(
+      this.#context.bind(() => this.#flushed(outcome)),
+      // What is on the disk is not known: the queue begins anew with what it finds there.
+      this.#context.bind((error: unknown) => {
+        throw error
+      }),
+    )
+  }
+
+  /** The disk has it: senders are answered, results count. */
+  #flushed(outcome: Committed): void {
+    if (this.#flushing !== outcome) return
+    this.#flushing = undefined
+    this.#statistics.written(outcome.written)
+    for (const mail of outcome.mails) this.#stored(mail)
+    for (const judged of outcome.written.judged) this.#logDeliveries(judged)
+    for (const change of outcome.written.changes) this.#changed(change)
+    if (!this.#committer.isEmpty) this.#askCommit()
+    if (this.#refillAsked) this.#context.self.tell('refill')
+    this.#pump()
+    this.#checkDrained()
+  }
+
+  /** Does not let other work go on until the disk has what was committed. */
+  #finishFlush(): void {
+    if (this.#flushing === undefined) return
+    this.#store.flushNow()
+    this.#flushed(this.#flushing)
+  }
+
+  /** Everything that waits for the disk, now. */
+  #commitAll(): void {
+    this.#finishFlush()
+    if (this.#committer.isEmpty) return
+    this.commit()
+    this.#finishFlush()
   }
 
   /** When the database turns out to be damaged, it is replaced, and the queue begins anew with that one. */
@@ -254,7 +303,7 @@ export class QueueManager {
   }
 
   #askCommit(): void {
-    if (this.#commitAsked) return
+    if (this.#commitAsked || this.#flushing !== undefined) return
     this.#commitAsked = true
     // Behind the messages that are here already, so that all of them share the flush.
     if (!this.#context.self.tell('commit')) this.commit()
@@ -341,6 +390,11 @@ export class QueueManager {
   // --- From disk to memory
 
   refill(): void {
+    // What is being flushed is on disk and not in memory yet: it would come in twice.
+    if (this.#flushing !== undefined) {
+      this.#refillAsked = true
+      return
+    }
     this.#refillAsked = false
     if (this.#guarded(() => this.#refill.step(this.#now, this.#context.clock.monotonic()))) this.#askRefill()
     else {
@@ -519,12 +573,14 @@ export class QueueManager {
 
   operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult {
     // Results that are here already count: a recipient that is done is not queued again.
-    if (!this.#committer.isEmpty) this.commit()
+    this.#commitAll()
     if (operation === 'flush' && page.dryRun !== true) {
       this.#courier.revive('')
       this.#courier.admission.ignoresDeferTransports = true
     }
-    return this.#guarded(() => this.#operators.operate(operation, selection, page))
+    const result = this.#guarded(() => this.#operators.operate(operation, selection, page))
+    this.#store.flushNow()
+    return result
   }
 
   why(queueId: string): QueueExplanation | null {
@@ -555,7 +611,8 @@ export class QueueManager {
   }
 
   #checkDrained(): void {
-    if (this.#draining === undefined || this.#courier.dispatcher.size > 0 || !this.#committer.isEmpty) return
+    if (this.#draining === undefined || this.#courier.dispatcher.size > 0) return
+    if (!this.#committer.isEmpty || this.#flushing !== undefined) return
     while (this.#heldUp.length > 0) this.acknowledge()
     for (const answer of this.#draining.splice(0)) answer.resolve()
   }
@@ -574,7 +631,7 @@ export class QueueManager {
 
   terminate(): void {
     // What was reported is written; what still runs is due again at the next start.
-    if (this.#store.isOpen && !this.#committer.isEmpty) this.commit()
+    if (this.#store.isOpen) this.#commitAll()
     this.#store.close()
   }
 }

@@ -1,9 +1,13 @@
 /**
  * The queue on disk: all SQL of the queue is here. One writer, the queue manager, which groups its changes into
- * transactions; a change is on stable storage when `transaction` returns.
+ * transactions; a change is on stable storage when the `flush` after it is done. SQLite itself would flush within the
+ * commit, and the thread would stand still for as long as the disk takes: a COMMIT here only writes the log file, and
+ * `flush` puts it on the disk while other work goes on. A crash before leaves a log that ends before the commit.
  *
  * Nothing is written when mail becomes active: what was active when the process died is simply due again.
  */
+import { closeSync, fdatasync, fdatasyncSync, openSync } from 'node:fs'
+import { join } from 'node:path'
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { crc32 } from 'node:zlib'
 import type { NewMail } from './contract.ts'
@@ -41,11 +45,17 @@ export class QueueStore {
   readonly #deleteRecipient: StatementSync
   readonly #deleteMail: StatementSync
   readonly #deleteContent: StatementSync
+  readonly #log: string
   #nextId: number
   #closed = false
+  /** The log file of the database, to flush it. */
+  #logFd: number | undefined
 
-  private constructor(database: DatabaseSync) {
+  private constructor(database: DatabaseSync, directory: string) {
     this.#database = database
+    this.#log = join(directory, 'queue.db-wal')
+    // A checkpoint flushes still.
+    database.exec('PRAGMA synchronous = NORMAL')
     this.#begin = database.prepare('BEGIN IMMEDIATE')
     this.#commit = database.prepare('COMMIT')
     this.#insertMail = database.prepare('INSERT INTO message VALUES (?, ?, ?, ?, ?, 0, ?, 0, ?, ?, 0, ?)')
@@ -65,7 +75,7 @@ export class QueueStore {
 
   /** @throws QueueVersionError, or the system's error when the directory or file cannot be opened. */
   static open(directory: string, options: OpenOptions): QueueStore {
-    return new QueueStore(openQueueDatabase(directory, options))
+    return new QueueStore(openQueueDatabase(directory, options), directory)
   }
 
   get isOpen(): boolean {
@@ -78,9 +88,27 @@ export class QueueStore {
     this.#closed = true
     this.#statements.clear()
     this.#database.close()
+    if (this.#logFd !== undefined) closeSync(this.#logFd)
   }
 
-  /** Runs `work` as one transaction. When it returns all is on stable storage; when it throws nothing was changed. */
+  /** Settles when all that was committed is on stable storage. Rejects with the system's error. */
+  flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fdatasync(this.#openLog(), (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
+  /** The same at once. */
+  flushNow(): void {
+    fdatasyncSync(this.#openLog())
+  }
+
+  #openLog(): number {
+    this.#logFd ??= openSync(this.#log, 'r+')
+    return this.#logFd
+  }
+
+  /** Runs `work` as one transaction. When it throws nothing was changed. `flush` puts it on stable storage. */
   transaction<T>(work: () => T): T {
     this.#begin.run()
     try {

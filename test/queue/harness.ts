@@ -103,7 +103,7 @@ export class Harness {
         {
           id: 'queue',
           actor: queueManager,
-          args: { delivery: this.#delivery(), local: this.#delivery(), ...args },
+          args: { delivery: this.#delivery(), local: this.#delivery(), flushesAtOnce: true, ...args },
           registerAs: 'queue',
         },
       ],
