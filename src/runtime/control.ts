@@ -96,6 +96,15 @@ export function reach<T>(port: MessagePort): Remote<T> {
   return comlink.wrap<T>(endpoint(port)) as unknown as Remote<T>
 }
 
+/**
+ * Closes a port of one of the two. Calls that wait for an answer are forgotten: comlink keeps their listeners with the port, and
+ * the port as long as the surface, which those who wait hold on to.
+ */
+export function hangUp(port: MessagePort): void {
+  port.close()
+  port.removeAllListeners('message')
+}
+
 /** Marks `value` as an argument whose ports move to the other thread. */
 export function withPorts<T extends object>(value: T, ports: readonly MessagePort[]): T {
   return comlink.transfer(value, ports as unknown as Transferable[])

@@ -6,7 +6,15 @@ import { MessageChannel } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { type ExitReason, type Logger, UsageError } from '../actors/index.ts'
 import { type ActorThread, beatMs, exitMessage, isActive, join, messageOf, portsOf } from './actor-thread.ts'
-import { type MainControl, offer, reach, type ThreadControl, type ThreadTask, withPorts } from './control.ts'
+import {
+  hangUp,
+  type MainControl,
+  offer,
+  reach,
+  type ThreadControl,
+  type ThreadTask,
+  withPorts,
+} from './control.ts'
 import { entryFile } from './entry-file.ts'
 import { GrowthTable } from './growth-table.ts'
 import type { Ids } from './ids.ts'
@@ -297,7 +305,7 @@ export class Threads {
     // The replacement first: who is told of the end may want to start actors at once.
     if (!this.#isStopping) this.#replace(ended)
     this.#tellDown(thread, reason)
-    for (const port of ended.ports) port.close()
+    for (const port of ended.ports) hangUp(port)
     this.#freeSlots.push(slot)
     onExit({ pool: pool.name, thread, reason, actors, expected })
   }
