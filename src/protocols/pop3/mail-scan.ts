@@ -85,15 +85,14 @@ export class MailScan {
 
   #read(index: number, file: MailFile): void {
     const maildrop = this.#maildrop
-    const { buffer, fast } = this.#options
+    const { buffer } = this.#options
     const { sized, xuidls } = this.#findings
     if (maildrop.sizes[index]! < 0) {
-      const size = fast ? file.octets : file.virtualOctets(buffer)
+      // Also where sizes from names are good enough: as with Dovecot, a mail whose name has none is read.
+      const size = file.virtualOctets(buffer)
       maildrop.sizes[index] = size
-      if (!fast) {
-        sized.uids.push(maildrop.uid(index))
-        sized.sizes.push(size)
-      }
+      sized.uids.push(maildrop.uid(index))
+      sized.sizes.push(size)
     }
     if (!maildrop.wantsXuidl(index)) return
     const value = xuidlIn(file.beginning(buffer, headerOctets))

@@ -253,9 +253,9 @@ export class Maildrop {
     return fetched.filter((uid) => !gone.has(uid))
   }
 
-  /** Uids of all mails that are marked as seen in the mailbox. */
-  seenBefore(): number[] {
-    return [...this.#uids].filter((_, i) => (this.#flags[i]! & seenFlag) !== 0)
+  /** All of them: another program may have changed marks since the opening. */
+  get uids(): number[] {
+    return [...this.#uids]
   }
 
   #collect(marks: Uint8Array | undefined, count: number): number[] {

@@ -73,7 +73,7 @@ export function transact(
     case 'RSET': {
       maildrop.reset()
       const line = '+OK all marks removed'
-      return options.enable_last ? { kind: 'unseen', uids: maildrop.seenBefore(), line } : good(line)
+      return options.enable_last ? { kind: 'unseen', uids: maildrop.uids, line } : good(line)
     }
     case 'NOOP':
       return good('+OK')
