@@ -1,6 +1,6 @@
 /**
- * Group J of the acceptance cases: TLS of the delivery client. J35 is in tls/sts.test.ts. Each script is a server of its own on an address of
- * 127.0.1.0/24, whose names stand in a zone.
+ * Group J of the acceptance cases: TLS of the delivery client, with real servers on loopback whose names stand in a
+ * zone. J35 is in tls/sts.test.ts.
  */
 import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
