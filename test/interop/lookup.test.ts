@@ -120,6 +120,38 @@ const cases: Readonly<Record<string, World>> = {
     zone: { ...mx('10 x.@', '20 m1.@'), ...hosts(1) },
     servers: [{}],
   },
+  'two addresses, the first refused': { zone: { 'A @': ['A #1', 'A #2'] }, servers: [null, {}] },
+  'six addresses of one exchanger, all busy': {
+    zone: { ...mx('10 m.@'), 'A m.@': [1, 2, 3, 4, 5, 6].map((n) => `A #${n}`) },
+    servers: [busy, busy, busy, busy, busy, busy],
+  },
+  'the same server in two records': {
+    zone: { ...mx('10 m1.@', '20 m1.@', '30 m2.@'), ...hosts(1, 2) },
+    servers: [later, {}],
+  },
+  'an alias in brackets': { zone: { 'A a.@': ['CNAME m1.@'], ...hosts(1) }, servers: [{}], nexthop: '[a.@]' },
+  'an alias that leads nowhere': { zone: { 'MX @': ['CNAME gone.@'], 'A @': ['CNAME gone.@'] } },
+  'an alias with an address of its own answer': {
+    zone: { 'MX @': ['CNAME e.@'], 'A @': ['CNAME e.@', 'e.@ 60 A #1'], 'A e.@': ['A #1'] },
+    servers: [{}],
+  },
+  'upper case': { zone: { ...mx('10 M1.@'), ...hosts(1) }, servers: [{}], nexthop: 'D.@, @' },
+  'an empty service': { zone: { ...mx('10 m1.@'), ...hosts(1) }, servers: [{}], nexthop: '@:' },
+  'a name without dots as exchanger': { zone: { ...mx('10 localname-nobody-has') } },
+  'SERVFAIL for the second exchanger': {
+    zone: { ...mx('10 m1.@', '20 x.@'), ...hosts(1), 'A x.@': { rcode: 2 } },
+    servers: [later],
+  },
+  'all refused, then a list element that does not exist': {
+    zone: { ...mx('10 m1.@'), ...hosts(1) },
+    servers: [null],
+    nexthop: '@ nowhere.@',
+  },
+  'does not exist, then put off': {
+    zone: { ...mx('10 m1.@'), ...hosts(1) },
+    servers: [later],
+    nexthop: 'nowhere.@ @',
+  },
   'no data for MX and A': { zone: { 'TXT @': ['TXT here'] } },
 }
 
