@@ -42,6 +42,7 @@ import type { DeliveriesContract, DeliveryOwnerContract } from './deliveries.ts'
 import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
 import { explain } from './explain.ts'
+import { Flush } from './flush.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
 import { transcriptNotice } from './notices/transcript.ts'
@@ -105,9 +106,7 @@ export class QueueManager {
   readonly #operators: Operators
   readonly #statistics = new Statistics()
   #commitAsked = false
-  /** A commit that is on its way to the disk. */
-  #flushing: Committed | undefined
-  readonly #flushesAtOnce: boolean
+  readonly #flush: Flush<Committed>
   #refillAsked = false
   #refillTimer: number | undefined
   #ticking = false
@@ -122,12 +121,17 @@ export class QueueManager {
     if (config === undefined) throw new UsageError("the queue needs the setting 'config'")
     this.#context = context
     this.#config = config
-    this.#flushesAtOnce = args.flushesAtOnce === true
     this.#directory = args.directory ?? join(config.data_dir, 'queue')
     this.#store = QueueStore.open(this.#directory, {
       log: context.log,
       now: context.clock.now(),
       ...(args.maxPages === undefined ? {} : { maxPages: args.maxPages }),
+    })
+    this.#flush = new Flush({
+      store: this.#store,
+      atOnce: args.flushesAtOnce === true,
+      bind: context.bind.bind(context),
+      done: (committed) => this.#flushed(committed),
     })
     this.#folder = new ContentFolder(this.#directory)
     this.#room = new Room(this.#directory)
@@ -226,10 +230,10 @@ export class QueueManager {
 
   commit(): void {
     this.#commitAsked = false
-    if (this.#flushing !== undefined || this.#committer.isEmpty) return
+    if (this.#flush.isUnderWay || this.#committer.isEmpty) return
     const outcome = this.#guarded(() => this.#committer.commit({ ...this.#writeContext, now: this.#now }))
     if (outcome.ok) {
-      this.#flush(outcome)
+      this.#flush.start(outcome)
       return
     }
     this.#context.log.error(
@@ -245,26 +249,8 @@ export class QueueManager {
     this.#checkDrained()
   }
 
-  /** Puts a commit on the disk. Deliveries go on meanwhile; what else is to be committed waits for it. */
-  #flush(outcome: Committed): void {
-    this.#flushing = outcome
-    if (this.#flushesAtOnce) {
-      this.#finishFlush()
-      return
-    }
-    this.#store.flush().then(
-      this.#context.bind(() => this.#flushed(outcome)),
-      // What is on the disk is not known: the queue begins anew with what it finds there.
-      this.#context.bind((error: unknown) => {
-        throw error
-      }),
-    )
-  }
-
   /** The disk has it: senders are answered, results count. */
   #flushed(outcome: Committed): void {
-    if (this.#flushing !== outcome) return
-    this.#flushing = undefined
     this.#statistics.written(outcome.written)
     for (const mail of outcome.mails) this.#stored(mail)
     for (const judged of outcome.written.judged) this.#logDeliveries(judged)
@@ -275,19 +261,12 @@ export class QueueManager {
     this.#checkDrained()
   }
 
-  /** Does not let other work go on until the disk has what was committed. */
-  #finishFlush(): void {
-    if (this.#flushing === undefined) return
-    this.#store.flushNow()
-    this.#flushed(this.#flushing)
-  }
-
   /** Everything that waits for the disk, now. */
   #commitAll(): void {
-    this.#finishFlush()
+    this.#flush.finish()
     if (this.#committer.isEmpty) return
     this.commit()
-    this.#finishFlush()
+    this.#flush.finish()
   }
 
   /** When the database turns out to be damaged, it is replaced, and the queue begins anew with that one. */
@@ -303,7 +282,7 @@ export class QueueManager {
   }
 
   #askCommit(): void {
-    if (this.#commitAsked || this.#flushing !== undefined) return
+    if (this.#commitAsked || this.#flush.isUnderWay) return
     this.#commitAsked = true
     // Behind the messages that are here already, so that all of them share the flush.
     if (!this.#context.self.tell('commit')) this.commit()
@@ -391,7 +370,7 @@ export class QueueManager {
 
   refill(): void {
     // What is being flushed is on disk and not in memory yet: it would come in twice.
-    if (this.#flushing !== undefined) {
+    if (this.#flush.isUnderWay) {
       this.#refillAsked = true
       return
     }
@@ -414,17 +393,8 @@ export class QueueManager {
   #wakeForDue(): void {
     if (this.#refillTimer !== undefined) this.#context.cancelTimer(this.#refillTimer)
     this.#refillTimer = undefined
-    const due = this.#refill.nextDue()
-    const slice = this.#refill.nextSlice()
-    if (due === undefined && slice === undefined) return
-    const wait = Math.max(
-      1,
-      Math.min(
-        (due ?? Number.POSITIVE_INFINITY) - this.#now,
-        (slice ?? Number.POSITIVE_INFINITY) - this.#context.clock.monotonic(),
-        this.#config.queue.run_delay,
-      ),
-    )
+    const wait = this.#refill.wait(this.#now, this.#context.clock.monotonic(), this.#config.queue.run_delay)
+    if (wait === undefined) return
     this.#refillTimer = this.#context.sendAfter(wait, 'refill')
   }
 
@@ -612,7 +582,7 @@ export class QueueManager {
 
   #checkDrained(): void {
     if (this.#draining === undefined || this.#courier.dispatcher.size > 0) return
-    if (!this.#committer.isEmpty || this.#flushing !== undefined) return
+    if (!this.#committer.isEmpty || this.#flush.isUnderWay) return
     while (this.#heldUp.length > 0) this.acknowledge()
     for (const answer of this.#draining.splice(0)) answer.resolve()
   }

@@ -65,6 +65,15 @@ export class Refill {
     return next
   }
 
+  /** How long until there is something to look at, `most` at most; undefined: nothing waits for a time. */
+  wait(now: number, monotonic: number, most: number): number | undefined {
+    const due = this.nextDue()
+    const slice = this.nextSlice()
+    if (due === undefined && slice === undefined) return undefined
+    const never = Number.POSITIVE_INFINITY
+    return Math.max(1, Math.min((due ?? never) - now, (slice ?? never) - monotonic, most))
+  }
+
   /** New mail went to memory directly; `lastId` is its last recipient. */
   passed(lastId: number): void {
     this.#arrived = lastId
