@@ -25,7 +25,10 @@ describe('relaying', () => {
     const sink = await startSink()
     const service = await startService({ tables: `[smtp]\nrelayhost = "${sink.nexthop}"\n` })
     const content = [
+      // With all that a mail must have: nothing is added.
       'From: <sender@peers.test>',
+      'Date: Fri, 02 Jan 2026 03:04:05 +0000',
+      'Message-Id: <1@peers.test>',
       'Subject: dots and octets',
       '',
       '.one dot',
