@@ -203,13 +203,13 @@ describe('kept connections', () => {
 
   test('L07 the connection gets too old while the reply to the content is awaited: the reply, then QUIT by itself', async () => {
     await system.stop()
-    await start({ smtp: { connection_reuse_time_limit: 60 } })
+    await start({ smtp: { connection_reuse_time_limit: 1_000 } })
     await using server = await ScriptedServer.start({ keywords: ['PIPELINING'], dot: null })
     await startKeeper()
     run({ nexthop: `[127.0.0.1]:${server.port}`, cacheConnection: true })
     await server.until(() => server.commands.includes('CONTENT'))
     const begun = performance.now()
-    await until(async () => performance.now() - begun > 70)
+    await until(async () => performance.now() - begun > 1_100)
     server.sayToAll('250 2.0.0 ok\r\n')
     expect(outcome(await reported.next(2))).toEqual(['sent'])
     await server.until(() => server.commands.includes('QUIT'))
@@ -219,7 +219,7 @@ describe('kept connections', () => {
 
   test('L40 kept again, it does not get older: its time counts from the connection', async () => {
     await system.stop()
-    await start({ smtp: { connection_reuse_time_limit: 400 } })
+    await start({ smtp: { connection_reuse_time_limit: 1_500 } })
     await using server = await ScriptedServer.start({})
     const nexthop = `[127.0.0.1]:${server.port}`
     const begun = performance.now()
@@ -227,7 +227,7 @@ describe('kept connections', () => {
     await runLeased({ nexthop, cacheConnection: true })
     await reported.next(3)
     await untilIdle(1)
-    await until(async () => performance.now() - begun > 500)
+    await until(async () => performance.now() - begun > 1_600)
     await runLeased({ nexthop, cacheConnection: true })
     expect((await reported.next(4)).connUse).toBe(3)
     await server.until(() => server.sessions[0]!.commands.includes('QUIT'))
