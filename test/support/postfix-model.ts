@@ -37,6 +37,8 @@ export interface ModelCase {
   readonly sink?: readonly string[]
   /** Instead of all these: a server that runs already. */
   readonly port?: number
+  /** Tells cases with the same server apart. */
+  readonly tag?: string
   /** Local parts. */
   readonly recipients?: readonly string[]
   readonly sender?: string
@@ -311,7 +313,7 @@ function unseen(port: number, stop: () => void): Server {
 }
 
 function domainOf(one: ModelCase, servers: readonly Server[]): string {
-  return `${one.profile.name}.${servers.map(({ port }) => port).join('.')}.test`
+  return `${one.profile.name}${one.tag ?? ''}.${servers.map(({ port }) => port).join('.')}.test`
 }
 
 async function feed(client: SmtpClient, one: ModelCase, domain: string): Promise<void> {
