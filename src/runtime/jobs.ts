@@ -8,6 +8,7 @@ import type { Piscina } from 'piscina'
 import { type Logger, MailactorsError, UsageError } from '../actors/index.ts'
 import { entryFile } from './entry-file.ts'
 import { rememberJob } from './made-jobs.ts'
+import { endThreads } from './pool.ts'
 import type { PoolStatistics } from './pool-events.ts'
 import { checkPoolSize, checkResourceLimits, type PoolChange, type PoolSize } from './pool-options.ts'
 import type { PoolHost, Recycling } from './pools.ts'
@@ -90,7 +91,9 @@ export const jobsPool = 'jobs'
 
 /** Threads that run jobs. */
 interface Host {
-  readonly piscina: Piscina
+  readonly piscina: Promise<Piscina>
+  /** Once it is there. */
+  made: Piscina | undefined
   /** Those that run or wait. */
   jobs: number
   /** Called when there are none left. */
@@ -156,7 +159,7 @@ export class Jobs implements PoolHost {
     this.#pending++
     try {
       const { module, name } = job
-      return (await this.#runOn(await this.#started(), { module, name, args }, abort.signal)) as R
+      return (await this.#runOn(this.#started(), { module, name, args }, abort.signal)) as R
     } catch (error) {
       if (abort.signal.aborted) {
         const failure = abort.signal.reason as 'timeout' | 'cancelled'
@@ -192,18 +195,27 @@ export class Jobs implements PoolHost {
     if (maxUse > 0 && this.#done % (maxUse * this.#size.maxThreads) === 0) void this.recycle()
   }
 
-  async #started(): Promise<Host> {
-    // Not before there is a job: threads of actors load this file, too.
-    const { Piscina } = await import('piscina')
-    if (this.#isStopped) throw new UsageError('the system has stopped')
-    this.#hosts ??= { piscina: this.#make(Piscina), jobs: 0, idle: () => {} }
-    return this.#hosts
+  #started(): Host {
+    if (this.#hosts !== undefined) return this.#hosts
+    const host: Host = {
+      // Not before there is a job: threads of actors load this file, too.
+      piscina: import('piscina').then(({ Piscina }) => {
+        host.made = this.#make(Piscina)
+        return host.made
+      }),
+      made: undefined,
+      jobs: 0,
+      idle: () => {},
+    }
+    this.#hosts = host
+    return host
   }
 
   async #runOn(host: Host, task: object, signal: AbortSignal): Promise<unknown> {
     host.jobs++
     try {
-      return await host.piscina.run(task, { signal })
+      const piscina = host.made ?? (await host.piscina)
+      return await piscina.run(task, { signal })
     } finally {
       if (--host.jobs === 0) host.idle()
     }
@@ -242,8 +254,8 @@ export class Jobs implements PoolHost {
         name: jobsPool,
         kind: 'jobs',
         ...this.#size,
-        threads: this.#hosts?.piscina.threads.length ?? 0,
-        draining: [...this.#draining].reduce((sum, { piscina }) => sum + piscina.threads.length, 0),
+        threads: this.#hosts?.made?.threads.length ?? 0,
+        draining: [...this.#draining].reduce((sum, { made }) => sum + (made?.threads.length ?? 0), 0),
         actors: this.#pending,
         recycled: this.#recycled,
         stalls: 0,
@@ -265,7 +277,7 @@ export class Jobs implements PoolHost {
   }
 
   async recycle(): Promise<Recycling> {
-    const threads = this.#hosts?.piscina.threads.map(({ threadId }) => threadId) ?? []
+    const threads = this.#hosts?.made?.threads.map(({ threadId }) => threadId) ?? []
     this.#recycled += threads.length
     this.#log.info({ event: 'thread.recycled', pool: jobsPool, threads }, 'threads take no more jobs')
     return { threads, drained: this.#replace() }
@@ -283,14 +295,14 @@ export class Jobs implements PoolHost {
       })
     }
     this.#draining.delete(old)
-    await old.piscina.destroy()
+    await endThreads(await old.piscina)
   }
 
   /** @internal Jobs that run or wait fail as `cancelled`. */
   async stop(): Promise<void> {
     this.#isStopped = true
     const hosts = [...this.#draining, ...(this.#hosts === undefined ? [] : [this.#hosts])]
-    await Promise.all(hosts.map(({ piscina }) => piscina.destroy()))
+    await Promise.all(hosts.map(async ({ piscina }) => endThreads(await piscina)))
   }
 }
 

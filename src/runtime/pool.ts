@@ -8,6 +8,16 @@ const slack = 0.4
 /** So many looks in a row must find a pool short before a thread is started for the sake of utilisation. */
 const shortLooks = 3
 
+/**
+ * Ends all threads of a piscina. It forgets that it was destroyed once that is done, and the late word of a thread that had
+ * died just before would have it start its least number of threads again.
+ */
+export async function endThreads(piscina: Piscina): Promise<void> {
+  const options: { minThreads?: number } = piscina.options
+  options.minThreads = 0
+  await piscina.destroy()
+}
+
 /** One thread as the decisions about its pool need it. */
 export interface ThreadLoad {
   readonly actors: number

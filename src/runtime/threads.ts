@@ -21,7 +21,7 @@ import type { Ids } from './ids.ts'
 import { type LoadTable, maxSlots } from './load-table.ts'
 import type { ActorRow } from './observer.ts'
 import type { Peers } from './peers.ts'
-import { Pool } from './pool.ts'
+import { endThreads, Pool } from './pool.ts'
 import type {
   PoolQuarantinedEvent,
   PoolResizedEvent,
@@ -647,7 +647,7 @@ export class Threads {
     })
     await Promise.race([Promise.all(threads.map(({ gone }) => gone)), late])
     clearTimeout(timer)
-    await Promise.all([...this.#pools.values()].map(({ piscina }) => piscina.destroy()))
+    await Promise.all([...this.#pools.values()].map(({ piscina }) => endThreads(piscina)))
     await Promise.all(threads.map(({ gone }) => gone))
   }
 }
