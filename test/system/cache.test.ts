@@ -74,8 +74,8 @@ describe('the connection cache', () => {
     await until('all mails', () => sink.deliveries.size === acknowledged.size, { deadlineMs: 30_000 })
     expect([...sink.deliveries.values()].every((times) => times === 1)).toBe(true)
     expect(sink.securedMails).toBe(count)
-    // As many as ran at the same time, not one for each mail.
-    expect(sink.handshakes).toBeLessThan(count / 4)
+    // As many as ran at the same time, which is five for each domain while its window has not grown; not one for each mail.
+    expect(sink.handshakes).toBeLessThan(count / 2)
     const report = await stats(service)
     expect(report.endpointHits).toBeGreaterThan(0)
     expect(report.destinationHits).toBeGreaterThan(0)
