@@ -26,7 +26,7 @@ describe('trouble with a site', () => {
     expect(window.width).toBe(2)
   })
 
-  test('without a limit of cohorts a site is never dead and keeps a window of 1', () => {
+  test('N10 without a limit of cohorts a site is never dead and keeps a window of 1', () => {
     const window = new Window(settings({ failedCohortLimit: 0 }))
     for (let failure = 0; failure < 50; failure++) expect(window.failed()).toBe(false)
     expect(window.width).toBe(1)
@@ -63,7 +63,7 @@ describe('a site that goes well', () => {
     expect(window.width).toBe(6)
   })
 
-  test('with feedback 1/concurrency a window of W needs about W successes for one step', () => {
+  test('N09 with feedback 1/concurrency a window of W needs about W successes for one step', () => {
     const window = new Window(settings({ positive: parseFeedback('1/concurrency')! }))
     let successes = 0
     while (window.width === 5) {
