@@ -49,9 +49,11 @@ export const contestant: Contestant = {
   },
   memory: async () => {
     const system = nact.start()
+    // Its own names are random, and so few that two of these many would meet.
+    let made = 0
     return {
       octets: await octetsEach(20_000, async (count) =>
-        Array.from({ length: count }, () => nact.spawn(system, (total = 0) => total)),
+        Array.from({ length: count }, () => nact.spawn(system, (total = 0) => total, `m${made++}`)),
       ),
     }
   },
