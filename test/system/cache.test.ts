@@ -25,6 +25,7 @@ async function world({ smtp = '', nodeArgs = [] as readonly string[], tls = true
   onTestFinished(() => sink.stop())
   const zone: Record<string, Answer> = { 'A mx.test': { records: ['A 127.0.0.1'] } }
   for (let i = 0; i < domains; i++) zone[`MX d${i}.test`] = { records: ['MX 10 mx.test'] }
+  zone['MX fresh.test'] = { records: ['MX 10 mx.test'] }
   const dns = await NameServer.start(zone)
   onTestFinished(() => dns[Symbol.asyncDispose]())
   const service = await startService({
@@ -76,10 +77,15 @@ describe('the connection cache', () => {
     expect(sink.securedMails).toBe(count)
     // As many as ran at the same time, which is five for each domain while its window has not grown; not one for each mail.
     expect(sink.handshakes).toBeLessThan(count / 2)
+    const before = await stats(service)
+    expect(before.destinationHits).toBeGreaterThan(0)
+    expect(before.savings.handshakesSpared).toBe(count - sink.handshakes)
+    // A destination that had no mail yet has no connection by its name, but its server has some by their address.
+    await sendTraffic({ port: () => service.ports.smtp, count: 1, recipient: () => 'last@fresh.test' })
+    await until('the mail to a new destination', () => sink.deliveries.size === count + 1)
     const report = await stats(service)
-    expect(report.endpointHits).toBeGreaterThan(0)
-    expect(report.destinationHits).toBeGreaterThan(0)
-    expect(report.savings.handshakesSpared).toBe(count - sink.handshakes)
+    expect(report.endpointHits).toBe(before.endpointHits + 1)
+    expect(report.savings.handshakesSpared).toBe(count + 1 - sink.handshakes)
     expect(report.savings.msSpared).toBeGreaterThan(0)
     const rows = await idle(service)
     expect(rows.every(({ tls, relay }) => tls && relay === `mx.test[127.0.0.1]:${sink.port}`)).toBe(true)
