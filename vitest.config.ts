@@ -8,7 +8,7 @@ export default defineConfig({
     pool: 'forks',
     // Many tests wait for a peer or a disk more than they compute: on two cores, two files at a time.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 })

@@ -2,6 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import { destinationLabel, endpointLabel } from '../../src/cache/labels.ts'
 import { CacheTable, type Entry } from '../../src/cache/table.ts'
+import { Random } from '../../src/testing/random.ts'
+import { chosenSeed } from '../support/seed.ts'
 
 const ttl = 2_000
 
@@ -108,13 +110,9 @@ describe('the two layers', () => {
   })
 
   test('random saves, finds, removals and expiries: as a plain list would have it', () => {
-    const seed = (Math.random() * 2 ** 31) >>> 0 || 1
-    console.log(`seed ${seed}`)
-    let state = seed
-    const draw = (below: number) => {
-      state = (state * 48_271) % 2_147_483_647
-      return state % below
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const draw = (below: number): number => numbers.below(below)
     const table = new CacheTable<number>(0)
     let plain: Entry<number>[] = []
     let now = 0

@@ -1,6 +1,8 @@
 import { parse } from 'smol-toml'
 import { expect, test } from 'vitest'
 import { keyLines, lineOf } from '../../src/config/lines.ts'
+import { Random } from '../../src/testing/random.ts'
+import { chosenSeed } from '../support/seed.ts'
 
 const text = `# a comment
 hostname = "x" # [not.a.table]
@@ -55,13 +57,9 @@ test.each([
 })
 
 test('any text ends the scan', () => {
-  const seed = Date.now() % 1_000_000
-  console.log(`seed ${seed}`)
-  let state = seed
-  const random = (below: number) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return state % below
-  }
+  const seed = chosenSeed()
+  const numbers = new Random(seed)
+  const random = (below: number): number => numbers.below(below)
   const letters = '[]{}"\'#=.,\n\\ab \t'
   for (let round = 0; round < 2_000; round++) {
     const junk = Array.from({ length: random(60) }, () => letters[random(letters.length)]).join('')

@@ -6,6 +6,8 @@ import { defaults } from '../../src/config/schema.ts'
 import { dnsSettings } from '../../src/dns/config.ts'
 import { createResolver, type DnsResolver, type RecordData } from '../../src/dns/resolver.ts'
 import { nameServerAddress, parseResolvConf } from '../../src/dns/system.ts'
+import { Random } from '../../src/testing/random.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { type Answer, NameServer } from './name-server.ts'
 
 async function serve(answers: Readonly<Record<string, Answer>>): Promise<NameServer> {
@@ -241,13 +243,9 @@ describe('failures', () => {
 })
 
 test('mangled answers give an answer or a failure, never an error', { timeout: 30_000 }, async () => {
-  const seed = (Math.random() * 2 ** 31) >>> 0 || 1
-  console.log(`seed ${seed}`)
-  let state = seed
-  const draw = (below: number) => {
-    state = (state * 48_271) % 2_147_483_647
-    return state % below
-  }
+  const seed = chosenSeed()
+  const numbers = new Random(seed)
+  const draw = (below: number): number => numbers.below(below)
   const mangled = (answer: Buffer, from: number) => {
     for (let count = 1 + draw(4); count > 0; count--) answer[from + draw(answer.length - from)] = draw(256)
     // The numbers of records too.

@@ -11,6 +11,7 @@ import { Pop3Client } from '../support/clients.ts'
 import { prepareService, startService } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
 import { because } from '../support/privileges.ts'
+import { chosenSeed } from '../support/seed.ts'
 import type { Service } from '../support/service.ts'
 
 const noDovecot = whyMissing(['dovecot'], { root: true })
@@ -226,7 +227,7 @@ describe.skipIf(noDovecot !== undefined)(`Dovecot and we on one Maildir${because
   })
 
   test('both at once, at random: a mail keeps its UIDL whoever shows it', { timeout: 120_000 }, async () => {
-    const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
+    const seed = chosenSeed()
     const random = new Random(seed)
     const dovecot = await startDovecot()
     const shared = new Shared(dovecot.dir)

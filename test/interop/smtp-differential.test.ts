@@ -8,6 +8,7 @@ import { whyMissing } from '../../bench/harness/processes.ts'
 import { startDovecot, startReceivingPostfix } from '../support/peers.ts'
 import { type ModelCase, observeOurs, observeService, PostfixModel } from '../support/postfix-model.ts'
 import { because } from '../support/privileges.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { contentCases, contents, otherProfiles, removeTables } from './differential/contents.ts'
 import { listed } from './differential/listed.ts'
 import { lmtp, plain } from './differential/profiles.ts'
@@ -22,7 +23,7 @@ test.skipIf(noPostfix !== undefined)(
   `Postfix's client, ours, and our whole service do the same with the same servers${because(noPostfix)}`,
   { timeout: 240_000 },
   async () => {
-    const seed = Number(process.env.SEED ?? Date.now() % 1_000_000_000)
+    const seed = chosenSeed()
     const random = randomCases(seed, Number(process.env.RANDOM_CASES ?? 40))
     // What is set for the whole service, or is the client's alone, is not tried through the service.
     const forAll = [...listed, ...contentCases(), ...saslCases, ...random]

@@ -15,9 +15,11 @@
 import { connect, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
+import { Random } from '../../src/testing/random.ts'
 import { startService } from '../support/fixtures.ts'
 import { startReceivingPostfix } from '../support/peers.ts'
 import { because } from '../support/privileges.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { SmtpSink } from '../support/smtp-sink.ts'
 import { until, within } from '../support/until.ts'
 
@@ -449,7 +451,7 @@ describe.skipIf(noPostfix !== undefined)(`beside Postfix's smtpd${because(noPost
   }
 
   const randomSessions = async (pair: Pair): Promise<void> => {
-    const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
+    const seed = chosenSeed()
     const random = generator(seed)
     const pick = <T>(from: readonly T[]): T => from[random(from.length)]!
     const step = (): Step | readonly Step[] => {
@@ -539,7 +541,7 @@ describe.skipIf(noPostfix !== undefined)(`beside Postfix's smtpd${because(noPost
         'A: b\r\n\r\n  \t\r\n',
       ],
     ]
-    const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
+    const seed = chosenSeed()
     const random = generator(seed)
     const pieces = [
       'A: b',
@@ -595,9 +597,6 @@ const isOwn = (script: readonly Step[]): boolean =>
   })
 
 function generator(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return Math.floor((state / 2_147_483_648) * below)
-  }
+  const numbers = new Random(seed)
+  return (below) => numbers.below(below)
 }

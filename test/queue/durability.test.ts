@@ -17,6 +17,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Logger } from '../../src/actors/index.ts'
 import { QueueStore } from '../../src/queue/store.ts'
+import { Random } from '../../src/testing/random.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { Harness } from './harness.ts'
 
 let directory: string
@@ -64,8 +66,7 @@ async function runAndKill(count: number): Promise<{ queued: string[]; delivered:
 }
 
 test('every acknowledged mail is there or was delivered after kill -9, again and again', async () => {
-  const seed = Math.floor(Math.random() * 1e6)
-  console.log(`seed ${seed}`)
+  const seed = chosenSeed()
   const queued = new Set<string>()
   const delivered = new Set<string>()
   for (let round = 0; round < 4; round++) {
@@ -209,13 +210,9 @@ describe('what can be read of a damaged database', () => {
   })
 
   test('wherever bits flip, the queue starts, and what is delivered is what was queued', async () => {
-    const seed = Number(process.env.SEED ?? Date.now() % 1e9)
-    console.log(`seed ${seed}`)
-    let state = seed
-    const random = (below: number): number => {
-      state = (state * 1_103_515_245 + 12_345) % 2 ** 31
-      return Math.floor((state / 2 ** 31) * below)
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (below: number): number => numbers.below(below)
     const ids = new Set(await fill(60))
     const good = readFileSync(file())
     for (let round = 0; round < 12; round++) {

@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest'
 import type { ActiveMail, ActiveRecipient } from '../../src/queue/active.ts'
 import { Scheduler } from '../../src/queue/scheduler.ts'
 import type { Selection, TransportSettings } from '../../src/queue/transport.ts'
+import { Random } from '../../src/testing/random.ts'
+import { chosenSeed } from '../support/seed.ts'
 
 const settings = (changes: Partial<TransportSettings> = {}): TransportSettings => ({
   window: { initial: 5, limit: 20, positive: () => 1, negative: () => 1, failedCohortLimit: 1 },
@@ -205,12 +207,9 @@ describe('pauses', () => {
 
 describe('counts', () => {
   test('hold after withdrawals, deaths and random traffic', () => {
-    const seed = Number(process.env.SEED ?? Date.now() % 1e9)
-    let state = seed
-    const random = (below: number): number => {
-      state = (state * 1_103_515_245 + 12_345) % 2 ** 31
-      return Math.floor((state / 2 ** 31) * below)
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (below: number): number => numbers.below(below)
     const bench = new Bench({ recipientLimit: 2 + random(4), processLimit: 30 })
     const mails: ActiveMail[] = []
     const open: Selection[] = []

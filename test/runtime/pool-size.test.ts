@@ -105,5 +105,5 @@ describe('a running pool', () => {
     await until('one thread', () => system.pools.list().find(({ name }) => name === 'a')?.threads === 1)
     expect(why).toEqual(['busy', 'idle'])
     expect(await busy.ask('where')).toBe(busy.thread)
-  }, 40_000)
+  }, 60_000)
 })

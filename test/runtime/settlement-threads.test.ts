@@ -5,6 +5,7 @@
 import { expect, test } from 'vitest'
 import { type ActorRef, ActorSystem, AskError, type SupervisorContract } from '../../src/index.ts'
 import { explore, Random } from '../../src/testing/index.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { branch, type Node, node } from './settlement-actors.ts'
 
 const patience = { timeoutMs: 800 }
@@ -138,8 +139,7 @@ test('every ask settles exactly once on simulated threads, whoever dies, and a s
   expect(runs.at(-1)).toEqual(runs[6])
 }, 120_000)
 
-// MAILACTORS_SEED=… does the same again.
-const seed = Number(process.env.MAILACTORS_SEED ?? Date.now() % 1e9)
+const seed = chosenSeed()
 
 test(`every ask settles exactly once on real threads, whoever dies; seed ${seed}`, async () => {
   const random = new Random(seed)

@@ -1,21 +1,29 @@
 import net from 'node:net'
 import { until } from './until.ts'
 
-/** `count` TCP ports of the loopback that were free a moment ago, all different. */
+// Below the ports that the system gives to outgoing connections (Linux: from 32768): a port of those that is free now may be
+// somebody's source port by the time that a server binds it.
+const FIRST = 10_000
+const LAST = 32_000
+let next = FIRST + Math.floor(Math.random() * (LAST - FIRST))
+
+/** `count` TCP ports of the loopback on which nothing listens, all different, and not given out by this process before. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = net.createServer()
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(0, '127.0.0.1', resolve)
-      })
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  const ports: number[] = []
+  for (let tried = 0; ports.length < count; tried += 1) {
+    if (tried > LAST - FIRST) throw new Error(`no free port from ${FIRST} to ${LAST}`)
+    next = next < LAST ? next + 1 : FIRST
+    if (await canBind(next)) ports.push(next)
+  }
   return ports
+}
+
+async function canBind(port: number): Promise<boolean> {
+  const server = net.createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
 }
 
 /** Whether something accepts connections there. */
@@ -30,5 +38,5 @@ export function isListening(port: number, host = '127.0.0.1'): Promise<boolean> 
   })
 }
 
-export const waitForPort = (port: number, deadlineMs = 15_000): Promise<true> =>
+export const waitForPort = (port: number, deadlineMs = 30_000): Promise<true> =>
   until(`a listener on 127.0.0.1:${port}`, async () => (await isListening(port)) || undefined, { deadlineMs })

@@ -2,7 +2,7 @@
 export async function until<T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,
-  { deadlineMs = 15_000, everyMs = 10, describe = (): string => '' } = {},
+  { deadlineMs = 30_000, everyMs = 10, describe = (): string => '' } = {},
 ): Promise<T> {
   const end = performance.now() + deadlineMs
   for (;;) {
@@ -14,7 +14,7 @@ export async function until<T>(
 }
 
 /** Rejects with `what` when `promise` does not settle in time. */
-export async function within<T>(what: string, promise: Promise<T>, deadlineMs = 15_000): Promise<T> {
+export async function within<T>(what: string, promise: Promise<T>, deadlineMs = 30_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`not within ${deadlineMs} ms: ${what}`)), deadlineMs)

@@ -10,6 +10,7 @@ import {
   Outbox,
   runInbox,
 } from '../../../src/runtime/transport/index.ts'
+import { chosenSeed } from '../../support/seed.ts'
 import { type TrafficOptions, type TrafficResult, traffic } from './traffic.ts'
 
 const codec = new Codec()
@@ -52,12 +53,11 @@ function pair(ringSize?: number) {
 }
 
 describe('frames between two threads', () => {
-  const seed = Number(process.env.SEED ?? Date.now() & 0x7fffffff)
+  const seed = chosenSeed()
   test.each([
     { name: 'a small ring', ringSize: 4096, frames: 20_000 },
     { name: 'a large ring', ringSize: 1 << 18, frames: 20_000 },
   ])('arrive complete, unchanged and in order, both ways at once: $name', async ({ ringSize, frames }) => {
-    console.info(`seed ${seed}`)
     const { here, there, out, back } = pair(ringSize)
     const common = { ringSize, frames }
     const theirs: TrafficOptions = {

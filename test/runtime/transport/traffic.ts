@@ -1,15 +1,11 @@
 import type { InboxHalf, OutboxHalf } from '../../../src/runtime/transport/index.ts'
 import { Codec, Outbox, runInbox } from '../../../src/runtime/transport/index.ts'
+import { Random } from '../../../src/testing/random.ts'
 
-/** mulberry32: the same numbers on both sides from one seed. */
+/** From 0 to less than 1, the same from the same seed. */
 export function random(seed: number): () => number {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
+  const numbers = new Random(seed)
+  return () => numbers.next()
 }
 
 /** Mostly small payloads, some that fill a good part of the ring, a few larger than the ring. */

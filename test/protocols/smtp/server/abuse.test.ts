@@ -1,5 +1,7 @@
 /** Clients that are slow, broken or hostile: the session ends, nothing of it stays, and nothing of ours breaks. */
 import { describe, expect, test } from 'vitest'
+import { Random } from '../../../../src/testing/random.ts'
+import { chosenSeed } from '../../../support/seed.ts'
 import { until } from '../../../support/until.ts'
 import { codes, converse, type ServerOptions, TestServer } from './harness.ts'
 
@@ -156,12 +158,9 @@ describe('content at the edges', () => {
 test('random octets and random pieces of SMTP end in replies and nothing else', {
   timeout: 60_000,
 }, async () => {
-  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
-  let state = seed
-  const random = (below: number) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return Math.floor((state / 2_147_483_648) * below)
-  }
+  const seed = chosenSeed()
+  const numbers = new Random(seed)
+  const random = (below: number): number => numbers.below(below)
   const pieces = [
     ...[
       'EHLO ',

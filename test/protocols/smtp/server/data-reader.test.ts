@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { DataReader } from '../../../../src/protocols/smtp/server/data-reader.ts'
+import { Random } from '../../../../src/testing/random.ts'
+import { chosenSeed } from '../../../support/seed.ts'
 
 /** Content, what follows the end (undefined: no end came), and whether CR or LF stood alone. */
 function read(...chunks: string[]): { content: string; rest: string | undefined; bare: boolean } {
@@ -66,12 +68,9 @@ describe('a CR or LF alone ends nothing and does not stay', () => {
 })
 
 test('random octets from the characters that matter read the same however they are cut', () => {
-  const seed = Date.now() % 1_000_000
-  let state = seed
-  const random = (below: number) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return Math.floor((state / 2_147_483_648) * below)
-  }
+  const seed = chosenSeed()
+  const numbers = new Random(seed)
+  const random = (below: number): number => numbers.below(below)
   const alphabet = '\r\n.a'
   for (let round = 0; round < 3_000; round += 1) {
     const input = Array.from({ length: random(24) }, () => alphabet[random(4)]).join('')

@@ -1,5 +1,7 @@
 /** What holds however the octets arrive: in any pieces, in any order, in any quantity. */
 import { describe, expect, test } from 'vitest'
+import { Random } from '../../../../src/testing/random.ts'
+import { chosenSeed } from '../../../support/seed.ts'
 import { until, within } from '../../../support/until.ts'
 import { bytesOf, codes, converse, TestServer } from './harness.ts'
 
@@ -91,12 +93,9 @@ describe('random octets', () => {
   ] // biome-ignore format: a list
 
   test('only replies come out, and every session ends', async () => {
-    const seed = Date.now() % 1_000_000
-    let state = seed
-    const random = (below: number) => {
-      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-      return Math.floor((state / 2_147_483_648) * below)
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (below: number): number => numbers.below(below)
     const server = await TestServer.start({ smtpd: { error_sleep_time: 0 } })
     for (let round = 0; round < 400; round += 1) {
       let input = ''
