@@ -13,7 +13,8 @@ export async function freePorts(count: number): Promise<number[]> {
   for (let tried = 0; ports.length < count; tried += 1) {
     if (tried > LAST - FIRST) throw new Error(`no free port from ${FIRST} to ${LAST}`)
     next = next < LAST ? next + 1 : FIRST
-    if (await canBind(next)) ports.push(next)
+    const port = next // another caller may go on while this one waits
+    if (await canBind(port)) ports.push(port)
   }
   return ports
 }
