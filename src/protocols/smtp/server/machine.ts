@@ -37,17 +37,9 @@ const verbs: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   ['QUIT', quit],
 ])
 
-/** Harmless alone, a way to keep a session busy in numbers. */
-const junkVerbs: ReadonlySet<string> = new Set([
-  'HELO',
-  'EHLO',
-  'LHLO',
-  'NOOP',
-  'VRFY',
-  'EXPN',
-  'RSET',
-  'ETRN',
-])
+/** Harmless alone, a way to keep a session busy in numbers. What is refused as no command of the protocol is an error anyway. */
+const junkVerbs: ReadonlySet<string> = new Set(['HELO', 'EHLO', 'NOOP', 'VRFY', 'RSET', 'ETRN'])
+const lmtpJunkVerbs: ReadonlySet<string> = new Set(['LHLO', 'NOOP', 'VRFY', 'RSET', 'ETRN'])
 /** What a client may say before TLS where `tls_security_level` asks for it. */
 const clearVerbs: ReadonlySet<string> = new Set([
   ...['HELO', 'EHLO', 'LHLO', 'NOOP', 'STARTTLS', 'XCLIENT', 'QUIT', 'HELP'],
@@ -107,7 +99,8 @@ function dispatch(
     const isEsmtp = state.greeting === 'EHLO' || state.greeting === 'LHLO'
     if (!isEsmtp || lastVerbs.has(verb)) return hangUp(state, replies.outOfStep, 'unauthorized pipelining')
   }
-  if (!junkVerbs.has(verb) && !isPointless) return act(state, argument, environment)
+  const isJunk = isPointless || (peer.service === 'lmtp' ? lmtpJunkVerbs : junkVerbs).has(verb)
+  if (!isJunk) return act(state, argument, environment)
   const isTooMuch = state.junk > policy.junkLimit(peer)
   const done = act(state, argument, environment)
   const { junk, errors } = done.state

@@ -429,6 +429,11 @@ describe('limits', () => {
     expect(replies.at(-1)).toMatch(/^250 2\.0\.0 Ok\r\n421 4\.7\.0 /)
   })
 
+  test('what is no command of the protocol is an error, but not without effect as well', () => {
+    const world = { smtpd: { junk_command_limit: 0, hard_error_limit: 20 } }
+    expect(play(world, 'EHLO c', 'LHLO c', 'EXPN x', 'NOOP').state).toMatchObject({ junk: 2, errors: 3 })
+  })
+
   test('a line too long ends an AUTH exchange, too', () => {
     const { state } = play({}, 'EHLO c', 'AUTH PLAIN')
     expect(executeTooLong(state, environment())).toMatchObject({
