@@ -15,6 +15,8 @@ export interface Snapshot {
   readonly count: number
   /** Names this state for `pages`. */
   readonly generation: number
+  /** When `new/` was changed last, nanoseconds since the epoch: once it differs, mail has come since. */
+  readonly newTime: string
   /** The first ones. Small mailboxes come whole, with file names; of others the rest is asked for with `pages`. */
   readonly pages: readonly Uint8Array[]
 }
@@ -53,6 +55,8 @@ export interface UpdateRequest {
   readonly uidls?: { readonly uids: Uint8Array; readonly values: string }
   /** u32 each: what their X-UIDL fields say, so that the next session need not look; each with an LF behind it, empty for none. */
   readonly xuidls?: { readonly uids: Uint8Array; readonly values: string }
+  /** Then take in what has come into `new/` since. It may fail: the next `open` does it. */
+  readonly takeIn?: Pick<OpenOptions, 'keepNew'>
 }
 
 /** `failed` of `expunge` could not be removed; all else was done. */
@@ -63,7 +67,20 @@ export type PagesResult = readonly Uint8Array[] | null
 
 export type RebuildResult = { readonly ok: true; readonly mails: number } | MailboxRefusal
 
-export type LocateResult = { readonly name: string; readonly inNew: boolean } | null
+/** Where a file is now, null: nowhere. `gone`, u32 each: mails of the snapshot that are not there any more. */
+export type LocateResult =
+  | {
+      readonly ok: true
+      readonly place: { readonly name: string; readonly inNew: boolean } | null
+      readonly gone: Uint8Array
+    }
+  | MailboxRefusal
+
+export interface LocateRequest extends Pick<OpenOptions, 'keepNew'> {
+  readonly uid: number
+  /** Of the snapshot. */
+  readonly generation: number
+}
 
 export type MailboxesContract = Contract<{
   /**
@@ -75,8 +92,8 @@ export type MailboxesContract = Contract<{
   pages(maildir: string, generation: number, from: number, withNames: boolean): PagesResult
   /** Answers when it is done, on the disk. */
   update(maildir: string, request: UpdateRequest): UpdateResult
-  /** Where a mail is now, if its file was not where the snapshot said; null: it is gone. */
-  locate(maildir: string, uid: number): LocateResult
+  /** Where a mail is now, if its file was not where the snapshot said. Looks through the folders, as `open` does. */
+  locate(maildir: string, request: LocateRequest): LocateResult
   /** Mail was delivered there; the next `open` looks. Never needed, only quicker than file times. */
   arrived(maildir: string): void
   /** A session has ended: old mails go, if `mail.autoexpunge` says so. */
@@ -94,7 +111,7 @@ export type MailboxContract = Contract<{
   left(): void
   rebuild(): RebuildResult
   update(request: UpdateRequest): UpdateResult
-  locate(uid: number): LocateResult
+  locate(request: LocateRequest): LocateResult
   arrived(): void
   count(): number
   /** To itself: time to store what can wait, or to end. */

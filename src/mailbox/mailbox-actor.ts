@@ -2,6 +2,7 @@
 import { type ActorContext, type ActorRef, actor, MailactorsError, normal } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
 import type {
+  LocateRequest,
   LocateResult,
   MailboxContract,
   OpenOptions,
@@ -111,9 +112,15 @@ class MailboxKeeper {
     }
   }
 
-  async locate(uid: number): Promise<LocateResult> {
+  async locate(request: LocateRequest): Promise<LocateResult> {
     this.#used()
-    return this.#mailbox.locate(uid)
+    try {
+      return { ok: true, ...(await this.#mailbox.locate(request)) }
+    } catch (error) {
+      return this.#refusal(error, '')
+    } finally {
+      this.#saveLater()
+    }
   }
 
   arrived(): void {

@@ -5,17 +5,17 @@
  * The files say which mails there are. Other programs may deliver, move, flag and remove mails at any time.
  */
 import type { MailboxSettings } from './config.ts'
-import type { LocateResult, OpenOptions, PagesResult, Snapshot, UpdateRequest } from './contract.ts'
+import type { LocateRequest, OpenOptions, PagesResult, Snapshot, UpdateRequest } from './contract.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { Folders, LostFiles } from './folders.ts'
 import { addKeyword, letterOf, readKeywords } from './keywords.ts'
 import { isWritable, type MaildirFiles } from './maildir.ts'
 import { withFlag } from './maildir-name.ts'
 import { Page, type StoredMail } from './page.ts'
-import { Register, type RegisterOptions } from './register.ts'
+import { type MailFile, Register, type RegisterOptions } from './register.ts'
 import { Removal } from './removal.ts'
-import { type Hidden, hasKeyword, makeView, readSizes, readUids, type View } from './snapshot.ts'
-import { FolderSync } from './sync.ts'
+import { type Hidden, hasKeyword, makeView, readSizes, readUids, uidBytes, type View } from './snapshot.ts'
+import { FolderSync, type SyncMode } from './sync.ts'
 import { inTurns } from './turns.ts'
 import { keyOf, withKey } from './uidlist.ts'
 import { flushFolder } from './uidlist-file.ts'
@@ -90,17 +90,23 @@ export class Mailbox {
   async open({ keepNew, deletedFlag }: OpenOptions): Promise<Snapshot> {
     try {
       await this.#load()
-      const { empty_new } = this.#options.settings.maildir
-      await this.#sync.run({ keepNew: keepNew && !empty_new, readOnly: this.#readOnly })
+      await this.#look(keepNew)
       if (!this.#readOnly) await this.#removal.finishIntents()
       await inTurns(this.#register.mails.pack())
       const generation = this.#view(deletedFlag)
       const { count } = this.#views.get(generation)!
       const { uidValidity } = this.#register
-      return { uidValidity, count, generation, pages: this.#firstPages(generation) }
+      const { newTime } = this.#sync
+      return { uidValidity, count, generation, newTime, pages: this.#firstPages(generation) }
     } catch (error) {
       throw mailboxError(error, 'opening the mailbox', this.#maildir)
     }
+  }
+
+  /** Brings the register in step with the folders. */
+  #look(keepNew: boolean, how: Pick<SyncMode, 'impatient' | 'onlyNew'> = {}): Promise<void> {
+    const { empty_new } = this.#options.settings.maildir
+    return this.#sync.run({ keepNew: keepNew && !empty_new, readOnly: this.#readOnly, ...how })
   }
 
   /** The number under which the mails of this moment can be had. */
@@ -174,6 +180,7 @@ export class Mailbox {
         failed += await this.#removal.expunge(this.#mailsOf(request.expunge), lost)
         // A client was told them: they must outlive the index.
         if (request.uidls !== undefined) await this.#register.tidy()
+        if (request.takeIn !== undefined) await this.#takeIn(request.takeIn.keepNew)
       }
       if (learned && this.unsaved) await this.save()
       await inTurns(this.#register.mails.pack())
@@ -183,17 +190,51 @@ export class Mailbox {
     }
   }
 
-  /** Where the file of a mail is now; null: it is gone. */
-  async locate(uid: number): Promise<LocateResult> {
-    await this.#load()
-    const mail = this.#register.mails.find(uid)
-    if (mail === undefined) return null
-    if (this.#folders.octetsOf(mail) === -1) {
-      const file = await new LostFiles(this.#folders).find(mail.base)
-      if (file === undefined) return null
-      this.#register.moved(mail, file)
+  async #takeIn(keepNew: boolean): Promise<void> {
+    try {
+      await this.#look(keepNew, { impatient: true, onlyNew: true })
+    } catch (error) {
+      const { code, message } = mailboxError(error, 'taking in new mail', this.#maildir)
+      const facts = { event: 'mailbox.take-in', path: this.#maildir, code, error: message }
+      this.#options.log.warn(facts, 'new mail not taken in')
     }
-    return { name: mail.name, inNew: mail.inNew }
+  }
+
+  /**
+   * Where the file of a mail is now; null: it is gone. And which other mails of its snapshot are.
+   * @throws MailboxError
+   */
+  async locate({
+    uid,
+    generation,
+    keepNew,
+  }: LocateRequest): Promise<{ place: MailFile | null; gone: Uint8Array }> {
+    try {
+      await this.#load()
+      const known = this.#register.mails.find(uid)
+      if (known === undefined || this.#folders.octetsOf(known) === -1) {
+        // Whatever the times of the folders say.
+        this.#register.newTime = ''
+        this.#register.curTime = ''
+        await this.#look(keepNew, { impatient: true })
+        await inTurns(this.#register.mails.pack())
+      }
+      const mail = this.#register.mails.find(uid)
+      const place = mail === undefined ? null : { name: mail.name, inNew: mail.inNew }
+      return { place, gone: uidBytes(this.#goneOf(generation)) }
+    } catch (error) {
+      throw mailboxError(error, 'looking for a mail', this.#maildir)
+    }
+  }
+
+  /** Mails of a snapshot that are no longer there. */
+  #goneOf(generation: number): number[] {
+    const { mails } = this.#register
+    const now = new Set(mails.pages)
+    const before = this.#views.get(generation)?.pages ?? []
+    return before
+      .filter((page) => !now.has(page))
+      .flatMap((page) => Array.from(Page.of(page).uids).filter((uid) => mails.find(uid) === undefined))
   }
 
   /**
@@ -240,7 +281,8 @@ export class Mailbox {
   /** Before the mailbox leaves memory: what waited for a good time is written now. */
   async close(): Promise<void> {
     if (!this.#loaded) return
-    if (!this.#readOnly) await this.#register.tidy()
+    // The index has it too: a shutdown does not wait for others.
+    if (!this.#readOnly) await this.#register.tidy(true)
     if (this.unsaved) await this.save()
   }
 

@@ -15,6 +15,7 @@ import {
 } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
 import type {
+  LocateRequest,
   LocateResult,
   MailboxContract,
   MailboxesContract,
@@ -63,11 +64,11 @@ class Mailboxes {
     )
   }
 
-  locate(maildir: string, uid: number): Deferred<LocateResult> {
+  locate(maildir: string, request: LocateRequest): Deferred<LocateResult> {
     return this.#pass<LocateResult>(
       maildir,
-      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'locate', uid),
-      () => null,
+      (mailbox) => mailbox.askWith({ timeoutMs: requestTimeoutMs }, 'locate', request),
+      refusal,
     )
   }
 

@@ -76,6 +76,8 @@ interface StoredState {
 
 /** Dovecot's wait for this lock; longer than its age at which it counts as left behind. */
 const lockWaitMs = 122_000
+/** For what can be done another time. */
+const impatientWaitMs = 1_000
 
 export class Register {
   readonly #options: RegisterOptions
@@ -292,10 +294,14 @@ export class Register {
 
   /**
    * Gives UIDs to mails that have none, in the order of their names, and writes the list if it is not there.
-   * `prepare` runs first, with the list locked. `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
+   * `prepare` runs first, with the list locked; `impatient` waits for the lock no more than a moment. `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
    * @throws MailboxError when it cannot be done and nothing can be shown without it.
    */
-  async assign(files: ReadonlyMap<string, MailFile>, prepare: () => void): Promise<boolean> {
+  async assign(
+    files: ReadonlyMap<string, MailFile>,
+    prepare: () => void,
+    impatient: boolean,
+  ): Promise<boolean> {
     const { log, maildir } = this.#options
     try {
       const locked = await this.locked(async () => {
@@ -310,7 +316,7 @@ export class Register {
           this.remove(added)
           throw error
         }
-      })
+      }, impatient)
       if (locked) return true
       log.warn({ event: 'mailbox.locked', path: maildir }, 'another program keeps the uid list locked')
       if (this.hasList) return false
@@ -385,14 +391,14 @@ export class Register {
     this.#dirtyState = true
   }
 
-  /** Rewrites the list if something waited for that: learned sizes, dead lines. A failure is logged. */
-  async tidy(): Promise<void> {
+  /** Rewrites the list if something waited for that: learned sizes, dead lines. A failure is logged. `impatient` as in `assign`. */
+  async tidy(impatient = false): Promise<void> {
     if (!this.hasList || (!this.#rewriteList && !this.#hasDeadLines)) return
     try {
       await this.locked(async () => {
         await this.refresh()
         await this.#rewrite()
-      })
+      }, impatient)
     } catch (error) {
       const { log, maildir } = this.#options
       log.warn(
@@ -407,10 +413,11 @@ export class Register {
   }
 
   /** Runs `work` with the list locked; false: another program kept the lock. */
-  async locked(work: () => Promise<void>): Promise<boolean> {
+  async locked(work: () => Promise<void>, impatient = false): Promise<boolean> {
     const { hostname, settings, maildir } = this.#options
     const { max_lock_timeout } = settings.mail
-    const waitMs = max_lock_timeout === 0 ? lockWaitMs : Math.min(max_lock_timeout, lockWaitMs)
+    const longest = max_lock_timeout === 0 ? lockWaitMs : Math.min(max_lock_timeout, lockWaitMs)
+    const waitMs = impatient ? Math.min(longest, impatientWaitMs) : longest
     const staleMs = settings.maildir.uidlist_lock_stale
     const path = join(maildir, 'dovecot-uidlist.lock')
     const lock = await takeDotlock(path, { hostname, pid, waitMs, staleMs })

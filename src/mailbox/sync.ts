@@ -34,10 +34,16 @@ export interface SyncMode {
   readonly keepNew: boolean
   /** Nothing can be written. */
   readonly readOnly: boolean
+  /** Hardly wait for another program's lock: mails without UID are left for the next time. */
+  readonly impatient?: boolean
+  /** Only what is in `new/` and not known yet; of `cur/` nothing is read. */
+  readonly onlyNew?: boolean
 }
 
 export class FolderSync {
   readonly #options: SyncOptions
+  /** When `new/` was changed last, as the last `run` left it: nanoseconds since the epoch. */
+  newTime = ''
 
   constructor(options: SyncOptions) {
     this.#options = options
@@ -48,8 +54,9 @@ export class FolderSync {
     const startedAt = now()
     const times = folders.times(mode.readOnly)
     await register.refresh()
+    this.newTime = times.fresh.mtime
     const sameNew = times.fresh.mtime === register.newTime
-    const sameCur = times.cur.mtime === register.curTime
+    const sameCur = mode.onlyNew === true || times.cur.mtime === register.curTime
     if (sameNew && sameCur && register.hasList) return
     if (!mode.readOnly) {
       folders.mendTmp()
@@ -67,10 +74,18 @@ export class FolderSync {
       gone = (await this.#match(again)).filter((mail) => !seen.has(mail.base))
       for (const [base, file] of again.unknown) seen.unknown.set(base, file)
     }
-    register.remove(gone)
+    // What has left new/ may be in cur/.
+    if (mode.onlyNew !== true) register.remove(gone)
 
     const toMove = mode.keepNew || mode.readOnly ? [] : fresh.names
-    const complete = await this.#takeIn(seen, toMove, mode.readOnly)
+    const complete = await this.#takeIn(seen, toMove, mode)
+    if (toMove.length > 0) this.newTime = folders.times(mode.readOnly).fresh.mtime
+    if (mode.onlyNew === true) {
+      register.newTime = ''
+      if (toMove.length > 0)
+        register.curTime = folders.curTimeAfterOwnChange(settings.maildir.very_dirty_syncs)
+      return
+    }
     const mended = mode.readOnly ? 0 : this.#mend(seen, fresh, known)
     // What was moved changed the folders; what could not be done may be done next time.
     const isDone = complete && mended === 0 && toMove.length === 0
@@ -101,11 +116,15 @@ export class FolderSync {
   }
 
   /** Gives UIDs to the rest, and moves what is in `new/`. False: that was not possible. */
-  async #takeIn(seen: SeenFiles, toMove: readonly string[], readOnly: boolean): Promise<boolean> {
+  async #takeIn(
+    seen: SeenFiles,
+    toMove: readonly string[],
+    { readOnly, impatient = false }: SyncMode,
+  ): Promise<boolean> {
     const { register } = this.#options
     const files = seen.unknown
     if (files.size === 0 && toMove.length === 0 && register.hasList) return true
-    if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, files))
+    if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, files), impatient)
     await inTurns(register.addInMemory(files))
     return true
   }

@@ -2,7 +2,7 @@
  * Random sessions on copies of one Maildir, here and in a real Dovecot: the same replies, line by line, and afterwards
  * the same files with the same flags and UIDs. What is different on purpose is left out of the scripts or of the comparison.
  *
- * `DIFFERENTIAL_ROUNDS=5000 DIFFERENTIAL_SEED=1` runs a campaign.
+ * The seeds are the same each time; `DIFFERENTIAL_ROUNDS=5000 DIFFERENTIAL_SEED=1` runs a campaign.
  */
 import { chownSync, cpSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,19 +10,13 @@ import { expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
-import {
-  maildirState,
-  makeMaildir,
-  makeScript,
-  randomNumbers,
-  runScript,
-  type Script,
-} from '../support/pop3-sessions.ts'
+import { maildirState, makeMaildir, makeScript, randomNumbers, runScript } from '../support/pop3-sessions.ts'
 import { because } from '../support/privileges.ts'
 import { until } from '../support/until.ts'
 
-const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 40)
-const firstSeed = Number(process.env.DIFFERENTIAL_SEED ?? Math.trunc(Math.random() * 1e9))
+const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 20)
+/** The same each time unless another one is given: what a campaign finds becomes one of these. */
+const firstSeed = Number(process.env.DIFFERENTIAL_SEED ?? 736_626_722)
 /** nobody: Dovecot refuses to touch mail as root. */
 const owner = 65_534
 
@@ -51,24 +45,22 @@ const variants = [
     theirs: 'pop3_uidl_format = %f\npop3_save_uidl = yes',
     ours: 'uidl_format = "%f"\nsave_uidl = true\n',
     share: 0.3,
-    keepsMails: true,
   },
   {
     name: 'GUIDs, sizes without reading',
     theirs: 'pop3_uidl_format = %g\npop3_fast_size_lookups = yes',
     ours: 'uidl_format = "%g"\nfast_size_lookups = true\n',
     share: 0.3,
-    // Dovecot breaks a list off at a mail that it knows to be gone; ours lists what the session began with.
-    keepsMails: true,
   },
 ]
 
 const missing = whyMissing(['dovecot'], { root: true })
 test.skipIf(missing !== undefined).each(variants)(
   `random sessions are as with Dovecot: $name${because(missing)}`,
-  { timeout: 30_000 + rounds * 2_000 },
-  async ({ theirs: settings, ours: pop3, share, keepsMails }) => {
+  { timeout: 60_000 + rounds * 3_000 },
+  async ({ name, theirs: settings, ours: pop3, share }) => {
     const many = Math.ceil(rounds * share)
+    console.info(`pop3-differential, ${name}: seeds ${firstSeed} to ${firstSeed + many - 1}`)
     const root = tempDir()
     const users = Object.fromEntries(Array.from({ length: many }, (_, round) => [`d${round}`, 'secret']))
     const dovecot = await startDovecot({ SETTINGS: settings })
@@ -87,11 +79,8 @@ test.skipIf(missing !== undefined).each(variants)(
       makeMaildir(ours, random)
       cpSync(ours, theirs, { recursive: true, preserveTimestamps: true })
       giveAway(theirs)
-      const [first, second] = [makeScript(random), makeScript(random)].map((script) =>
-        keepsMails === true
-          ? { ...script, actions: script.actions.filter(({ kind }) => kind !== 'remove') }
-          : script,
-      ) as [Script, Script]
+      const first = makeScript(random)
+      const second = makeScript(random)
       // Marks that Dovecot still has to write would win over flags that another program changes meanwhile.
       const isClean = first.end === 'quit'
       const scripts = [
@@ -111,7 +100,7 @@ test.skipIf(missing !== undefined).each(variants)(
           return JSON.stringify({ files: names, uids })
         }
         await until(`the same files (${place})`, () => compared(ours) === compared(theirs), {
-          deadlineMs: 8_000,
+          deadlineMs: 30_000,
           describe: () => `${compared(ours)} ${compared(theirs)}`,
         })
       }

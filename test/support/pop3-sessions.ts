@@ -88,15 +88,10 @@ export function makeMaildir(path: string, random: Random): void {
   writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
 }
 
-/**
- * Files by folder, and UIDs of those that are there, as they stand on the disk; without mails that another program has
- * delivered, which each server takes in at a time of its own.
- */
+/** Files by folder, and UIDs of those that are there, as they stand on the disk. */
 export function maildirState(path: string): { files: string[]; uids: string[] } {
   const files = ['new', 'cur'].flatMap((folder) =>
-    readdirSync(join(path, folder))
-      .filter((name) => !name.includes('.other'))
-      .map((name) => `${folder}/${name}`),
+    readdirSync(join(path, folder)).map((name) => `${folder}/${name}`),
   )
   const list = join(path, 'dovecot-uidlist')
   const bases = new Set(files.map((file) => file.slice(4).split(':')[0]))

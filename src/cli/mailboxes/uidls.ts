@@ -53,7 +53,7 @@ function readXuidls(maildrop: Maildrop, { maildir }: Account): void {
 
 /** UIDLs by base name. */
 export function uidlsOf({ maildrop, bases }: Drop): Map<string, string> {
-  return new Map(bases.map((base, i) => [base, maildrop.uidl(i)]))
+  return new Map(bases.map((base, i) => [base, maildrop.uidl(i)!]))
 }
 
 /** What the former server told clients, for mails it knew; undefined: it has left nothing. */
@@ -93,7 +93,7 @@ export interface Comparison {
 export function compareUidls(now: Drop, before: FormerUidls): Comparison {
   const changed = now.bases.flatMap((base, i) => {
     const former = before.get(base)
-    const shown = now.maildrop.uidl(i)
+    const shown = now.maildrop.uidl(i)!
     return former === undefined || former === shown
       ? []
       : [{ uid: now.maildrop.uid(i), before: former, now: shown }]

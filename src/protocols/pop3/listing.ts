@@ -7,6 +7,8 @@ export class Listing {
   #next = 0
   #status: string
   done = false
+  /** An entry cannot be made: what was made must not look like the whole answer. */
+  failed = false
 
   constructor(maildrop: Maildrop, kind: 'LIST' | 'UIDL') {
     this.#maildrop = maildrop
@@ -14,7 +16,7 @@ export class Listing {
     this.#status = kind === 'LIST' ? `+OK ${maildrop.count - maildrop.deletedCount} messages\r\n` : '+OK\r\n'
   }
 
-  /** The next part of the answer, some more than `octets` of it; the last one has the final dot and sets `done`. */
+  /** The next part of the answer, some more than `octets` of it; the last one sets `done` and has the final dot, unless it `failed`. */
   produce(octets: number): string {
     const maildrop = this.#maildrop
     let text = this.#status
@@ -22,7 +24,13 @@ export class Listing {
     let index = this.#next
     for (; index < maildrop.count && text.length < octets; index++) {
       if (maildrop.isDeleted(index)) continue
-      text += `${index + 1} ${this.#kind === 'LIST' ? maildrop.sizes[index] : maildrop.tellUidl(index)}\r\n`
+      const value = this.#kind === 'LIST' ? maildrop.sizes[index] : maildrop.tellUidl(index)
+      if (value === undefined) {
+        this.failed = true
+        this.done = true
+        return text
+      }
+      text += `${index + 1} ${value}\r\n`
     }
     this.#next = index
     if (index < maildrop.count) return text

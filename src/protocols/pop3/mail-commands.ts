@@ -2,7 +2,7 @@
 import { type UpdateResult, uidBytes } from '../../mailbox/contract.ts'
 import { parseCommand } from './command.ts'
 import { Listing } from './listing.ts'
-import { changes, type MailboxLink } from './mailbox-link.ts'
+import { type Changes, changes, type MailboxLink } from './mailbox-link.ts'
 import type { Maildrop } from './maildrop.ts'
 import { OutputBuffers } from './output-buffers.ts'
 import { Retrieval, type RetrievalHost } from './retrieval.ts'
@@ -12,6 +12,8 @@ import { UidlChange } from './uidl-change.ts'
 
 /** Octets of a listing per write. */
 const listingOctets = 16 * 1024
+/** Why a session ends whose client must not take some UIDLs for all. */
+const unlisted = 'UIDLs could not be listed'
 
 export interface MailCommandsHost extends SessionHost {
   /** What CAPA says after login. */
@@ -61,6 +63,9 @@ export class MailCommands {
         this.uidlChange.asked()
         host.reply(outcome.line)
         return
+      case 'unlisted':
+        host.end(unlisted)
+        return
       case 'retrieve':
         this.#retrieve(outcome.index, outcome.lines)
         return
@@ -97,7 +102,8 @@ export class MailCommands {
       }
       output.add(listing.produce(listingOctets))
     }
-    host.done()
+    if (listing.failed) host.end(unlisted)
+    else host.done()
   }
 
   #retrieve(index: number, lines: number | undefined): void {
@@ -125,7 +131,7 @@ export class MailCommands {
       scratch: host.scratch,
       buffers: context.local('pop3.buffers', () => new OutputBuffers()),
       bind: (callback) => context.bind(callback),
-      locate: (uid) => mailbox.locate(uid),
+      locate: (uid) => mailbox.locate(uid, maildrop.generation, config.pop3.no_flag_updates),
       fetchNames: async (index) => {
         const page = maildrop.pageOf(index)
         const pages = await mailbox.names(maildrop.generation, page)
@@ -162,7 +168,7 @@ export class MailCommands {
   #quit(): void {
     const host = this.#host
     const { maildrop, mailbox } = this
-    const wanted = this.#wanted()
+    const wanted = { ...this.#wanted(), ...this.#newMail() }
     if (Object.keys(wanted).length === 0) {
       mailbox.tell({})
       host.refuse('+OK goodbye', 'Logged out')
@@ -183,8 +189,15 @@ export class MailCommands {
     })
   }
 
+  /** As in Dovecot: what has come since the login is taken in, so that other programs find it in `cur/`. */
+  #newMail(): Changes {
+    const newTime = this.mailbox.newTime()
+    if (newTime === undefined || newTime === this.maildrop.newTime) return {}
+    return { takeIn: { keepNew: this.#host.config.pop3.no_flag_updates } }
+  }
+
   /** What QUIT changes: deleted messages go, or get the keyword that hides them. */
-  #wanted(): ReturnType<typeof changes> {
+  #wanted(): Changes {
     const { deleted_flag: keyword, delete_type } = this.#host.config.pop3
     const deleted = this.maildrop.expunged()
     const seen = this.maildrop.seen(true)

@@ -1,4 +1,6 @@
 /** What a session tells the mailbox it has open: removals, seen marks, and sizes it found out. */
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import {
   type LocateResult,
@@ -14,7 +16,7 @@ import type { Maildrop } from './maildrop.ts'
 import { mailboxTimeoutMs } from './opening.ts'
 
 type Lists = Pick<UpdateRequest, 'expunge' | 'seen' | 'unseen'>
-type Changes = Lists & Pick<UpdateRequest, 'flag'>
+export type Changes = Lists & Pick<UpdateRequest, 'flag' | 'takeIn'>
 
 /** Lists of uids as an update has them; empty ones are left out. */
 export function changes(lists: { readonly [K in keyof Lists]?: readonly number[] }): Changes {
@@ -82,11 +84,22 @@ export class MailboxLink<C extends AnyContract> {
     )
   }
 
-  /** Where a mail is now, if it was renamed; null: it is gone. */
-  locate(uid: number): Promise<LocateResult> {
+  /** Where a mail is now, if it was renamed or is gone. */
+  locate(uid: number, generation: number, keepNew: boolean): Promise<LocateResult> {
+    const request = { uid, generation, keepNew }
     return this.#ask((mailboxes) =>
-      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'locate', this.maildir, uid),
+      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'locate', this.maildir, request),
     )
+  }
+
+  /** When `new/` was changed last, in nanoseconds since the epoch; undefined: it cannot be looked at. */
+  newTime(): string | undefined {
+    try {
+      return String(statSync(join(this.maildir, 'new'), { bigint: true }).mtimeNs)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error
+      return undefined
+    }
   }
 
   #request(wanted: Changes): UpdateRequest {

@@ -3,7 +3,7 @@
  * 4), and the session's own marks. Knows no socket, no disk and no clock. `index` is the message number minus one.
  */
 import { createHash } from 'node:crypto'
-import { baseOf, inNewFlag, keyOf, Page, type Snapshot, seenFlag } from '../../mailbox/contract.ts'
+import { baseOf, inNewFlag, keyOf, Page, readUids, type Snapshot, seenFlag } from '../../mailbox/contract.ts'
 import { compileUidlFormat, type UidlFormatter, usesFileName } from './uidl-format.ts'
 
 export interface MaildropOptions {
@@ -37,6 +37,8 @@ export class Maildrop {
   readonly count: number
   /** Names the state of the mailbox it was made from. */
   readonly generation: number
+  /** When `new/` was changed last, as far as the mailbox knew. */
+  readonly newTime: string
   /** Octets with CRLF line ends, by index. -1 until it is learned, before the session is in TRANSACTION state. */
   readonly sizes: Float64Array
   readonly #uids: Uint32Array
@@ -50,7 +52,9 @@ export class Maildrop {
   #loaded = 0
   /** First page of the names that were fetched last; only these are kept in a large mailbox. */
   #namesFrom = 0
-  #renamed: string[] | undefined
+  #renamed: readonly (string | undefined)[] | undefined
+  /** Uids of mails that are known to be gone: names and keys of them do not count any more. */
+  #gone: Set<number> | undefined
   /** X-UIDL fields that were read, by index. */
   #xuidls = new Map<number, string>()
   /** 1: its UIDL was told and is to be kept. */
@@ -75,6 +79,7 @@ export class Maildrop {
     this.uidValidity = snapshot.uidValidity
     this.count = snapshot.count
     this.generation = snapshot.generation
+    this.newTime = snapshot.newTime
     this.sizes = new Float64Array(snapshot.count)
     this.#uids = new Uint32Array(snapshot.count)
     this.#flags = new Uint8Array(snapshot.count)
@@ -189,6 +194,15 @@ export class Maildrop {
     return { name: names[index - start]!, inNew: (this.#flags[index]! & inNewFlag) !== 0 }
   }
 
+  isGone(index: number): boolean {
+    return this.#gone?.has(this.#uids[index]!) === true
+  }
+
+  /** The mailbox was looked through: mails with these uids, u32 each, are not there any more. */
+  learnGone(uids: Uint8Array): void {
+    if (uids.length > 0) this.#gone = new Set(readUids(uids))
+  }
+
   #keys(index: number): string {
     const page = this.#pages[this.pageOf(index)]!
     if (page.keysText === '') return ''
@@ -265,8 +279,8 @@ export class Maildrop {
     return uids
   }
 
-  /** The unique id, and it may have to be kept: it is told to a client. */
-  tellUidl(index: number): string {
+  /** The unique id, and it may have to be kept: it is told to a client. Undefined: it cannot be made any more. */
+  tellUidl(index: number): string | undefined {
     if (this.#options.save_uidl) {
       this.#told ??= new Uint8Array(this.count)
       if (this.#told[index] === 0) this.#toldCount++
@@ -275,11 +289,11 @@ export class Maildrop {
     return this.uidl(index)
   }
 
-  /** The unique id, 1 to 70 characters from 0x21 to 0x7e. */
-  uidl(index: number): string {
+  /** The unique id, 1 to 70 characters from 0x21 to 0x7e. Undefined: it is made of the name of a mail that is gone. */
+  uidl(index: number): string | undefined {
     if (this.#options.uidl_duplicates === 'allow') return this.#uidl(index)
     this.#renamed ??= this.#withoutDuplicates()
-    return this.#renamed[index]!
+    return this.#renamed[index]
   }
 
   /** UIDLs that were told since the last time and are not kept yet. */
@@ -289,17 +303,20 @@ export class Maildrop {
     let values = ''
     for (let i = this.#told!.indexOf(1); i !== -1; i = this.#told!.indexOf(1, i + 1)) {
       this.#told![i] = 2
-      if (keyOf(this.#keys(i), 'P') !== undefined) continue
+      const uidl = this.#renamed?.[i] ?? this.#uidl(i)
+      if (uidl === undefined || keyOf(this.#keys(i), 'P') !== undefined) continue
       uids.push(this.#uids[i]!)
-      values += `${this.#renamed?.[i] ?? this.#uidl(i)}\n`
+      values += `${uidl}\n`
     }
     this.#toldCount = 0
     return uids.length === 0 ? undefined : { uids, values }
   }
 
-  #uidl(index: number): string {
+  #uidl(index: number): string | undefined {
     const keys = this.#keys(index)
-    if (keys !== '') {
+    // As in Dovecot: what its uid list said of a mail goes with the mail.
+    const isGone = this.isGone(index)
+    if (keys !== '' && !isGone) {
       const fixed = keyOf(keys, 'P')
       // An empty one stands for the base name.
       const uidl = fixed === '' ? baseOf(this.file(index)?.name ?? '') : fixed
@@ -312,6 +329,7 @@ export class Maildrop {
     const uid = this.#uids[index]!
     const { uidValidity } = this
     if (!this.#needsNames) return this.#format({ uid, uidValidity, fileName: '', guid: '' })
+    if (isGone) return undefined
     const fileName = baseOf(this.file(index)?.name ?? '')
     const uidl = this.#format({ uid, uidValidity, fileName, guid: keyOf(keys, 'G') ?? fileName })
     return validUidl.test(uidl) ? uidl : createHash('sha1').update(uidl, 'latin1').digest('hex')
@@ -321,12 +339,13 @@ export class Maildrop {
    * In the order of UIDs, whatever order they are numbered in: the k-th mail with the same UIDL gets `-k`; a result
    * that is taken already is handled the same way.
    */
-  #withoutDuplicates(): string[] {
+  #withoutDuplicates(): (string | undefined)[] {
     const renamed = Array.from(this.#uids, (_, i) => this.#uidl(i))
     const order = Array.from(this.#uids, (_, i) => i).sort((a, b) => this.#uids[a]! - this.#uids[b]!)
     const uses = new Map<string, number>()
     for (const i of order) {
-      let unique = renamed[i]!
+      let unique = renamed[i]
+      if (unique === undefined) continue
       for (let use = uses.get(unique); use !== undefined; use = uses.get(unique)) {
         uses.set(unique, use + 1)
         unique = `${unique}-${use + 1}`

@@ -15,6 +15,8 @@ import { wireOctets, writeMail } from './whole-mail.ts'
 /** An answer from here on goes out by itself; shorter ones are worth collecting. */
 const largeOctets = 8 * 1024
 
+const unreadableNow = '-ERR [SYS/TEMP] the message cannot be read now'
+
 /** What the session does for a retrieval. */
 export interface RetrievalHost {
   readonly maildrop: Maildrop
@@ -65,6 +67,11 @@ export class Retrieval {
 
   /** Ends with a call of `sent`, `refused`, `gone` or `broken`: at once for small mails. */
   start(): void {
+    if (this.#host.maildrop.isGone(this.#index)) {
+      this.#over = true
+      this.#host.gone(this.#index)
+      return
+    }
     const place = this.#host.maildrop.file(this.#index)
     if (place === undefined) this.#fetchName()
     else this.#begin(place)
@@ -113,8 +120,14 @@ export class Retrieval {
   #locate(): void {
     const host = this.#host
     host.locate(this.#uid).then(
-      host.bind((place: LocateResult) => {
+      host.bind((found: LocateResult) => {
         if (this.#over) return
+        if (!found.ok) {
+          this.#refuse(unreadableNow)
+          return
+        }
+        const { place, gone } = found
+        host.maildrop.learnGone(gone)
         // It may have lost its seen mark under its new name.
         if (place !== null && !isSeen(place.name)) host.maildrop.lostSeen(this.#index)
         if (place !== null && this.#open(place)) this.#send()
@@ -126,7 +139,7 @@ export class Retrieval {
       host.bind((error: Error) => {
         if (this.#over) return
         host.log(error)
-        this.#refuse('-ERR [SYS/TEMP] the message cannot be read now')
+        this.#refuse(unreadableNow)
       }),
     )
   }

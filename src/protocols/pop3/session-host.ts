@@ -48,6 +48,8 @@ export interface SessionHost {
   whenDrained(callback: () => void): void
   /** A last line, and the end. */
   refuse(line: string, reason: string): void
+  /** The end after what was said so far. */
+  end(reason: string): void
   /** The end in the middle of an answer: nothing more is sent. */
   cutOff(reason: string): void
 }

@@ -290,6 +290,10 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#close(reason)
   }
 
+  end(reason: string): void {
+    this.#close(reason)
+  }
+
   cutOff(reason: string): void {
     this.connection.output.abandon()
     this.#close(reason)

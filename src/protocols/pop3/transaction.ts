@@ -20,6 +20,8 @@ export type Outcome =
   | { readonly kind: 'text'; readonly text: string }
   /** RSET with LAST offered: the seen marks of these uids go. */
   | { readonly kind: 'unseen'; readonly uids: readonly number[]; readonly line: string }
+  /** Its UIDL cannot be made: the session ends without a word. */
+  | { readonly kind: 'unlisted' }
   | { readonly kind: 'quit' }
 
 export interface TransactionOptions {
@@ -52,9 +54,9 @@ export function transact(
     case 'UIDL': {
       if (command.number === undefined) return { kind: 'listing', of: 'UIDL' }
       const found = find(maildrop, command.number)
-      return typeof found === 'number'
-        ? { kind: 'uidl', line: `+OK ${found + 1} ${maildrop.tellUidl(found)}` }
-        : found
+      if (typeof found !== 'number') return found
+      const uidl = maildrop.tellUidl(found)
+      return uidl === undefined ? { kind: 'unlisted' } : { kind: 'uidl', line: `+OK ${found + 1} ${uidl}` }
     }
     case 'RETR': {
       const found = find(maildrop, command.number)

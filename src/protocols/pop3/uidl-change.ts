@@ -47,7 +47,7 @@ export class UidlChange {
     for (let index = 0; index < this.#maildrop.count; index++) {
       if (!counts(index)) continue
       count++
-      checksum ^= crc32(this.#maildrop.uidl(index))
+      checksum ^= crc32(this.#maildrop.uidl(index) ?? '')
     }
     return `${count}/${(checksum >>> 0).toString(16).padStart(8, '0')}`
   }

@@ -135,7 +135,7 @@ function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Mai
   const pages = []
   for (let i = 0; i < mails.length; i += pageLength) pages.push(encodePage(mails.slice(i, i + pageLength)))
   const drop = new Maildrop(
-    { uidValidity: 1, count: mails.length, generation: 1, pages },
+    { uidValidity: 1, count: mails.length, generation: 1, newTime: '', pages },
     {
       uidl_format: '%u',
       uidl_duplicates: duplicates,
