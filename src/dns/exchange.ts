@@ -31,33 +31,17 @@ function askOverUdp(
   timeoutMs: number,
 ): Promise<Response> {
   const { id, octets } = encodeQuestion(question, edns)
-  return new Promise((resolve, reject) => {
+  return settled(address, timeoutMs, ({ accept, fail }) => {
     const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
     let strays = 0
-    const timer = setTimeout(() => fail(new Error(`no answer from ${address}`)), timeoutMs)
-    const close = () => {
-      clearTimeout(timer)
-      socket.close()
-    }
-    const fail = (error: Error) => {
-      close()
-      reject(error)
-    }
     socket.on('error', (error: NodeJS.ErrnoException) => fail(unreachable(address, error)))
     socket.on('message', (message) => {
-      if (!answersQuestion(message, id, question)) {
-        if (++strays >= maxStrayDatagrams) fail(new Error(`nothing but false answers from ${address}`))
-        return
-      }
-      try {
-        resolve(decodeResponse(message))
-        close()
-      } catch {
-        fail(new Error(`the answer of ${address} cannot be read`))
-      }
+      if (answersQuestion(message, id, question)) accept(message)
+      else if (++strays >= maxStrayDatagrams) fail(new Error(`nothing but false answers from ${address}`))
     })
     // Connected: nobody else can answer, the system chooses a random port, and a closed port is noticed at once.
     socket.connect(port, address, () => socket.send(octets))
+    return () => socket.close()
   })
 }
 
@@ -70,18 +54,9 @@ function askOverTcp(
   const { id, octets } = encodeQuestion(question, edns)
   const length = Buffer.alloc(2)
   length.writeUInt16BE(octets.length)
-  return new Promise((resolve, reject) => {
+  return settled(address, timeoutMs, ({ accept, fail }) => {
     const socket = connect({ host: address, port })
     let received = Buffer.alloc(0)
-    const timer = setTimeout(() => fail(new Error(`no answer from ${address} over TCP`)), timeoutMs)
-    const close = () => {
-      clearTimeout(timer)
-      socket.destroy()
-    }
-    const fail = (error: Error) => {
-      close()
-      reject(error)
-    }
     socket.on('error', (error: NodeJS.ErrnoException) => fail(unreachable(address, error)))
     socket.on('close', () => fail(new Error(`${address} closed the TCP connection`)))
     socket.on('data', (chunk) => {
@@ -89,19 +64,47 @@ function askOverTcp(
       const size = received.length < 2 ? Number.POSITIVE_INFINITY : received.readUInt16BE(0)
       if (received.length < 2 + size) return
       const message = received.subarray(2, 2 + size)
-      if (!answersQuestion(message, id, question)) {
-        fail(new Error(`a false answer from ${address}`))
-        return
-      }
-      try {
-        resolve(decodeResponse(message))
-        close()
-      } catch {
-        fail(new Error(`the answer of ${address} cannot be read`))
-      }
+      if (answersQuestion(message, id, question)) accept(message)
+      else fail(new Error(`a false answer from ${address}`))
     })
     socket.write(Buffer.concat([length, octets]))
+    return () => socket.destroy()
   })
+}
+
+interface Outcome {
+  /** The message that answers the question, which may still be unreadable. */
+  readonly accept: (message: Buffer) => void
+  readonly fail: (error: Error) => void
+}
+
+/** Opens something that ends in one outcome, in time or not, and closes it then: `open` returns what closes it. */
+function settled(
+  address: string,
+  timeoutMs: number,
+  open: (outcome: Outcome) => () => void,
+): Promise<Response> {
+  const { promise, resolve, reject } = Promise.withResolvers<Response>()
+  let isOpen = true
+  const end = (settle: () => void) => {
+    if (!isOpen) return
+    isOpen = false
+    clearTimeout(timer)
+    close()
+    settle()
+  }
+  const fail = (error: Error) => end(() => reject(error))
+  const accept = (message: Buffer) =>
+    end(() => {
+      try {
+        resolve(decodeResponse(message))
+      } catch {
+        reject(new Error(`the answer of ${address} cannot be read`))
+      }
+    })
+  const timer = setTimeout(() => fail(new Error(`no answer from ${address}`)), timeoutMs)
+  const close = open({ accept, fail })
+  return promise
 }
 
 function unreachable(address: string, { code, message }: NodeJS.ErrnoException): Error {
