@@ -1,6 +1,6 @@
 /** The mails in memory: those that are being delivered or wait for their turn. Everything else is on disk alone. */
 import type { ContentFolder } from './content.ts'
-import type { Content, DeliveryRecipient } from './contract.ts'
+import type { Content, DeliveryRecipient, RecipientResult } from './contract.ts'
 import type { Job } from './job.ts'
 import type { Outcome, QueueStore, StoredMail } from './store.ts'
 
@@ -33,8 +33,8 @@ export interface ActiveMail {
   bytes: Uint8Array | undefined
   /** Removed or put on hold: nothing more of it is started. */
   withdrawn: boolean
-  /** Recipients of this pass that wait; kept only while a delay warning may be due. */
-  readonly delayed: Ended<Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay'>>[]
+  /** Recipients of this pass that wait; kept only when somebody may have to be told. */
+  readonly delayed: Ended<Pick<RecipientResult, 'dsn' | 'reply' | 'remoteMta' | 'relay'>>[]
 }
 
 export interface ActiveLimits {
@@ -54,6 +54,7 @@ export class ActiveSet {
   #limits: ActiveLimits
   #octets = 0
   #deferred = 0
+  #probes = 0
 
   constructor(store: QueueStore, folder: ContentFolder, limits: ActiveLimits) {
     this.#store = store
@@ -96,6 +97,11 @@ export class ActiveSet {
     return this.#limits
   }
 
+  /** Recipients that are only asked for, and get nothing. */
+  get probes(): number {
+    return this.#probes
+  }
+
   mail(id: number): ActiveMail | undefined {
     return this.#mails.get(id)
   }
@@ -128,12 +134,15 @@ export class ActiveSet {
 
   addRecipient(mail: ActiveMail, id: number): void {
     mail.outstanding += 1
+    if (mail.stored.trace === 'verify') this.#probes += 1
     this.#recipients.add(id)
   }
 
   /** The result of a recipient is committed. */
   removeRecipient(mail: ActiveMail, id: number): void {
-    if (this.#recipients.delete(id)) mail.outstanding -= 1
+    if (!this.#recipients.delete(id)) return
+    mail.outstanding -= 1
+    if (mail.stored.trace === 'verify') this.#probes -= 1
   }
 
   /** The pass of a mail is over, or it was withdrawn. */

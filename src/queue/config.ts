@@ -223,6 +223,10 @@ export const queueSettings = {
     default: [],
     doc: 'Transports whose mail waits in the queue until `queue flush` asks for it.',
   }),
+  fast_flush_domains: list({
+    default: [],
+    doc: 'Domains, with those below them, whose waiting mail a client may ask for with ETRN (RFC 1985). For others it is told 459. `queue flush --site` takes any.',
+  }),
   active_content_limit: size({
     default: 64 * 1024 * 1024,
     doc: 'Content kept in memory between arrival and the first delivery, over all mails; what is more is read back from disk.',
@@ -235,6 +239,11 @@ export const queueSettings = {
   minfree: size({
     default: 16 * 1024 * 1024,
     doc: 'Free space that must remain on the disk of the queue; below it new mail is refused for the time being (4.3.1). Postfix wants 1.5 times message_size_limit at least, which the default is for the default limit: raise both together. 0: no check.',
+  }),
+  address_verify_pending_request_limit: integer({
+    default: 5000,
+    min: 1,
+    doc: 'Most recipients in memory that are only asked for (`send -bv`), so that they do not get in the way of mail; more are reported as undeliverable for now (4.3.2).',
   }),
   enable_original_recipient: boolean({
     default: true,

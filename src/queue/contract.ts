@@ -32,7 +32,14 @@ export interface Envelope {
   readonly smtputf8?: boolean
   /** RFC 8689: the mail must not travel without TLS to a server that is the right one. */
   readonly requiretls?: boolean
+  readonly trace?: Trace
 }
+
+/**
+ * A report that the sender asked for beside the mail. `verify`: nothing is delivered, the report says what became of
+ * asking for each recipient (`sendmail -bv`). `record`: the report is about the first attempt (`sendmail -v`).
+ */
+export type Trace = 'verify' | 'record'
 
 /** Who handed the mail to us; for the log, Received and XFORWARD. */
 export interface ClientInfo {
@@ -233,10 +240,27 @@ export interface OperationResult {
   readonly next: string
 }
 
+/** What new mail waits for before it is acknowledged. */
+export interface IntakeState {
+  /** Why it is refused for now; null: it is taken. */
+  readonly refusal: string | null
+  /** Acknowledgements that are held up, each for `delayMs`, because their mail found no room in memory. */
+  readonly heldUp: number
+  readonly delayMs: number
+  /** Mails on disk that were never tried. */
+  readonly incoming: number
+  /** In memory, and how many may be. */
+  readonly mails: number
+  readonly mailLimit: number
+  readonly recipients: number
+  readonly recipientLimit: number
+}
+
 /** What a recipient waits for. Times in milliseconds since the epoch. */
 export type WaitsFor =
   | { readonly kind: 'delivery'; readonly since: number }
-  | { readonly kind: 'commit' | 'memory' | 'hold' | 'corrupt' | 'notice' | 'stop' | 'service' }
+  | { readonly kind: 'commit' | 'hold' | 'corrupt' | 'notice' | 'stop' | 'service' }
+  | ({ readonly kind: 'memory' } & Pick<IntakeState, 'mails' | 'mailLimit' | 'recipients' | 'recipientLimit'>)
   | { readonly kind: 'window'; readonly running: number; readonly width: number }
   | { readonly kind: 'processes'; readonly running: number; readonly limit: number }
   | { readonly kind: 'turn'; readonly ahead: number }
@@ -261,6 +285,8 @@ export interface ExplainedRecipient extends ListedRecipient {
 
 /** One mail as `queue why` explains it. */
 export interface QueueExplanation extends Omit<QueueListing, 'recipients'> {
+  /** Who sent it was not told yet that it is safe: see `IntakeState`. */
+  readonly isHeldUp: boolean
   readonly recipients: readonly ExplainedRecipient[]
 }
 
@@ -300,6 +326,7 @@ export type QueueContract = Contract<{
   operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult
   /** What each recipient waits for, and until when. */
   why(queueId: string): QueueExplanation | null
+  intake(): IntakeState
   stats(): QueueStatistics
   counts(): QueueCounts
   /** The configuration has changed: it counts from now on. What is on its way to a destination goes on as it was. */

@@ -67,6 +67,11 @@ export class Courier {
       this.#settle(mail, recipient, expired(reason))
       return
     }
+    const { address_verify_pending_request_limit: mostProbes } = this.#config.queue
+    if (mail.stored.trace === 'verify' && this.#active.probes > mostProbes) {
+      this.#settle(mail, recipient, tooManyProbes)
+      return
+    }
     const found = this.admission.find(recipient.address, this.#now)
     if (found instanceof Site) {
       this.scheduler.add(found, mail, recipient, this.#monotonic)
@@ -170,14 +175,17 @@ export class Courier {
       if (site.window.isDead) site.revive()
       else site.window.succeeded(site.busy)
     } else if (site.window.failed()) this.#siteDied(site, hopStatus)
-    if (width !== site.window.width) {
-      this.#context.log.debug(
-        { event: 'queue.window', site: site.key, from: width, to: site.window.width },
-        'the window of a destination changed',
-      )
-    }
+    if (width !== site.window.width) this.#logWindow(site, width)
     site.lastDone = now
     site.transport.done(site, recipients.length, this.#monotonic)
+  }
+
+  #logWindow({ key, busy, window }: Site, from: number): void {
+    const { log } = this.#context
+    const facts = { event: 'queue.window', site: key, from, to: window.width, busy }
+    const text = 'the window of a destination changed'
+    if (this.#config.log.destination_concurrency_feedback_debug) log.info(facts, text)
+    else log.debug(facts, text)
   }
 
   /** What was sent of a damaged mail is sent; for the others it is kept as it is, and nobody is told anything. */
@@ -247,6 +255,13 @@ export class Courier {
   get isBusy(): boolean {
     return this.scheduler.hasSites || this.dispatcher.size > 0
   }
+}
+
+const tooManyProbes: OwnResult = {
+  site: '',
+  status: 'deferred',
+  dsn: '4.3.2',
+  reply: 'too many addresses are being asked for already',
 }
 
 /** An operator wants it returned: with the reason it waits for, when there is one. */

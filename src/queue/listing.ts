@@ -1,7 +1,7 @@
 /** What `queue list` and `queue show` see. */
 import type { ActiveSet } from './active.ts'
 import type { ListedRecipient, QueueListing } from './contract.ts'
-import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
+import type { Outcome, QueueStore, StoredMail, StoredRecipient } from './store.ts'
 
 /** Recipients in one answer: bounds what crosses the thread. A single mail with more is listed alone. */
 const recipientsPerPage = 5_000
@@ -43,7 +43,9 @@ export function listMail(mail: StoredMail, sources: ListingSources): QueueListin
 }
 
 /** Not those that are done well, of whom only a notice is due. */
-export const isListed = ({ outcome }: StoredRecipient): boolean => outcome?.status !== 'sent'
+export const isListed = ({ outcome }: StoredRecipient): boolean => outcome === undefined || isFailure(outcome)
+
+const isFailure = ({ status }: Outcome): boolean => status === 'bounced' || status === 'expired'
 
 /** @param destination `transport:nexthop` of an address that was not tried yet. */
 export function listRecipient(
@@ -57,7 +59,6 @@ export function listRecipient(
     attempts,
     nextAttempt: Math.max(0, nextAttempt),
     reason: outcome === undefined ? (reason ?? null) : null,
-    bounceReason:
-      outcome === undefined || outcome.status === 'sent' ? null : `${outcome.dsn} ${outcome.reply}`,
+    bounceReason: outcome === undefined || !isFailure(outcome) ? null : `${outcome.dsn} ${outcome.reply}`,
   }
 }

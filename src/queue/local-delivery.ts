@@ -56,6 +56,9 @@ async function deliverTo(
     })
     return { status: 'deferred', dsn: '4.3.0', reply: 'user names cannot be looked up' }
   }
+  if (request.probe === true && account !== null) {
+    return { status: 'deliverable', dsn: '2.0.0', reply: 'the mailbox is here' }
+  }
   if (account === null) return { status: 'bounced', dsn: '5.1.1', reply: 'no such user here' }
   const config = context.setting<Config>('config')
   const hostname = config?.hostname ?? 'localhost'

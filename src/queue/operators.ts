@@ -223,7 +223,7 @@ function renewed(
   now: number,
   content: Uint8Array | { readonly file: string; readonly size: number },
 ): NewMail {
-  const { sender, envid, ret, body, smtputf8 } = mail
+  const { sender, envid, ret, body, smtputf8, requiretls, trace } = mail
   return {
     queueId,
     envelope: {
@@ -237,6 +237,8 @@ function renewed(
       ...(ret === undefined ? {} : { ret }),
       ...(body === undefined ? {} : { body }),
       ...(smtputf8 === undefined ? {} : { smtputf8 }),
+      ...(requiretls === undefined ? {} : { requiretls }),
+      ...(trace === undefined ? {} : { trace }),
     },
     content: content instanceof Uint8Array ? { bytes: content } : content,
     client: mail.client,

@@ -10,6 +10,7 @@ import type { Notify, RecipientResult } from './contract.ts'
 import {
   delayNotices,
   endNotices,
+  isRecording,
   mayWarn,
   type Notice,
   type NoticeSettings,
@@ -107,9 +108,11 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
         relay: result.relay,
         ...(result.remoteMta === undefined ? {} : { remoteMta: result.remoteMta }),
       })
-      if (settings.queue.delay_warning_time > 0) change.delayed.push({ recipient, outcome: result })
-    } else if (failures.has(status) || isTold(result, mail, recipient.notify, settings)) {
-      const outcome = toOutcome(result, failures.get(status) ?? 'sent')
+      if (settings.queue.delay_warning_time > 0 || isRecording(mail.stored)) {
+        change.delayed.push({ recipient, outcome: result })
+      }
+    } else if (recorded.has(status) || isTold(result, mail, recipient.notify, settings)) {
+      const outcome = toOutcome(result, recorded.get(status) ?? 'sent')
       change.ended.push({ recipient, outcome })
       if (!isOnly) store.recordOutcome(recipient.id, outcome)
     } else if (!isOnly) store.removeRecipient(recipient.id)
@@ -118,6 +121,9 @@ function writeAttempt(attempt: Attempt, change: MailChange, context: WriteContex
 }
 
 function judge(result: RecipientResult, mail: ActiveMail, { settings, now }: WriteContext): Status {
+  if (mail.stored.trace === 'verify') {
+    return result.status === 'sent' || result.status === 'deliverable' ? 'deliverable' : 'undeliverable'
+  }
   if (result.status === 'bounced') return settings.dsn.soft_bounce ? 'SOFTBOUNCE' : 'bounced'
   if (result.status !== 'deferred') return result.status
   const { sender, arrivedAt, expire } = mail.stored
@@ -133,13 +139,15 @@ const isTold = (
   { stored }: ActiveMail,
   notify: readonly Notify[] | undefined,
   { queue }: NoticeSettings,
-): boolean => result.dsnRelayed !== true && owesSuccess(stored, notify, queue)
+): boolean => isRecording(stored) || (result.dsnRelayed !== true && owesSuccess(stored, notify, queue))
 
-/** How a recipient ended that failed, by what the log calls it. */
-const failures: ReadonlyMap<Status, 'bounced' | 'expired'> = new Map([
+/** How a recipient ended of which somebody hears in any case, by what the log calls it. */
+const recorded: ReadonlyMap<Status, Outcome['status']> = new Map([
   ['bounced', 'bounced'],
   ['expired', 'expired'],
   ['force-expired', 'expired'],
+  ['deliverable', 'deliverable'],
+  ['undeliverable', 'undeliverable'],
 ])
 
 function toOutcome(result: RecipientResult, status: Outcome['status']): Outcome {
@@ -159,20 +167,21 @@ function endPass(change: MailChange, context: WriteContext): void {
     return
   }
   // The database remembers those of earlier commits, and of the time before a crash.
-  const ended = isOnly && change.done.length > 0 ? change.ended : recorded(stored, store)
+  const ended = isOnly && change.done.length > 0 ? change.ended : endedOf(stored, store)
+  const delayed = [...mail.delayed, ...change.delayed]
   const end = {
     mail,
     now,
     ended,
+    delayed,
     original: (limit: number) => context.original(stored, limit),
     newQueueId: () => context.newQueueId(),
   }
   const told = endNotices(end, settings)
   const notices: Notice[] = [...told.notices]
   change.isDropped = told.isDropped
-  const delayed = [...mail.delayed, ...change.delayed]
   if (delayed.length > 0 && mayWarn(mail, now, settings.queue)) {
-    notices.push(...delayNotices(end, delayed, settings))
+    notices.push(...delayNotices(end, settings))
     store.setWarned(stored.id)
   }
   change.notices = notices.map((notice) => ({ notice, id: store.insert(notice.mail) }))
@@ -187,7 +196,7 @@ function endPass(change: MailChange, context: WriteContext): void {
   }
 }
 
-function recorded(stored: StoredMail, store: QueueStore): readonly Ended[] {
+function endedOf(stored: StoredMail, store: QueueStore): readonly Ended[] {
   return store
     .endedOf(stored)
     .flatMap((row) => (row.outcome === undefined ? [] : [{ recipient: toActive(row), outcome: row.outcome }]))

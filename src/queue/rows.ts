@@ -1,5 +1,5 @@
 /** The rows of the stored queue as code sees them. */
-import type { ClientInfo, NewMail, Notify, RecipientResult } from './contract.ts'
+import type { ClientInfo, NewMail, Notify, RecipientResult, Trace } from './contract.ts'
 
 export type MailState = 'active' | 'deferred' | 'hold' | 'corrupt'
 export const stateNumbers = { active: 0, deferred: 1, hold: 2, corrupt: 3 } as const
@@ -27,6 +27,7 @@ export interface StoredMail {
   readonly body?: '7BIT' | '8BITMIME'
   readonly smtputf8?: boolean
   readonly requiretls?: boolean
+  readonly trace?: Trace
   /** Name below `content/`; undefined: inline. */
   readonly file?: string
 }
@@ -60,7 +61,7 @@ export interface Tried extends Pick<RecipientResult, 'relay' | 'remoteMta'> {
 
 /** How a recipient ended, kept until its sender is told. */
 export interface Outcome extends Omit<RecipientResult, 'id' | 'status'> {
-  readonly status: 'sent' | 'bounced' | 'expired'
+  readonly status: 'sent' | 'bounced' | 'expired' | 'deliverable' | 'undeliverable'
 }
 
 export type Row = Readonly<Record<string, unknown>>
@@ -91,7 +92,7 @@ export function storedMail(
 export function toMail(row: Row): StoredMail {
   const envelope = JSON.parse(String(row.envelope)) as Pick<
     StoredMail,
-    'client' | 'envid' | 'ret' | 'body' | 'smtputf8' | 'requiretls'
+    'client' | 'envid' | 'ret' | 'body' | 'smtputf8' | 'requiretls' | 'trace'
   >
   return {
     id: Number(row.id),

@@ -147,6 +147,7 @@ export class QueueStore {
         body: envelope.body,
         smtputf8: envelope.smtputf8,
         requiretls: envelope.requiretls,
+        trace: envelope.trace,
       }),
       file ?? null,
       'bytes' in content ? crc32(content.bytes) : null,

@@ -59,6 +59,7 @@ const facts = (changes: Partial<ReportFacts> = {}): ReportFacts => ({
       orcpt: 'rfc822;A+2Bx@d.test',
       action: 'failed',
       dsn: '5.1.1',
+      relay: 'mx.d.test[192.0.2.1]:25',
       reply: '550 5.1.1 <a@d.test>: no such user',
       remoteMta: 'mx.d.test',
     },
@@ -67,11 +68,13 @@ const facts = (changes: Partial<ReportFacts> = {}): ReportFacts => ({
       origTo: 'alias@d.test',
       action: 'failed',
       dsn: '4.4.1',
+      relay: 'mx.d.test[192.0.2.1]:25',
       reply: 'connection refused',
     },
   ],
   queueId: 'ORIGINALID',
   sender: 'sender@client.test',
+  namesOriginals: true,
   arrivedAt: Date.UTC(2026, 10, 20, 2, 30),
   envid: 'envelope 1',
   audience: 'sender',
@@ -97,6 +100,14 @@ describe('a failure notice', () => {
       'message/delivery-status',
       'message/rfc822',
     ])
+  })
+
+  test('without enable_original_recipient an address before rewriting is named when the sender gave it', () => {
+    const { parts } = readMultipart(buildReport(facts({ namesOriginals: false })).bytes)
+    const [, first, second] = readStatus(parts[1]!.body)
+    expect(first!.get('original-recipient')).toBe('rfc822;A+x@d.test')
+    expect(second!.has('original-recipient')).toBe(false)
+    expect(parts[0]!.body).not.toContain('alias@d.test')
   })
 
   test('has the fields of RFC 3464 for the mail and for each recipient', () => {
@@ -173,7 +184,9 @@ test('mail that needs SMTPUTF8 has the types of RFC 6533', () => {
     facts({
       smtputf8: true,
       sender: 'm\u00fcller@client.test',
-      recipients: [{ address: 'j\u00f6rg@d.test', action: 'failed', dsn: '5.1.1', reply: 'unknown' }],
+      recipients: [
+        { address: 'j\u00f6rg@d.test', action: 'failed', dsn: '5.1.1', relay: 'none', reply: 'unknown' },
+      ],
     }),
   )
   const { parts } = readMultipart(report.bytes)
@@ -189,7 +202,7 @@ test.each([
   { kind: 'delay' as ReportKind, action: 'delayed' as const, until: true },
   { kind: 'success' as ReportKind, action: 'relayed' as const, until: false },
 ])('a $kind notice says $action', ({ kind, action, until }) => {
-  const recipients = [{ address: 'a@d.test', action, dsn: '4.4.1', reply: 'x' }]
+  const recipients = [{ address: 'a@d.test', action, dsn: '4.4.1', relay: 'none', reply: 'x' }]
   const { parts } = readMultipart(
     buildReport(
       facts({ kind, recipients, full: false, ...(until ? { retryUntil: Date.UTC(2026, 10, 26) } : {}) }),
@@ -206,6 +219,7 @@ test('a reply of a hostile server cannot add fields or lines', () => {
       address: 'a@d.test',
       action: 'failed' as const,
       dsn: '5.0.0',
+      relay: 'mx.d.test[192.0.2.1]:25',
       reply: `550 x\r\nAction: delivered\r\n\r\n--=_NOTICEID.1--\0${'y'.repeat(5000)}`,
       remoteMta: 'evil\r\nX: y',
     },

@@ -4,7 +4,7 @@ import { userInfo } from 'node:os'
 import { type Command, Option } from 'commander'
 import type { Status } from '../../admin/status.ts'
 import type { Config } from '../../config/settings.ts'
-import type { Envelope, EnvelopeRecipient, Notify } from '../../queue/contract.ts'
+import type { Envelope, EnvelopeRecipient, Notify, Trace } from '../../queue/contract.ts'
 import { ControlClient } from '../control-client.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { type ConfigOptions, loadOrFail } from '../options.ts'
@@ -26,6 +26,7 @@ interface Options extends ConfigOptions {
   readonly B?: string
   readonly G?: boolean
   readonly I?: boolean
+  readonly v?: boolean
   /** `true`: without a value. */
   readonly q?: string | true
   readonly json?: boolean
@@ -34,7 +35,7 @@ interface Options extends ConfigOptions {
 /** What the control socket takes. */
 const maxOctets = 128 * 1024 * 1024
 /** Options of sendmail that change nothing here, with and without a value. */
-const ignoredFlags = ['-n', '-m', '-v', '-U', '-s', '-x'] as const
+const ignoredFlags = ['-n', '-m', '-U', '-s', '-x'] as const
 const ignoredWithValue = ['-A', '-C', '-d', '-D', '-e', '-h', '-L', '-O', '-p', '-X'] as const
 
 /** `mailactors send`: what sendmail does, for the running service. */
@@ -57,7 +58,12 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
       '-q [what]',
       'send nothing, but try the queue: all of it, with -qRSITE what goes to SITE, with -qIID one mail',
     )
-    .option('-b <mode>', 'm: submit (default); s: speak SMTP on stdin and stdout; p: list the queue', 'm')
+    .option('-v', 'report the first attempt to the sender by mail')
+    .option(
+      '-b <mode>',
+      'm: submit (default); s: speak SMTP on stdin and stdout; p: list the queue; v: deliver nothing, ask for each recipient and report by mail',
+      'm',
+    )
     .option(
       '-o <option>',
       'i: as -i; other sendmail options are accepted and ignored',
@@ -83,7 +89,9 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
     if (options.I === true) return undefined
     switch (options.b) {
       case 'm':
-        return await submit(terminal, config, recipients, options)
+        return await submit(terminal, config, recipients, options, options.v === true ? 'record' : undefined)
+      case 'v':
+        return await submit(terminal, config, recipients, options, 'verify')
       case 's':
         return await speakSmtp(terminal, config)
       case 'p':
@@ -96,15 +104,10 @@ export function addSendCommand(program: Command, terminal: Terminal): void {
           exitCodes.usage,
           `send: -b${options.b} starts no service here (run mailactors serve)`,
         )
-      case 'v':
-        throw new CommandFailure(
-          exitCodes.usage,
-          'send: -bv is not there (mailactors resolve DESTINATION shows where mail would go)',
-        )
       default:
         throw new CommandFailure(
           exitCodes.usage,
-          `send: there is no mode -b${options.b} (valid are -bm, -bs, -bp)`,
+          `send: there is no mode -b${options.b} (valid are -bm, -bs, -bp, -bv)`,
         )
     }
   })
@@ -115,7 +118,14 @@ async function submit(
   config: Config,
   args: readonly string[],
   options: Options,
+  trace: Trace | undefined,
 ): Promise<void> {
+  if (trace === 'verify' && options.t === true) {
+    throw new CommandFailure(
+      exitCodes.usage,
+      'send: -bv reads no mail, so -t cannot be (name the recipients)',
+    )
+  }
   const { notify, ret } = notices(options)
   const body = bodyType(options.B)
   const fullName = options.F ?? terminal.env.NAME
@@ -130,7 +140,12 @@ async function submit(
     )
   }
   const sender = senderAddress(options.f ?? options.r, config)
-  const mail = prepareMail(await readAll(terminal), {
+  // What is never delivered is not read.
+  const octets =
+    trace === 'verify'
+      ? Buffer.from(`Subject: probe\nTo: ${given.join(',\n\t')}\n\n`)
+      : await readAll(terminal)
+  const mail = prepareMail(octets, {
     sender,
     ignoreDots: options.i === true || (options.o ?? []).some((option) => option.startsWith('i')),
     hostname: config.hostname,
@@ -157,6 +172,7 @@ async function submit(
     ...([sender, ...addresses].some((address) => /[^\x20-\x7e]/.test(address)) ? { smtputf8: true } : {}),
     ...(ret === undefined ? {} : { ret }),
     ...(options.V === undefined ? {} : { envid: options.V }),
+    ...(trace === undefined ? {} : { trace }),
   }
   const answer = await new ControlClient(config.data_dir).request(
     'submit',

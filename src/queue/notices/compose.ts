@@ -24,7 +24,12 @@ export interface NoticeSettings {
   readonly templates: Templates
 }
 
-type Reason = Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay' | 'isFinal'>
+type Reason = Pick<Outcome, 'dsn' | 'reply' | 'remoteMta' | 'relay'>
+
+/** A recipient that a notice is about. */
+interface Told extends Ended<Reason> {
+  readonly action: ReportAction
+}
 
 /** A notice, ready to be queued. */
 export interface Notice {
@@ -37,6 +42,8 @@ export interface PassEnd {
   readonly now: number
   /** Recipients that are done and of interest. */
   readonly ended: readonly Ended[]
+  /** Recipients that wait for another attempt. */
+  readonly delayed: ActiveMail['delayed']
   /** Reads the beginning of the content; undefined: it is missing. */
   original(limit: number): Uint8Array | undefined
   newQueueId(): string
@@ -58,8 +65,8 @@ export interface EndNotices {
 
 /** Notices about recipients that are done: failures in one, successes in another, and copies for the postmaster. */
 export function endNotices(end: PassEnd, settings: NoticeSettings): EndNotices {
-  const failed = end.ended.filter(({ outcome }) => outcome.status !== 'sent')
-  const sent = end.ended.filter(({ outcome }) => outcome.status === 'sent')
+  const ended = end.ended.map((one): Told => ({ ...one, action: actionOf(one.outcome) }))
+  const failed = ended.filter(({ action }) => action === 'failed')
   const notices: Notice[] = []
   const { stored } = end.mail
   const { notify } = settings
@@ -75,10 +82,23 @@ export function endNotices(end: PassEnd, settings: NoticeSettings): EndNotices {
       notice('failure', end, failed, notify['2bounce_notice_recipient'], 'double-bounce', settings),
     )
   }
-  const told = sent.filter(({ recipient }) => owesSuccess(stored, recipient.notify, settings.queue))
-  if (told.length > 0) notices.push(notice('success', end, told, stored.sender, 'sender', settings))
+  if (stored.sender === '') {
+    // Nobody asked, or nobody can be told.
+  } else if (stored.trace === 'verify' || isRecording(stored)) {
+    const told = [...ended, ...end.delayed.map(delayed)]
+    notices.push(notice('verify', end, told, stored.sender, 'sender', settings))
+  } else {
+    const told = ended.filter(
+      ({ action, recipient }) => action !== 'failed' && owesSuccess(stored, recipient.notify, settings.queue),
+    )
+    if (told.length > 0) notices.push(notice('success', end, told, stored.sender, 'sender', settings))
+  }
   return { notices, isDropped: failed.length > 0 && addressee.to === 'nobody' && addressee.why === 'double' }
 }
+
+/** Whether this is the attempt that the sender wanted to hear of in any case. */
+export const isRecording = ({ trace, state }: Pick<StoredMail, 'trace' | 'state'>): boolean =>
+  trace === 'record' && state === 'active'
 
 /** Whether the sender is told that a recipient got the mail: asked for it, or was told that it is late. */
 export function owesSuccess(
@@ -101,25 +121,22 @@ export function mayWarn(mail: ActiveMail, now: number, settings: QueueConfig): b
 }
 
 /** Warnings about recipients that still wait: to the sender when it wants one, and to the postmaster. */
-export function delayNotices(
-  end: Omit<PassEnd, 'ended'>,
-  delayed: ActiveMail['delayed'],
-  settings: NoticeSettings,
-): readonly Notice[] {
+export function delayNotices(end: PassEnd, settings: NoticeSettings): readonly Notice[] {
   const { sender } = end.mail.stored
-  const told = delayed.filter(({ recipient }) => wantsDelay(recipient.notify))
+  const all = end.delayed.map(delayed)
+  const told = all.filter(({ recipient }) => wantsDelay(recipient.notify))
   const notices: Notice[] = []
   if (told.length > 0) notices.push(notice('delay', end, told, sender, 'sender', settings))
   if (settings.notify.classes.includes('delay')) {
-    notices.push(notice('delay', end, delayed, settings.notify.delay_notice_recipient, 'copy', settings))
+    notices.push(notice('delay', end, all, settings.notify.delay_notice_recipient, 'copy', settings))
   }
   return notices
 }
 
 function notice(
   kind: ReportKind,
-  end: Omit<PassEnd, 'ended'>,
-  told: readonly Ended<Reason>[],
+  end: PassEnd,
+  told: readonly Told[],
   addressee: string,
   audience: Audience,
   settings: NoticeSettings,
@@ -139,9 +156,7 @@ function notice(
     noticeId: queueId,
     to,
     now: end.now,
-    recipients: told
-      .slice(0, namedRecipients)
-      .map(({ recipient, outcome }) => reported(recipient, outcome, action(kind, outcome))),
+    recipients: told.slice(0, namedRecipients).map(reported),
     queueId: stored.queueId,
     sender: stored.sender,
     arrivedAt: stored.arrivedAt,
@@ -149,6 +164,7 @@ function notice(
     ...(stored.smtputf8 === undefined ? {} : { smtputf8: stored.smtputf8 }),
     ...(kind === 'delay' ? { retryUntil: expiresAt(stored.sender, stored.arrivedAt, settings.queue) } : {}),
     ...(dsn.enable_threaded_bounces ? threadOf(original) : {}),
+    namesOriginals: settings.queue.enable_original_recipient,
     audience,
     template: settings.templates[kind],
     original,
@@ -185,26 +201,31 @@ function threadOf(original: Uint8Array | undefined): { thread?: ReportFacts['thr
   return { thread: { messageId, references: kept.join('\r\n\t') } }
 }
 
-function reported(
-  recipient: { readonly address: string; readonly origTo?: string; readonly orcpt?: string },
-  outcome: Reason,
-  what: ReportAction,
-): ReportedRecipient {
+function reported({ recipient, outcome, action }: Told): ReportedRecipient {
   return {
     address: recipient.address,
     ...(recipient.origTo === undefined ? {} : { origTo: recipient.origTo }),
     ...(recipient.orcpt === undefined ? {} : { orcpt: recipient.orcpt }),
-    action: what,
+    action,
     dsn: outcome.dsn,
     reply: outcome.reply,
+    relay: outcome.relay,
     ...(outcome.remoteMta === undefined ? {} : { remoteMta: outcome.remoteMta }),
   }
 }
 
-function action(kind: ReportKind, outcome: Reason): ReportAction {
-  if (kind === 'failure') return 'failed'
-  if (kind === 'delay') return 'delayed'
-  return outcome.relay === 'local' || outcome.isFinal === true ? 'delivered' : 'relayed'
+const delayed = (one: Ended<Reason>): Told => ({ ...one, action: 'delayed' })
+
+function actionOf({ status, relay, isFinal }: Outcome): ReportAction {
+  switch (status) {
+    case 'bounced':
+    case 'expired':
+      return 'failed'
+    case 'sent':
+      return relay === 'local' || isFinal === true ? 'delivered' : 'relayed'
+    default:
+      return status
+  }
 }
 
 const qualified = (address: string, hostname: string): string =>

@@ -10,13 +10,20 @@
 import type { NoticeTemplate } from './template.ts'
 import { maskText, wrapText } from './text.ts'
 
-export type ReportKind = 'failure' | 'delay' | 'success'
+export type ReportKind = 'failure' | 'delay' | 'success' | 'verify'
 
 /** To the sender; to the postmaster beside the sender; to the postmaster because the sender cannot be told. */
 export type Audience = 'sender' | 'copy' | 'double-bounce'
 
 /** Field `Action` of RFC 3464 section 2.3.3. */
-export type ReportAction = 'failed' | 'delayed' | 'delivered' | 'relayed'
+export type ReportAction =
+  | 'failed'
+  | 'delayed'
+  | 'delivered'
+  | 'relayed'
+  /** Of an address that was only asked for; RFC 3464 has no word for it. */
+  | 'deliverable'
+  | 'undeliverable'
 
 export interface ReportedRecipient {
   readonly address: string
@@ -28,6 +35,8 @@ export interface ReportedRecipient {
   /** RFC 3463 code. Expired mail keeps its 4.x.x. */
   readonly dsn: string
   readonly reply: string
+  /** `name[address]:port`, `local`, or `none`. */
+  readonly relay: string
   /** Server whose words `reply` is; without it they are ours. */
   readonly remoteMta?: string
 }
@@ -48,6 +57,8 @@ export interface ReportFacts {
   readonly arrivedAt: number
   readonly envid?: string
   readonly smtputf8?: boolean
+  /** Whether recipients that came without ORCPT are named as we got them. */
+  readonly namesOriginals: boolean
   /** When delivery is given up; for `delay`. */
   readonly retryUntil?: number
   readonly audience: Audience
@@ -144,13 +155,17 @@ function humanPart(facts: ReportFacts, utf8: boolean): string {
           .map((line) => line.trimEnd())
   for (const recipient of facts.recipients) {
     const before =
-      recipient.origTo === undefined || recipient.origTo.toLowerCase() === recipient.address.toLowerCase()
+      !facts.namesOriginals ||
+      recipient.origTo === undefined ||
+      recipient.origTo.toLowerCase() === recipient.address.toLowerCase()
         ? ''
         : ` (expanded from <${recipient.origTo}>)`
     const said = recipient.remoteMta === undefined ? '' : `${recipient.remoteMta} said: `
+    const took = /^(?:delivered|relayed|deliverable)$/.test(recipient.action) && recipient.relay !== 'none'
+    const lead = took ? `taken by ${recipient.relay}: ` : said
     lines.push(
       '',
-      ...wrapText(maskText(`<${recipient.address}>${before}: ${said}${recipient.reply}`, true), 79, '    '),
+      ...wrapText(maskText(`<${recipient.address}>${before}: ${lead}${recipient.reply}`, true), 79, '    '),
     )
   }
   const text = `${lines.join('\r\n')}\r\n`
@@ -171,13 +186,11 @@ function statusPart(facts: ReportFacts, utf8: boolean): string {
   for (const recipient of facts.recipients) {
     fields.push('')
     field('Final-Recipient', `${addressType}; ${recipient.address}`)
-    // Without ORCPT the address as we got it, which RFC 3461 does not ask for and mail systems expect.
-    field(
-      'Original-Recipient',
-      recipient.orcpt === undefined
-        ? `${addressType};${recipient.origTo ?? recipient.address}`
-        : decodeOrcpt(recipient.orcpt),
-    )
+    if (recipient.orcpt !== undefined) field('Original-Recipient', decodeOrcpt(recipient.orcpt))
+    else if (facts.namesOriginals) {
+      // RFC 3461 does not ask for it, and mail systems expect it.
+      field('Original-Recipient', `${addressType};${recipient.origTo ?? recipient.address}`)
+    }
     field('Action', recipient.action)
     field('Status', recipient.dsn)
     if (recipient.remoteMta !== undefined) field('Remote-MTA', `dns; ${recipient.remoteMta}`)

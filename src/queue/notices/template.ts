@@ -50,12 +50,18 @@ told if it fails for good.`,
 you asked for it. Where it says "relayed" the next mail system sends no such
 notices.`,
   },
+  verify: {
+    subject: 'Report about your mail',
+    text: `This is the report you asked for: what became of your mail, or of asking for an
+address, at the first attempt.`,
+  },
 } as const
 
 const ourPostmasterSubjects = {
   failure: 'Copy for the postmaster: mail was not delivered',
   delay: 'Copy for the postmaster: mail is delayed',
   success: 'Copy for the postmaster: mail was delivered',
+  verify: 'Copy for the postmaster: report about mail',
 } as const
 
 const forPostmaster = `A notice of this mail system could not be delivered to the recipients below, and
@@ -76,7 +82,12 @@ Attached are a report for programs and the mail, or its header. If you need
 help, write to <postmaster@${hostname}> and send this notice along.
 `,
   })
-  return { failure: template('failure'), delay: template('delay'), success: template('success') }
+  return {
+    failure: template('failure'),
+    delay: template('delay'),
+    success: template('success'),
+    verify: template('verify'),
+  }
 }
 
 const kinds = ['failure', 'delay', 'success', 'verify'] as const
