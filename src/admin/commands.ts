@@ -79,6 +79,10 @@ export const commands: Readonly<Record<string, Command>> = {
     return explanation
   },
 
+  async 'queue.intake'(service) {
+    return await service.queue().ask('intake')
+  },
+
   async 'queue.stats'(service) {
     return await service.queue().ask('stats')
   },
@@ -201,7 +205,8 @@ async function* allMails(service: Administered): AsyncGenerator<QueueListing, vo
     const page = await service.queue().ask('list', after, pageLength)
     yield* page
     const last = page.at(-1)
-    if (last === undefined || page.length < pageLength) return
+    // A page with many recipients is shorter.
+    if (last === undefined) return
     after = last.queueId
   }
 }

@@ -191,6 +191,10 @@ export const logSettings = {
     max: 6,
     doc: 'Decimals of the delays in the `delivery` event.',
   }),
+  destination_concurrency_feedback_debug: boolean({
+    default: false,
+    doc: "Whether each change of a destination's window is logged (`queue.window`), and not at level debug alone.",
+  }),
   level: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     default: 'info',
     live: false,

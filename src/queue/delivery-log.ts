@@ -4,8 +4,19 @@ import { deliveryDelays } from './delays.ts'
 import type { Notice } from './notices/compose.ts'
 import type { JudgedAttempt } from './results.ts'
 
+export interface LogOptions {
+  /** Of the delays. */
+  readonly decimals: number
+  /** Whether the address before rewriting is named. */
+  readonly namesOriginals: boolean
+}
+
 /** `delivery`, once per recipient. Recipients that were done by the same event share their times. */
-export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt, decimals: number): void {
+export function logDeliveries(
+  log: Logger,
+  { attempt, statuses }: JudgedAttempt,
+  { decimals, namesOriginals }: LogOptions,
+): void {
   if (!log.isLevelEnabled('info')) return
   const { mail, recipients, results, site, connUse, startedAt, setupAt, doneAt, tls } = attempt
   const { queueId, arrivedAt } = mail.stored
@@ -16,7 +27,7 @@ export function logDeliveries(log: Logger, { attempt, statuses }: JudgedAttempt,
     const { relay, dsn, reply } = result
     const own = result.times ?? { setupAt, doneAt, connUse, ...(tls === undefined ? {} : { tls }) }
     const stamps = { arrivedAt, activeAt, startedAt, setupAt: own.setupAt, doneAt: own.doneAt }
-    const original = origTo !== undefined && origTo.toLowerCase() !== address.toLowerCase()
+    const original = namesOriginals && origTo !== undefined && origTo.toLowerCase() !== address.toLowerCase()
     log.info(
       {
         event: 'delivery',

@@ -13,6 +13,7 @@ export interface ExplainSources {
   readonly active: ActiveSet
   readonly courier: Courier
   readonly config: QueueSources
+  readonly isHeldUp: boolean
   readonly isDraining: boolean
   /** Milliseconds since the epoch, and of the clock that never jumps. */
   readonly now: number
@@ -29,6 +30,7 @@ export function explain(queueId: string, sources: ExplainSources): QueueExplanat
   const { recipients: _, ...listing } = listMail(mail, { ...sources, destination })
   return {
     ...listing,
+    isHeldUp: sources.isHeldUp,
     recipients: sources.store
       .recipientsOf(mail, explainedRecipients)
       .filter(isListed)
@@ -64,7 +66,15 @@ function waiting(mail: StoredMail, row: StoredRecipient, sources: ExplainSources
     return place === undefined ? { kind: 'commit' } : inMemory(place, sources)
   }
   if (row.nextAttempt > now) return resting(row, sources)
-  return { kind: sources.isDraining ? 'stop' : 'memory' }
+  if (sources.isDraining) return { kind: 'stop' }
+  const { size: mails, recipients, limits } = active
+  return {
+    kind: 'memory',
+    mails,
+    mailLimit: limits.mails,
+    recipients,
+    recipientLimit: limits.recipients,
+  }
 }
 
 /** It may start as soon as its site, its transport and those before it let it. */

@@ -18,12 +18,14 @@ import {
 } from '../actors/index.ts'
 import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
+import { Alarms } from './alarms.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
-import { type CommitOutcome, Committer, type StoredPending, temporary } from './committer.ts'
+import { type CommitOutcome, Committer, type StoredPending } from './committer.ts'
 import { ContentFolder, sweepOrphans } from './content.ts'
 import type {
   DeliveryReport,
   EnqueueResult,
+  IntakeState,
   NewMail,
   OperationPage,
   OperationResult,
@@ -43,6 +45,7 @@ import { logDeliveries, logNotice, logRemoved } from './delivery-log.ts'
 import { QueueDamagedError, storeFailure } from './errors.ts'
 import { explain } from './explain.ts'
 import { Flush } from './flush.ts'
+import { Intake } from './intake.ts'
 import { localDelivery } from './local-delivery.ts'
 import { MailCounts } from './mail-counts.ts'
 import { transcriptNotice } from './notices/transcript.ts'
@@ -50,7 +53,6 @@ import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
 import type { JudgedAttempt, MailChange, WriteContext } from './results.ts'
-import { malformed, Room } from './room.ts'
 import { storedMail } from './rows.ts'
 import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
 import { Statistics } from './statistics.ts'
@@ -81,8 +83,6 @@ export type QueueManagerContract = QueueContract &
     bringForward(site: string): void
   }>
 
-/** How often running deliveries and idle sites are looked after. */
-const tickMs = 10_000
 /** Results the disk did not take are written again after this. */
 const retryMs = 1_000
 /** Recipients brought forward in one turn by a flush. */
@@ -96,11 +96,11 @@ export class QueueManager {
   readonly #directory: string
   readonly #store: QueueStore
   readonly #folder: ContentFolder
-  readonly #room: Room
   readonly #active: ActiveSet
   readonly #refill: Refill
   readonly #courier: Courier
   readonly #committer = new Committer()
+  readonly #intake: Intake
   #writeContext: WriteContext
   readonly #states: MailCounts
   readonly #operators: Operators
@@ -108,11 +108,7 @@ export class QueueManager {
   #commitAsked = false
   readonly #flush: Flush<Committed>
   #refillAsked = false
-  #refillTimer: number | undefined
-  #ticking = false
-  #pumpTimer: { readonly at: number; readonly id: number } | undefined
-  /** Answers to new mail that are held up. */
-  readonly #heldUp: StoredPending[] = []
+  readonly #alarms: Alarms
   /** Those who wait for the last delivery; undefined: nobody asked for a stop. */
   #draining: Deferred<void>[] | undefined
 
@@ -134,8 +130,18 @@ export class QueueManager {
       done: (committed) => this.#flushed(committed),
     })
     this.#folder = new ContentFolder(this.#directory)
-    this.#room = new Room(this.#directory)
     this.#states = new MailCounts(this.#store.countStates())
+    this.#alarms = new Alarms(context)
+    this.#intake = new Intake({
+      directory: this.#directory,
+      committer: this.#committer,
+      folder: this.#folder,
+      counts: this.#states,
+      statistics: this.#statistics,
+      config: () => this.#config,
+      monotonic: () => context.clock.monotonic(),
+      acknowledgeAfter: (delay) => void context.sendAfter(delay, 'acknowledge'),
+    })
     this.#active = new ActiveSet(this.#store, this.#folder, activeLimits(config))
     this.#courier = new Courier(context as unknown as ActorContext, config, {
       active: this.#active,
@@ -202,27 +208,8 @@ export class QueueManager {
   // --- Mail comes in
 
   enqueue(mail: NewMail): EnqueueResult | Deferred<EnqueueResult> {
-    const wrong = malformed(mail)
-    if (wrong !== undefined) {
-      this.#statistics.refused += 1
-      return { status: 'refused', temporary: false, dsn: '5.3.0', reason: wrong }
-    }
-    const mails = this.#states.total + this.#committer.pendingMails
-    const full = this.#room.refusal(mails, this.#config.queue, this.#context.clock.monotonic())
-    if (full !== undefined) {
-      this.#statistics.refused += 1
-      return temporary(full)
-    }
-    const { content } = mail
-    let file: string | undefined
-    if ('file' in content) {
-      file = this.#folder.accept(content.file, content.size)
-      if (file === undefined) {
-        return { status: 'refused', temporary: true, dsn: '4.3.0', reason: 'the content was not stored' }
-      }
-    }
-    const answer = this.#committer.addMail(mail, file)
-    this.#askCommit()
+    const answer = this.#intake.take(mail)
+    if (!('status' in answer)) this.#askCommit()
     return answer
   }
 
@@ -290,20 +277,12 @@ export class QueueManager {
 
   /** A new mail is on disk. */
   #stored(pending: StoredPending): void {
-    const { mail, file, answer, id } = pending
-    this.#statistics.accepted += 1
-    const hasRoom = this.#arrived(mail, id, file)
-    const { in_flow_delay: delay } = this.#config.service
-    if (hasRoom || delay === 0) answer.resolve({ status: 'queued' })
-    else {
-      // More comes in than goes out: who sends is slowed down while the mail is safe already.
-      this.#heldUp.push(pending)
-      this.#context.sendAfter(delay, 'acknowledge')
-    }
+    const { mail, file, id } = pending
+    this.#intake.stored(pending, this.#arrived(mail, id, file))
   }
 
   acknowledge(): void {
-    this.#heldUp.shift()?.answer.resolve({ status: 'queued' })
+    this.#intake.acknowledge()
   }
 
   /** False: there was no room for it in memory, it waits on disk. */
@@ -391,11 +370,8 @@ export class QueueManager {
 
   /** Comes back when the next deferred recipient is due, and each `run_delay` in any case. */
   #wakeForDue(): void {
-    if (this.#refillTimer !== undefined) this.#context.cancelTimer(this.#refillTimer)
-    this.#refillTimer = undefined
-    const wait = this.#refill.wait(this.#now, this.#context.clock.monotonic(), this.#config.queue.run_delay)
-    if (wait === undefined) return
-    this.#refillTimer = this.#context.sendAfter(wait, 'refill')
+    const { run_delay: most } = this.#config.queue
+    this.#alarms.refillAfter(this.#refill.wait(this.#now, this.#context.clock.monotonic(), most))
   }
 
   // --- Scheduling
@@ -406,7 +382,7 @@ export class QueueManager {
   }
 
   pump(): void {
-    this.#pumpTimer = undefined
+    this.#alarms.pumped()
     this.#pump()
   }
 
@@ -414,19 +390,9 @@ export class QueueManager {
   #pump(): void {
     if (this.#draining !== undefined) return
     this.#guarded(() => this.#courier.pump())
-    this.#wakeForPause()
-    this.#askTick()
-  }
-
-  /** Comes back when a pause between deliveries ends that something waits for. */
-  #wakeForPause(): void {
-    const at = this.#courier.scheduler.nextWake()
-    if (at === this.#pumpTimer?.at) return
-    if (this.#pumpTimer !== undefined) this.#context.cancelTimer(this.#pumpTimer.id)
-    this.#pumpTimer = undefined
-    if (at === undefined) return
-    const wait = Math.max(1, Math.ceil(at - this.#context.clock.monotonic()))
-    this.#pumpTimer = { at, id: this.#context.sendAfter(wait, 'pump') }
+    // Pauses between deliveries that something waits for.
+    this.#alarms.pumpAt(this.#courier.scheduler.nextWake())
+    if (this.#courier.isBusy) this.#alarms.tickSoon()
   }
 
   // --- Deliveries end
@@ -463,7 +429,11 @@ export class QueueManager {
   }
 
   #logDeliveries(judged: JudgedAttempt): void {
-    logDeliveries(this.#context.log, judged, this.#config.log.delay_logging_resolution_limit)
+    const { log, queue } = this.#config
+    logDeliveries(this.#context.log, judged, {
+      decimals: log.delay_logging_resolution_limit,
+      namesOriginals: queue.enable_original_recipient,
+    })
   }
 
   deliveryEnded(key: number, reason: ExitReason): void {
@@ -495,15 +465,8 @@ export class QueueManager {
   // --- Looking after
 
   tick(): void {
-    this.#ticking = false
-    this.#courier.tick()
-    this.#askTick()
-  }
-
-  #askTick(): void {
-    if (this.#ticking || !this.#courier.isBusy) return
-    this.#ticking = true
-    this.#context.sendAfter(tickMs, 'tick')
+    this.#alarms.ticked()
+    if (this.#courier.tick()) this.#alarms.tickSoon()
   }
 
   // --- Operators
@@ -559,17 +522,22 @@ export class QueueManager {
       active: this.#active,
       courier: this.#courier,
       config: this.#config,
+      isHeldUp: this.#intake.isHeldUp(queueId),
       isDraining: this.#draining !== undefined,
       now: this.#now,
       monotonic: this.#context.clock.monotonic(),
     })
   }
 
+  intake(): IntakeState {
+    return this.#intake.state(this.#active)
+  }
+
   stats(): QueueStatistics {
     return this.#statistics.snapshot(this.#courier.scheduler, {
       now: this.#now,
       recipientsInMemory: this.#active.recipients,
-      heldUp: this.#heldUp.length,
+      heldUp: this.#intake.heldUp,
     })
   }
 
@@ -583,7 +551,7 @@ export class QueueManager {
   #checkDrained(): void {
     if (this.#draining === undefined || this.#courier.dispatcher.size > 0) return
     if (!this.#committer.isEmpty || this.#flush.isUnderWay) return
-    while (this.#heldUp.length > 0) this.acknowledge()
+    this.#intake.acknowledgeAll()
     for (const answer of this.#draining.splice(0)) answer.resolve()
   }
 

@@ -115,6 +115,21 @@ describe('windows and dead sites', () => {
     expect(harness.started.length).toBeGreaterThan(before)
   })
 
+  it('destination_concurrency_feedback_debug: each change of a window is in the log', async () => {
+    await start({ config: { log: { destination_concurrency_feedback_debug: true } } })
+    for (let mail = 0; mail < 5; mail++) await harness.enqueue([`u${mail}@d.test`])
+    for (let failure = 0; failure < 3; failure++) {
+      harness.open[0]!.report(soft, trouble)
+      await settle()
+    }
+    const changes = harness.events('queue.window').map(({ level, from, to }) => ({ level, from, to }))
+    expect(changes).toEqual([
+      { level: 'info', from: 5, to: 3 },
+      { level: 'info', from: 3, to: 2 },
+      { level: 'info', from: 2, to: 0 },
+    ])
+  })
+
   it('N06 a delivery that was under way succeeds at a dead site: it lives again at once', async () => {
     for (let mail = 0; mail < 5; mail++) await harness.enqueue([`u${mail}@d.test`])
     for (let failure = 0; failure < 3; failure++) {

@@ -12,6 +12,7 @@ import {
 import { authSettings } from '../../src/auth/config.ts'
 import { cacheSettings } from '../../src/cache/config.ts'
 import { defaults } from '../../src/config/schema.ts'
+import { logSettings } from '../../src/config/tables.ts'
 import { mailSettings } from '../../src/mailbox/config.ts'
 import { lmtpSettings, smtpSettings } from '../../src/protocols/smtp/client/config.ts'
 import { dsnSettings, notifySettings, queueSettings, serviceSettings } from '../../src/queue/config.ts'
@@ -91,7 +92,7 @@ export class Harness {
           dsn: { ...defaults(dsnSettings), ...(config.dsn as object) },
           notify: { ...defaults(notifySettings), ...(config.notify as object) },
           cache: defaults(cacheSettings),
-          log: { delay_logging_resolution_limit: 2 },
+          log: { ...defaults(logSettings), ...(config.log as object) },
           smtp: { ...defaults(smtpSettings), ...(config.smtp as object) },
           lmtp: { ...defaults(smtpSettings), ...defaults(lmtpSettings) },
           transport: config.transport ?? {},

@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
+import { commands } from '../../src/admin/commands.ts'
+import type { Administered } from '../../src/admin/contract.ts'
 import { AgeTable } from '../../src/cli/commands/queue-age.ts'
-import { whyText } from '../../src/cli/commands/queue-why.ts'
+import { intakeText, whyText } from '../../src/cli/commands/queue-why.ts'
 import type { QueueListing, WaitsFor } from '../../src/queue/contract.ts'
 import { addressPattern } from '../../src/queue/selection.ts'
 import { runCommand } from '../support/service.ts'
@@ -218,7 +220,9 @@ describe('why', () => {
     const second = await harness.enqueue(['b@e.test'])
     const third = await harness.enqueue(['c@f.test'])
     expect(await waits(second)).toEqual([{ kind: 'processes', running: 1, limit: 1 }])
-    expect(await waits(third)).toEqual([{ kind: 'memory' }])
+    expect(await waits(third)).toEqual([
+      { kind: 'memory', mails: 2, mailLimit: 2, recipients: 2, recipientLimit: 20_000 },
+    ])
     await harness.operate('hold', [third])
     expect(await waits(third)).toEqual([{ kind: 'hold' }])
     expect((await harness.queue.ask('why', third))!.recipients[0]!.returnedAt).toBeNull()
@@ -228,6 +232,24 @@ describe('why', () => {
     expect(await waits(fourth)).toEqual([
       { kind: 'defer-transports', until: expect.any(Number), transport: 'lmtp' },
     ])
+  })
+
+  test('flow control: what new mail waits for, and which of it', async () => {
+    await start({ config: { queue: { qmgr_message_active_limit: 1 }, service: { in_flow_delay: 1_000 } } })
+    await harness.enqueue(['a@d.test'])
+    const mail = harness.mail(['b@e.test'])
+    const answer = harness.queue.ask('enqueue', mail)
+    await harness.system.settle()
+    expect((await harness.queue.ask('why', mail.queueId))!).toMatchObject({ isHeldUp: true })
+    const state = await harness.queue.ask('intake')
+    expect(state).toMatchObject({ refusal: null, heldUp: 1, delayMs: 1_000, incoming: 1, mails: 1 })
+    expect(intakeText(state)).toMatch(/^new mail {6}taken, and acknowledged 1s later/)
+    await harness.system.advance(1_000)
+    expect(await answer).toEqual({ status: 'queued' })
+    expect((await harness.queue.ask('why', mail.queueId))!).toMatchObject({ isHeldUp: false })
+    await start({ config: { queue: { max_messages: 1 } } })
+    await harness.enqueue(['a@d.test'])
+    expect(intakeText(await harness.queue.ask('intake'))).toMatch(/refused for now: the mail queue is full/)
   })
 
   test('a mail that is not there', async () => {
@@ -277,6 +299,19 @@ describe('the listing', () => {
       ],
     })
     await harness.boot()
+  })
+
+  test('has all mails when they have so many recipients that pages are short', async () => {
+    await start({ config: { queue: { defer_transports: ['smtp'] } } })
+    const many = Array.from({ length: 2_600 }, (_, at) => `u${at}@d.test`)
+    for (let mail = 0; mail < 3; mail++) await harness.enqueue(many)
+    const seen: string[] = []
+    await commands['queue.list']!(
+      { queue: () => harness.queue } as unknown as Administered,
+      { args: {}, content: new Uint8Array() },
+      async (mail) => void seen.push((mail as QueueListing).queueId),
+    )
+    expect(new Set(seen).size).toBe(3)
   })
 
   test('operations work without a service, with ids from stdin', async () => {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { ExplainedRecipient, QueueExplanation, WaitsFor } from '../../queue/contract.ts'
+import type { ExplainedRecipient, IntakeState, QueueExplanation, WaitsFor } from '../../queue/contract.ts'
 import { ControlClient } from '../control-client.ts'
 import { spanText, visible } from '../format.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
@@ -9,24 +9,53 @@ interface WhyOptions extends ConfigOptions {
   readonly json?: boolean
 }
 
-/** `mailactors queue why ID`. */
+/** `mailactors queue why [ID]`. */
 export function addWhyCommand(queue: Command, terminal: Terminal): void {
   const why = queue
     .command('why')
-    .description('why a mail is still here: what each recipient waits for, and until when')
-    .argument('<id>', 'queue id')
-  withJson(withConfigOptions(why)).action(async (id: string, options: WhyOptions) => {
+    .description(
+      'why a mail is still here: what each recipient waits for, and until when; without an id: what new mail waits for',
+    )
+    .argument('[id]', 'queue id')
+  withJson(withConfigOptions(why)).action(async (id: string | undefined, options: WhyOptions) => {
     const client = new ControlClient(loadOrFail(terminal, options).config.data_dir)
+    if (id === undefined) {
+      const state = (await client.request('queue.intake')) as IntakeState
+      if (options.json) printJson(terminal, state)
+      else terminal.print(intakeText(state))
+      return
+    }
     const mail = (await client.request('queue.why', { ids: [id] })) as QueueExplanation
     if (options.json) printJson(terminal, mail)
     else terminal.print(whyText(mail, Date.now()))
   })
 }
 
+export function intakeText(state: IntakeState): string {
+  const { refusal, heldUp, delayMs, incoming, mails, mailLimit, recipients, recipientLimit } = state
+  const isFull = mails >= mailLimit
+  const answer =
+    refusal !== null
+      ? `refused for now: ${refusal} (queue.max_messages, queue.minfree)`
+      : isFull && delayMs > 0
+        ? `taken, and acknowledged ${spanText(delayMs)} later (service.in_flow_delay): memory is full`
+        : 'taken and acknowledged at once'
+  return [
+    `new mail      ${answer}`,
+    `held up       ${heldUp} acknowledgement${heldUp === 1 ? '' : 's'}`,
+    `in memory     ${mails} of ${mailLimit} mails (qmgr_message_active_limit), ${recipients} of ${recipientLimit} recipients (qmgr_message_recipient_limit)`,
+    `on disk       ${incoming} mail${incoming === 1 ? '' : 's'} never tried, waiting for room in memory`,
+    '',
+  ].join('\n')
+}
+
 export function whyText(mail: QueueExplanation, now: number): string {
-  const { queueId, queueName, sender, arrivedAt, forcedExpire } = mail
+  const { queueId, queueName, sender, arrivedAt, forcedExpire, isHeldUp } = mail
   const head = [
     `${queueId}  from <${visible(sender)}>, in ${queueName}, here for ${spanText(now - arrivedAt)} (since ${clock(arrivedAt)})`,
+    ...(isHeldUp
+      ? ['  It is safe, and its sender is not told yet: memory is full (service.in_flow_delay).']
+      : []),
     ...(forcedExpire ? ['  An administrator wants it returned: the next attempt does that.'] : []),
   ]
   return `${[...head, ...mail.recipients.flatMap((recipient) => ['', ...recipientLines(recipient, now)])].join('\n')}\n`
@@ -58,7 +87,7 @@ function waitsText(waitsFor: WaitsFor, now: number): string {
     case 'commit':
       return 'its result to be written to disk'
     case 'memory':
-      return 'room in memory: other mail comes first (qmgr_message_active_limit, qmgr_message_recipient_limit)'
+      return `room in memory: other mail comes first (${waitsFor.mails} of ${waitsFor.mailLimit} mails, qmgr_message_active_limit; ${waitsFor.recipients} of ${waitsFor.recipientLimit} recipients, qmgr_message_recipient_limit)`
     case 'hold':
       return 'an operator: it is on hold (mailactors queue release)'
     case 'corrupt':

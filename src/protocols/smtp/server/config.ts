@@ -167,10 +167,6 @@ export const smtpdSettings = {
     doc: 'Networks whose clients no `client_…_limit` counts for. `$mynetworks` stands for those of that setting.',
     check: checkNetworks,
   }),
-  fast_flush_domains: list({
-    default: [],
-    doc: 'Domains whose waiting mail a client may ask for with ETRN (RFC 1985). For others it is told 459.',
-  }),
   line_length_limit: size({
     default: 2_048,
     min: 512,

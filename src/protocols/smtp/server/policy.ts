@@ -17,7 +17,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Config['tls']
   readonly transport: Config['transport']
-  readonly queue: Pick<Config['queue'], 'minfree'>
+  readonly queue: Pick<Config['queue'], 'minfree' | 'fast_flush_domains'>
   readonly dns: Config['dns']
 }
 
@@ -63,7 +63,7 @@ export class ServerPolicy {
     const ignored = config.tls.requiretls_enable ? [] : ['REQUIRETLS']
     this.#discarded = words([...smtpd.discard_ehlo_keywords, ...ignored])
     this.droppedFields = new Set(smtpd.message_drop_headers.map((name) => name.toLowerCase()))
-    this.#flushed = new Set(smtpd.fast_flush_domains.map(normalDomain))
+    this.#flushed = new Set(config.queue.fast_flush_domains.map(normalDomain))
   }
 
   /** The greeting with its CRLF. */
@@ -155,9 +155,12 @@ export class ServerPolicy {
     return verifiedName(this.#resolver, address)
   }
 
-  /** `smtpd.fast_flush_domains`. */
+  /** `queue.fast_flush_domains`. */
   flushes(domain: string): boolean {
-    return this.#flushed.has(normalDomain(domain))
+    for (let name = normalDomain(domain); name !== ''; name = name.replace(/^[^.]*\.?/, '')) {
+      if (this.#flushed.has(name)) return true
+    }
+    return false
   }
 
   timeout({ isStressed }: Pick<Peer, 'isStressed'>): number {

@@ -126,6 +126,8 @@ export interface ServerOptions {
   readonly withoutQueue?: boolean
   /** `queue.minfree`. */
   readonly minfree?: number
+  /** `queue.fast_flush_domains`. */
+  readonly fastFlush?: readonly string[]
   readonly isStressed?: boolean
   readonly dns?: Partial<ServerConfig['dns']>
 }
@@ -148,7 +150,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     auth: { ...defaults(authSettings), ...options.auth },
     tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},
-    queue: { minfree: options.minfree ?? 0 },
+    queue: { minfree: options.minfree ?? 0, fast_flush_domains: options.fastFlush ?? [] },
     dns: { ...defaults(dnsSettings), ...options.dns },
   }
 }
