@@ -32,6 +32,17 @@ export interface Logger {
   isLevelEnabled(level: string): boolean
 }
 
+/** Writes nothing. */
+export const silentLog: Logger = {
+  trace() {},
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  fatal() {},
+  isLevelEnabled: () => false,
+}
+
 /** Time as actors see it; virtual in tests. */
 export interface Clock {
   /** Milliseconds since the epoch. */

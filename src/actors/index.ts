@@ -2,6 +2,7 @@
 
 export type { Backoff } from './backoff.ts'
 export type { ActorContext, Clock, Logger, Placement, SpawnOptions } from './context.ts'
+export { silentLog } from './context.ts'
 export type {
   AnyContract,
   Body,

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import type { Logger } from '../actors/index.ts'
+import { silentLog } from '../actors/index.ts'
 import { ActiveSet } from './active.ts'
 import { ContentFolder } from './content.ts'
 import type { OperationResult, QueueListing, QueueOperation, QueueSelection } from './contract.ts'
@@ -14,17 +14,6 @@ import { isUnroutable, Router } from './routing.ts'
 import { toRecipient } from './rows.ts'
 import { activeLimits, type QueueSources, routingSettings } from './settings.ts'
 import { QueueStore } from './store.ts'
-
-/** The command says what it did. */
-const silent: Logger = {
-  trace: () => {},
-  debug: () => {},
-  info: () => {},
-  warn: () => {},
-  error: () => {},
-  fatal: () => {},
-  isLevelEnabled: () => false,
-}
 
 const stateNames = ['incoming', 'deferred', 'hold', 'corrupt'] as const
 
@@ -75,7 +64,7 @@ export function* operateStored(
     return
   }
   const now = Date.now()
-  const store = QueueStore.open(directory, { log: silent, now })
+  const store = QueueStore.open(directory, { log: silentLog, now })
   const folder = new ContentFolder(directory)
   const active = new ActiveSet(store, folder, activeLimits(config))
   const router = new Router(routingSettings(config))
@@ -85,7 +74,7 @@ export function* operateStored(
     folder,
     active,
     counts: new MailCounts(store.countStates()),
-    log: silent,
+    log: silentLog,
     now: () => now,
     newQueueId: () => queueIds.next(Date.now()),
     destination: (address) => {

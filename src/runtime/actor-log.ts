@@ -38,14 +38,3 @@ export class ActorLog implements Logger {
     return this.#log.isLevelEnabled(level)
   }
 }
-
-/** Writes nothing. */
-export const silentLog: Logger = {
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  fatal() {},
-  isLevelEnabled: () => false,
-}

@@ -13,9 +13,9 @@ import {
   type SpawnOptions,
   type StartChildResult,
   shutdown,
+  silentLog,
   UsageError,
 } from '../actors/index.ts'
-import { silentLog } from './actor-log.ts'
 import type { ThreadTask } from './control.ts'
 import { heapBytes } from './heap.ts'
 import { Ids } from './ids.ts'

@@ -8,9 +8,9 @@ import {
   MailactorsError,
   type SpawnOptions,
   type StartChildResult,
+  silentLog,
   UsageError,
 } from '../actors/index.ts'
-import { silentLog } from '../runtime/actor-log.ts'
 import type { ActorInfo } from '../runtime/inspect.ts'
 import type { ActorRow, RestartedEvent, TerminatedEvent } from '../runtime/observer.ts'
 import { ownRef } from '../runtime/ref.ts'

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ActorRef, Logger } from '../../src/actors/index.ts'
+import { silentLog } from '../../src/actors/index.ts'
 import { authActor } from '../../src/auth/auth.ts'
 import type { AuthContract, VerifyResult } from '../../src/auth/contract.ts'
 import { writePassword } from '../../src/auth/schemes.ts'
 import { addressCandidates } from '../../src/auth/users.ts'
 import { loadConfig } from '../../src/config/loader.ts'
-import { silentLog } from '../../src/runtime/actor-log.ts'
 import { TestSystem } from '../../src/testing/test-system.ts'
 
 let dir: string

@@ -1,19 +1,8 @@
 /** What a snapshot has, as lists; usable outside of a test, too. */
-import type { Logger } from '../../src/actors/index.ts'
 import { type OpenOptions, Page, type Snapshot } from '../../src/mailbox/contract.ts'
 
 /** A session that asks for nothing special. */
 export const look: OpenOptions = { keepNew: false, deletedFlag: '' }
-
-export const silent: Logger = {
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  fatal() {},
-  isLevelEnabled: () => false,
-}
 
 const pagesOf = (snapshot: Snapshot) => snapshot.pages.map((bytes) => Page.of(bytes))
 

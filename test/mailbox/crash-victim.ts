@@ -53,14 +53,15 @@ const { deliver } = await import('../../src/mailbox/deliver.ts')
 const { uidBytes, sizeBytes } = await import('../../src/mailbox/snapshot.ts')
 const { defaults } = await import('../../src/config/schema.ts')
 const config = await import('../../src/mailbox/config.ts')
-const { identities, uids, look, silent } = await import('./columns.ts')
+const { silentLog } = await import('../../src/actors/index.ts')
+const { identities, uids, look } = await import('./columns.ts')
 
 const maildir = join(root, 'Maildir')
 const store = IndexStore.open(join(root, 'index.db'))
 const mailbox = new Mailbox({
   maildir,
   hostname: 'h',
-  log: silent,
+  log: silentLog,
   settings: {
     mail: defaults(config.mailSettings),
     maildir: defaults(config.maildirSettings),

@@ -12,7 +12,7 @@ import { IndexStore } from '../../src/mailbox/index-store.ts'
 import { Mailbox, type MailboxOptions } from '../../src/mailbox/mailbox.ts'
 import type { MailboxIndex } from '../../src/mailbox/register.ts'
 
-export { flags, identities, keys, look, names, silent, sizes, uids } from './columns.ts'
+export { flags, identities, keys, look, names, sizes, uids } from './columns.ts'
 
 export const m1 = 'From: a\nSubject: one\n\nhello\n'
 export const m2 = 'Subject: two\n\n.\n..\n.x\nend\n'

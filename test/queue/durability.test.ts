@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Logger } from '../../src/actors/index.ts'
+import { silentLog } from '../../src/actors/index.ts'
 import { QueueStore } from '../../src/queue/store.ts'
 import { Random } from '../../src/testing/random.ts'
 import { chosenSeed } from '../support/seed.ts'
@@ -28,16 +28,6 @@ beforeEach(() => {
 afterEach(({ task }) => {
   if (task.result?.state === 'pass') rmSync(directory, { recursive: true, force: true })
 })
-
-const silent: Logger = {
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  fatal() {},
-  isLevelEnabled: () => false,
-}
 
 /** Runs the victim until it acknowledged `count` mails, and kills it at that moment. */
 async function runAndKill(count: number): Promise<{ queued: string[]; delivered: string[] }> {
@@ -74,7 +64,7 @@ test('every acknowledged mail is there or was delivered after kill -9, again and
     for (const id of result.queued) queued.add(id)
     for (const id of result.delivered) delivered.add(id)
   }
-  const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: Date.now() })
+  const store = QueueStore.open(join(directory, 'queue'), { log: silentLog, now: Date.now() })
   const lost: string[] = []
   let kept = 0
   for (const id of queued) {
@@ -148,13 +138,13 @@ describe('a damaged database', () => {
   })
 
   test('of a later version is left alone', async () => {
-    const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })
+    const store = QueueStore.open(join(directory, 'queue'), { log: silentLog, now: 0 })
     store.close()
     const { DatabaseSync } = await import('node:sqlite')
     const database = new DatabaseSync(join(directory, 'queue', 'queue.db'))
     database.exec('PRAGMA user_version = 99')
     database.close()
-    expect(() => QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })).toThrow(
+    expect(() => QueueStore.open(join(directory, 'queue'), { log: silentLog, now: 0 })).toThrow(
       expect.objectContaining({ code: 'MA_QUEUE_VERSION' }),
     )
   })
@@ -278,7 +268,7 @@ describe('content files', () => {
     await first.halt()
     const orphan = write('ORPHAN', 'left behind')
     // Another process: the same one leaves young files alone, because a session may be writing them.
-    const store = QueueStore.open(join(directory, 'queue'), { log: silent, now: 0 })
+    const store = QueueStore.open(join(directory, 'queue'), { log: silentLog, now: 0 })
     store.exchangeWriter('pid 0')
     store.close()
     await using second = await Harness.start({ directory })

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { silentLog } from '../../src/actors/index.ts'
 import { QueueStore } from '../../src/queue/store.ts'
 import { until } from '../support/until.ts'
 import { Harness } from './harness.ts'
@@ -45,16 +46,7 @@ test('an operator in the middle of a flush sees what is committed, and leaves no
   const rest = await harness.operate('delete', {})
   expect(removed.length + rest.length).toBe(50)
   await harness.halt()
-  const log = {
-    trace() {},
-    debug() {},
-    info() {},
-    warn() {},
-    error() {},
-    fatal() {},
-    isLevelEnabled: () => false,
-  }
-  const store = QueueStore.open(join(directory, 'queue'), { log, now: 0 })
+  const store = QueueStore.open(join(directory, 'queue'), { log: silentLog, now: 0 })
   expect(store.mailsAfter('', 100)).toEqual([])
   store.close()
   await harness.boot()

@@ -50,7 +50,7 @@ export class LineClient {
   }
 
   /** The next line without its CRLF. Throws when the connection ends before it. */
-  async line(deadlineMs = 15_000): Promise<string> {
+  async line(deadlineMs = 30_000): Promise<string> {
     const end = performance.now() + deadlineMs
     for (;;) {
       const at = this.#received.indexOf('\r\n')
@@ -71,7 +71,7 @@ export class LineClient {
   }
 
   /** Everything up to the end of the connection. */
-  async rest(deadlineMs = 15_000): Promise<string> {
+  async rest(deadlineMs = 30_000): Promise<string> {
     await within('the end of the connection', this.closed, deadlineMs)
     return this.#received
   }
@@ -102,7 +102,7 @@ export class SmtpClient extends LineClient {
     return client
   }
 
-  async reply(deadlineMs = 15_000): Promise<SmtpReply> {
+  async reply(deadlineMs = 30_000): Promise<SmtpReply> {
     const lines: string[] = []
     for (;;) {
       const line = await this.line(deadlineMs)
@@ -113,7 +113,7 @@ export class SmtpClient extends LineClient {
     }
   }
 
-  async command(line: string, deadlineMs = 15_000): Promise<SmtpReply> {
+  async command(line: string, deadlineMs = 30_000): Promise<SmtpReply> {
     this.write(`${line}\r\n`)
     return this.reply(deadlineMs)
   }

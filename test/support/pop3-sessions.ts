@@ -295,7 +295,7 @@ export async function runScript(
   let isOver = false
   const line = async (): Promise<string> => {
     try {
-      return await client.line(20_000)
+      return await client.line()
     } catch (error) {
       isOver = true
       return (error as Error).message.startsWith('connection closed') ? 'EOF' : 'SILENCE'

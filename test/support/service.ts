@@ -106,7 +106,7 @@ export class Service {
   }
 
   /** Starts the process again on the same configuration and data, and waits for `ready`. */
-  async run(deadlineMs = 20_000): Promise<void> {
+  async run(deadlineMs = 50_000): Promise<void> {
     this.launch()
     await this.untilEvent('ready', () => true, deadlineMs)
   }
@@ -174,7 +174,7 @@ export class Service {
   async untilEvent(
     event: string,
     matches: (line: LogLine) => boolean = () => true,
-    deadlineMs = 15_000,
+    deadlineMs = 40_000,
   ): Promise<LogLine> {
     return until(
       `the event ${event}`,
@@ -194,7 +194,7 @@ export class Service {
   }
 
   /** How the process ended; waits for it. */
-  async exit(deadlineMs = 20_000): Promise<Exit> {
+  async exit(deadlineMs = 50_000): Promise<Exit> {
     if (this.#exited === undefined) throw new Error('the service was not started')
     return within('the end of the service', this.#exited, deadlineMs)
   }
@@ -210,7 +210,7 @@ export class Service {
   }
 
   /** TERM and the wait for the end; KILL when that takes too long, and then it throws. */
-  async stop(deadlineMs = 20_000): Promise<Exit> {
+  async stop(deadlineMs = 50_000): Promise<Exit> {
     if (!this.isRunning) return this.exit()
     this.signal('SIGTERM')
     try {

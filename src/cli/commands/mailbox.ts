@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
-import type { Logger } from '../../actors/index.ts'
+import { silentLog } from '../../actors/index.ts'
 import type { Account } from '../../auth/contract.ts'
 import { Users } from '../../auth/users.ts'
 import type { Config } from '../../config/settings.ts'
@@ -330,16 +330,6 @@ function mailboxOptions(config: Config, { maildir }: Account): MailboxOptions {
       save: async () => {},
     },
   }
-}
-
-const silentLog: Logger = {
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  fatal() {},
-  isLevelEnabled: () => false,
 }
 
 function failure({ user, maildir }: Account, error: unknown): CommandFailure {

@@ -258,7 +258,7 @@ export class Client {
   }
 
   async #until(done: () => boolean, what: string): Promise<void> {
-    const deadline = performance.now() + 15_000
+    const deadline = performance.now() + 30_000
     while (!done()) {
       if (this.#ended || performance.now() > deadline) {
         throw new Error(
@@ -305,7 +305,7 @@ export class Client {
 
   /** Everything until the server closes. */
   async rest(): Promise<string> {
-    const deadline = performance.now() + 15_000
+    const deadline = performance.now() + 30_000
     while (!this.#ended) {
       if (performance.now() > deadline)
         throw new Error(`not closed after ${JSON.stringify(this.#received.slice(-300))}`)
