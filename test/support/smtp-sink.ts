@@ -72,6 +72,11 @@ export class SmtpSink {
     return this.#port
   }
 
+  /** Connections that are open now. */
+  get open(): number {
+    return this.#sockets.size
+  }
+
   /** As `smtp.relayhost` wants it. */
   get nexthop(): string {
     return `[127.0.0.1]:${this.#port}`
