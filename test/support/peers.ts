@@ -1,4 +1,5 @@
 /** Other people's servers, private instances on free ports, stopped with the test. */
+import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -63,4 +64,23 @@ export async function startDovecot(env: Environment = {}): Promise<Peer & { read
   const [port = 0, lmtpPort = 0] = await freePorts(2)
   const dir = await startPeer('dovecot-pop3.sh', [`${port}`], { LMTP_PORT: `${lmtpPort}`, ...env })
   return { port, lmtpPort, dir }
+}
+
+/** Why Exim and OpenSMTPD, which exclude Postfix, cannot be run from where they are unpacked. */
+export function whyNoUnpackedMta(): string | undefined {
+  if (process.getuid?.() !== 0) return 'Exim and OpenSMTPD must be started by root'
+  const checked = spawnSync(join(projectRoot, 'bench', 'peers', 'unpacked-mta.sh'), ['--check'])
+  return checked.status === 0
+    ? undefined
+    : 'Exim and OpenSMTPD not unpacked (bench/peers/unpacked-mta.sh unpack)'
+}
+
+/** One of them, relaying what it takes to 127.0.0.1:`nexthop`. */
+export async function startUnpackedMta(
+  program: 'exim' | 'opensmtpd',
+  nexthop: number,
+  env: Environment,
+): Promise<Peer> {
+  const [port = 0] = await freePorts(1)
+  return { port, dir: await startPeer('unpacked-mta.sh', [program, `${port}`, `${nexthop}`], env) }
 }
