@@ -9,7 +9,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
-import { randomNumbers } from '../test/support/pop3-sessions.ts'
+import { Random as Numbers } from '../src/testing/random.ts'
 import { Service } from '../test/support/service.ts'
 import { until } from '../test/support/until.ts'
 import { memory } from './harness/proc-tree.ts'
@@ -133,7 +133,8 @@ for (let mail = 1; mail < 4; mail++) {
 let failure = ''
 try {
   await service.run()
-  const random = randomNumbers(seed)
+  const numbers = new Numbers(seed)
+  const random: Random = (below) => numbers.below(below)
   const { port } = { port: service.ports.pop3 }
   const run = async (many: number): Promise<void> => {
     let left = many

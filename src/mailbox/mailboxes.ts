@@ -131,16 +131,19 @@ class Mailboxes {
   ): Deferred<R> {
     const answer = new Deferred<R>()
     const attempt = (again: boolean): void => {
-      this.#find(maildir)
-        .then(ask)
-        .then(
-          (result) => answer.resolve(result),
-          (error: unknown) => {
-            if (!(error instanceof MailactorsError)) answer.reject(error)
-            else if (again && wasLeaving(error)) attempt(false)
-            else answer.resolve(failed(error))
-          },
-        )
+      const found = this.#find(maildir)
+      const asked = this.#entries.get(maildir)
+      found.then(ask).then(
+        (result) => answer.resolve(result),
+        (error: unknown) => {
+          if (!(error instanceof MailactorsError)) answer.reject(error)
+          else if (again && wasLeaving(error)) {
+            // That it has ended may not have reached us yet: asked again, it would be the same one.
+            if (this.#entries.get(maildir) === asked) this.#entries.delete(maildir)
+            attempt(false)
+          } else answer.resolve(failed(error))
+        },
+      )
     }
     attempt(true)
     return answer

@@ -2,21 +2,28 @@
  * Random sessions on copies of one Maildir, here and in a real Dovecot: the same replies, line by line, and afterwards
  * the same files with the same flags and UIDs. What is different on purpose is left out of the scripts or of the comparison.
  *
- * The seeds are the same each time; `DIFFERENTIAL_ROUNDS=5000 DIFFERENTIAL_SEED=1` runs a campaign.
+ * `SEED=random DIFFERENTIAL_ROUNDS=500` runs a campaign; each round has a seed of its own, from the given one on.
  */
 import { chownSync, cpSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
+import { Random } from '../../src/testing/random.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
-import { maildirState, makeMaildir, makeScript, randomNumbers, runScript } from '../support/pop3-sessions.ts'
+import {
+  maildirState,
+  makeMaildir,
+  makeScript,
+  runScript,
+  withoutDelivered,
+} from '../support/pop3-sessions.ts'
 import { because } from '../support/privileges.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { until } from '../support/until.ts'
 
 const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 20)
-/** The same each time unless another one is given: what a campaign finds becomes one of these. */
-const firstSeed = Number(process.env.DIFFERENTIAL_SEED ?? 736_626_722)
+const firstSeed = chosenSeed()
 /** nobody: Dovecot refuses to touch mail as root. */
 const owner = 65_534
 
@@ -58,9 +65,8 @@ const missing = whyMissing(['dovecot'], { root: true })
 test.skipIf(missing !== undefined).each(variants)(
   `random sessions are as with Dovecot: $name${because(missing)}`,
   { timeout: 60_000 + rounds * 3_000 },
-  async ({ name, theirs: settings, ours: pop3, share }) => {
+  async ({ theirs: settings, ours: pop3, share }) => {
     const many = Math.ceil(rounds * share)
-    console.info(`pop3-differential, ${name}: seeds ${firstSeed} to ${firstSeed + many - 1}`)
     const root = tempDir()
     const users = Object.fromEntries(Array.from({ length: many }, (_, round) => [`d${round}`, 'secret']))
     const dovecot = await startDovecot({ SETTINGS: settings })
@@ -71,7 +77,7 @@ test.skipIf(missing !== undefined).each(variants)(
     })
     for (let round = 0; round < many; round++) {
       const seed = firstSeed + round
-      const random = randomNumbers(seed)
+      const random = new Random(seed)
       const user = `d${round}`
       const ours = join(root, user)
       const theirs = join(dovecot.dir, 'mail', user)
@@ -93,8 +99,11 @@ test.skipIf(missing !== undefined).each(variants)(
         const there = await runScript({ port: dovecot.port, user, maildir: theirs }, script)
         expect(here, place).toEqual(there)
         // Without QUIT Dovecot writes marks into names when somebody opens the mailbox next; ours does it at once.
+        // Then it looks for these mails under their former names, and takes in new ones with that, before QUIT.
+        const mayBeEarly = session === 1 && !isClean && script.end !== 'quit'
         const compared = (path: string) => {
-          const { files, uids } = maildirState(path)
+          const state = maildirState(path)
+          const { files, uids } = mayBeEarly ? withoutDelivered(state) : state
           const names =
             script.end === 'quit' ? files : files.map((name) => name.replace(/(:2,[A-R]*)S/, '$1'))
           return JSON.stringify({ files: names, uids })

@@ -1,12 +1,14 @@
 /**
  * Cases of section 6: UIDLs, order, what DELE does. Elsewhere: P234 to P236 as pure functions too (`pure.test.ts` of
- * POP3), P240 to P242 and P247 with the session. Left out: P249, as the GUID of a mail is its file name here and cannot
- * be missing.
+ * POP3), P240 to P242 and P247 with the session, P249 in `changes.test.ts` of POP3.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { m1, m2, m3, Pop3Server } from '../protocols/pop3/harness.ts'
+
+/** For machines that have much to do. */
+const patient = { timeout: 30_000 }
 
 let server: Pop3Server | undefined
 afterEach(async () => {
@@ -106,7 +108,7 @@ test('P237 saved UIDLs stay when the format changes', async () => {
   server!.mb1()
   const shown = await session()
   expect(values(shown)).toEqual(['1700000001.M1P1.h', '1700000002.M2P1.h', '1700000003.M3P1.h'])
-  await expect.poll(() => file('dovecot-uidlist')).toMatch(/^1 P(?: |$)/m)
+  await expect.poll(() => file('dovecot-uidlist'), patient).toMatch(/^1 P(?: |$)/m)
   const list = file('dovecot-uidlist')
   await server!.stop()
   await start('pop3.uidl_format=%u-%v')
@@ -122,7 +124,7 @@ test('P237 UIDLs that were not told are not saved', async () => {
   const client = await server!.login()
   await client.ask('UIDL 2')
   await client.ask('QUIT')
-  await expect.poll(() => file('dovecot-uidlist')).toMatch(/^2 P000000026553f100/m)
+  await expect.poll(() => file('dovecot-uidlist'), patient).toMatch(/^2 P000000026553f100/m)
   expect(file('dovecot-uidlist')).not.toMatch(/^[13] P/m)
 })
 

@@ -11,6 +11,9 @@ import { m1, Pop3Server } from '../protocols/pop3/harness.ts'
 import { because, whyNotMount } from '../support/privileges.ts'
 import { Home, look, names } from './harness.ts'
 
+/** For machines that have much to do. */
+const patient = { timeout: 30_000 }
+
 let server: Pop3Server
 afterEach(() => server?.stop())
 
@@ -69,7 +72,7 @@ test('P266 unknown keys survive removals that rewrite the list', async () => {
   await session(...Array.from({ length: 60 }, (_, i) => `DELE ${i + 1}`))
   server.put('new/1800000000.x', m1)
   await session()
-  await expect.poll(() => file('dovecot-uidlist').split('\n').length).toBe(43)
+  await expect.poll(() => file('dovecot-uidlist').split('\n').length, patient).toBe(43)
   expect(file('dovecot-uidlist')).toMatch(/^3 V1700000000 N102 G\S+ Xbar\n61 Zfoo60 /)
 })
 
@@ -111,7 +114,7 @@ test('P274 sizes that were found out are not looked for again, and are in the li
   server = await Pop3Server.start({ set: ['mailbox.idle_close=100ms'] })
   for (let i = 0; i < 200; i++) server.put(`cur/17000${String(i).padStart(5, '0')}.h:2,`, m1)
   await session()
-  await expect.poll(() => file('dovecot-uidlist').match(/ W32 /g)?.length).toBe(200)
+  await expect.poll(() => file('dovecot-uidlist').match(/ W32 /g)?.length, patient).toBe(200)
   // Who opened them now would get another size.
   for (let i = 0; i < 200; i++) server.put(`cur/17000${String(i).padStart(5, '0')}.h:2,`, '')
   const client = await server.login()
@@ -175,7 +178,7 @@ test('P285 old mails go after the session has ended, oldest first', async () => 
     utimesSync(path(`cur/${i}.x:2,`), now, now - (i <= 2 ? 2 * 86_400 : 60))
   }
   expect(await session()).toHaveLength(6)
-  await expect.poll(() => server.files()).toEqual(['4.x:2,', '5.x:2,', '6.x:2,'])
+  await expect.poll(() => server.files(), patient).toEqual(['4.x:2,', '5.x:2,', '6.x:2,'])
 })
 
 test('M20 what others left in tmp/ goes after 36 hours, whatever it is called', async () => {

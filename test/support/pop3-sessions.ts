@@ -1,40 +1,25 @@
 /** Random mailboxes and random POP3 sessions on them, the same for the same seed; and what a server made of them. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Random } from '../../src/testing/random.ts'
 import { LineClient } from './clients.ts'
-
-/** A whole number from 0 to `below` - 1. */
-export type Random = (below: number) => number
-
-/** The same numbers for the same seed. */
-export function randomNumbers(seed: number): Random {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
-  }
-}
-
-const pick = <T>(random: Random, values: readonly T[]): T => values[random(values.length)]!
 
 // Mailboxes
 
 /** Content of a mail: line ends, dots, NULs and missing parts of all kinds. */
 function mailContent(random: Random): string {
-  const kind = random(14)
+  const kind = random.below(14)
   if (kind === 0) return ''
   const end = kind === 1 ? '\r\n' : '\n'
-  const endOf = () => (kind === 2 ? pick(random, ['\n', '\r\n']) : end)
+  const endOf = () => (kind === 2 ? random.pick(['\n', '\r\n']) : end)
   let text = ''
-  for (let line = random(4) + (kind === 3 ? 0 : 1); line > 0; line--) {
-    text += `${pick(random, ['Subject: x', 'From: a@b', 'X-Y:', 'To: c,', ' folded', 'X-Long: '.padEnd(200, 'w')])}${endOf()}`
+  for (let line = random.below(4) + (kind === 3 ? 0 : 1); line > 0; line--) {
+    text += `${random.pick(['Subject: x', 'From: a@b', 'X-Y:', 'To: c,', ' folded', 'X-Long: '.padEnd(200, 'w')])}${endOf()}`
   }
   if (kind === 4) return text
   text += endOf()
-  for (let line = random(kind === 5 ? 300 : 12); line > 0; line--) {
-    const content = pick(random, [
+  for (let line = random.below(kind === 5 ? 300 : 12); line > 0; line--) {
+    const content = random.pick([
       '',
       '.',
       '..',
@@ -62,34 +47,40 @@ const virtualSize = (text: string): number => text.length + (text.match(/(?<!\r)
 export function makeMaildir(path: string, random: Random): void {
   for (const folder of ['tmp', 'new', 'cur']) mkdirSync(join(path, folder), { recursive: true })
   const records: string[] = []
-  let uid = 1 + random(3)
-  for (let mail = random(12); mail > 0; mail--) {
-    const seconds = 1_700_000_000 + records.length * 10 + random(10)
+  let uid = 1 + random.below(3)
+  for (let mail = random.below(12); mail > 0; mail--) {
+    const seconds = 1_700_000_000 + records.length * 10 + random.below(10)
     const content = mailContent(random)
-    let base = `${seconds}.M${random(999_999)}P${mail}.host`
-    const sized = random(4)
+    let base = `${seconds}.M${random.below(999_999)}P${mail}.host`
+    const sized = random.below(4)
     if (sized >= 2) base += `,S=${content.length}`
     if (sized === 3) base += `,W=${virtualSize(content)}`
-    const isNew = random(4) === 0
-    const flags = [...'DFRST'].filter(() => random(4) === 0).join('')
+    const isNew = random.below(4) === 0
+    const flags = [...'DFRST'].filter(() => random.below(4) === 0).join('')
     const name = isNew ? base : `${base}:2,${flags}`
     const file = join(path, isNew ? 'new' : 'cur', name)
     writeFileSync(file, content, 'latin1')
     utimesSync(file, seconds, seconds)
     // In the order of names, as it would have been when they arrived.
-    if (records.length === mail % 3 || random(3) > 0) {
-      const keys = random(6) === 0 ? ` P${pick(random, ['old-1', 'x.y', ''])}${random(100)}` : ''
+    if (records.length === mail % 3 || random.below(3) > 0) {
+      const keys = random.below(6) === 0 ? ` P${random.pick(['old-1', 'x.y', ''])}${random.below(100)}` : ''
       records.push(`${uid}${keys} :${base}`)
-      uid += 1 + random(3)
+      uid += 1 + random.below(3)
     }
   }
   // Without it the UID validity would be the time at which each server looks.
-  const header = `3 V17000000${10 + random(80)} N${uid + random(5)} G${'0123456789abcdef'.repeat(2)}`
+  const header = `3 V17000000${10 + random.below(80)} N${uid + random.below(5)} G${'0123456789abcdef'.repeat(2)}`
   writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
 }
 
+export interface MaildirState {
+  /** With their folder. */
+  readonly files: readonly string[]
+  readonly uids: readonly string[]
+}
+
 /** Files by folder, and UIDs of those that are there, as they stand on the disk. */
-export function maildirState(path: string): { files: string[]; uids: string[] } {
+export function maildirState(path: string): MaildirState {
   const files = ['new', 'cur'].flatMap((folder) =>
     readdirSync(join(path, folder)).map((name) => `${folder}/${name}`),
   )
@@ -105,6 +96,12 @@ export function maildirState(path: string): { files: string[]; uids: string[] } 
     })
     .filter((line) => bases.has(line.slice(line.indexOf(' ') + 1)))
   return { files: files.sort(), uids }
+}
+
+/** Without the mails that were delivered during sessions. */
+export function withoutDelivered({ files, uids }: MaildirState): MaildirState {
+  const isOld = (line: string) => !line.includes('.other')
+  return { files: files.filter(isOld), uids: uids.filter(isOld) }
 }
 
 // Sessions
@@ -145,22 +142,22 @@ const oddNumbers = [
 ]
 
 function argument(random: Random, mails: number): string {
-  return random(5) === 0 ? pick(random, oddNumbers) : String(1 + random(Math.max(1, mails + 1)))
+  return random.below(5) === 0 ? random.pick(oddNumbers) : String(1 + random.below(Math.max(1, mails + 1)))
 }
 
 const anyCase = (random: Random, verb: string): string =>
-  [...verb].map((letter) => (random(8) === 0 ? letter.toLowerCase() : letter)).join('')
+  [...verb].map((letter) => (random.below(8) === 0 ? letter.toLowerCase() : letter)).join('')
 
 function command(random: Random, mails: number): string {
   const number = () => argument(random, mails)
-  switch (random(16)) {
+  switch (random.below(16)) {
     case 0:
-      return pick(random, ['STAT', 'STAT x', 'STAT 1', 'STAT '])
+      return random.pick(['STAT', 'STAT x', 'STAT 1', 'STAT '])
     case 1:
     case 2:
       return `LIST ${number()}`
     case 3:
-      return pick(random, ['LIST', 'UIDL', 'LIST ', 'UIDL '])
+      return random.pick(['LIST', 'UIDL', 'LIST ', 'UIDL '])
     case 4:
     case 5:
       return `UIDL ${number()}`
@@ -170,14 +167,14 @@ function command(random: Random, mails: number): string {
       return `RETR ${number()}`
     case 9:
     case 10:
-      return `TOP ${number()} ${pick(random, ['0', '1', '2', '5', '10', '1000', '4294967296', '', ' 3', '-1', 'x', '1 2', '18446744073709551614', '99999999999999999999'])}`
+      return `TOP ${number()} ${random.pick(['0', '1', '2', '5', '10', '1000', '4294967296', '', ' 3', '-1', 'x', '1 2', '18446744073709551614', '99999999999999999999'])}`
     case 11:
     case 12:
       return `DELE ${number()}`
     case 13:
-      return pick(random, ['NOOP', 'NOOP x', 'RSET', 'RSET', 'RSET 1'])
+      return random.pick(['NOOP', 'NOOP x', 'RSET', 'RSET', 'RSET 1'])
     case 14:
-      return pick(random, [
+      return random.pick([
         'CAPA',
         'LAST',
         'USER x',
@@ -189,7 +186,7 @@ function command(random: Random, mails: number): string {
         'IDLE',
       ])
     default:
-      return pick(random, [
+      return random.pick([
         '',
         ' ',
         ' STAT',
@@ -211,23 +208,23 @@ function command(random: Random, mails: number): string {
 export function makeScript(random: Random): Script {
   const mails = 6
   const actions: Action[] = []
-  for (let step = 2 + random(14); step > 0; step--) {
-    const kind = random(24)
-    if (kind === 0) actions.push({ kind: 'remove', nth: random(8) })
+  for (let step = 2 + random.below(14); step > 0; step--) {
+    const kind = random.below(24)
+    if (kind === 0) actions.push({ kind: 'remove', nth: random.below(8) })
     else if (kind === 1) actions.push({ kind: 'deliver', content: mailContent(random), second: 50 - step })
     else if (kind === 2)
-      actions.push({ kind: 'flag', nth: random(8), flags: pick(random, ['S', 'FS', '', 'R']) })
+      actions.push({ kind: 'flag', nth: random.below(8), flags: random.pick(['S', 'FS', '', 'R']) })
     else {
-      const count = random(3) === 0 ? 2 + random(6) : 1
+      const count = random.below(3) === 0 ? 2 + random.below(6) : 1
       const lines = Array.from({ length: count }, () => {
         const line = command(random, mails)
         const [verb = '', ...rest] = line.split(' ')
-        return `${[anyCase(random, verb), ...rest].join(' ')}${random(10) === 0 ? '\n' : '\r\n'}`
+        return `${[anyCase(random, verb), ...rest].join(' ')}${random.below(10) === 0 ? '\n' : '\r\n'}`
       })
       actions.push({ kind: 'send', lines })
     }
   }
-  return { actions, end: pick(random, ['quit', 'quit', 'quit', 'drop', 'fin']) }
+  return { actions, end: random.pick(['quit', 'quit', 'quit', 'drop', 'fin']) }
 }
 
 // What a server makes of it
