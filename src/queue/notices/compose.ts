@@ -63,24 +63,29 @@ export interface EndNotices {
   readonly isDropped: boolean
 }
 
-/** Notices about recipients that are done: failures in one, successes in another, and copies for the postmaster. */
+/** Notices about recipients that are done: failures, successes in another, and copies for the postmaster. */
 export function endNotices(end: PassEnd, settings: NoticeSettings): EndNotices {
   const ended = end.ended.map((one): Told => ({ ...one, action: actionOf(one.outcome) }))
-  const failed = ended.filter(({ action }) => action === 'failed')
+  const failed = (status: Outcome['status']): Told[] =>
+    ended.filter((_, at) => end.ended[at]!.outcome.status === status)
   const notices: Notice[] = []
   const { stored } = end.mail
   const { notify } = settings
   const addressee = failureAddressee(stored.sender, doubleBounceSender(settings), notify.classes)
-  if (failed.length > 0 && addressee.to === 'sender') {
-    const told = failed.filter(({ recipient }) => wantsFailure(recipient.notify))
-    if (told.length > 0) notices.push(notice('failure', end, told, stored.sender, 'sender', settings))
-    if (notify.classes.includes('bounce')) {
-      notices.push(notice('failure', end, failed, notify.bounce_notice_recipient, 'copy', settings))
+  // What was refused and what grew too old are told apart, as by Postfix.
+  const groups = [failed('bounced'), failed('expired')].filter((group) => group.length > 0)
+  for (const group of groups) {
+    if (addressee.to === 'sender') {
+      const told = group.filter(({ recipient }) => wantsFailure(recipient.notify))
+      if (told.length > 0) notices.push(notice('failure', end, told, stored.sender, 'sender', settings))
+      if (notify.classes.includes('bounce')) {
+        notices.push(notice('failure', end, group, notify.bounce_notice_recipient, 'copy', settings))
+      }
+    } else if (addressee.to === 'postmaster') {
+      notices.push(
+        notice('failure', end, group, notify['2bounce_notice_recipient'], 'double-bounce', settings),
+      )
     }
-  } else if (failed.length > 0 && addressee.to === 'postmaster') {
-    notices.push(
-      notice('failure', end, failed, notify['2bounce_notice_recipient'], 'double-bounce', settings),
-    )
   }
   if (stored.sender === '') {
     // Nobody asked, or nobody can be told.
@@ -93,7 +98,7 @@ export function endNotices(end: PassEnd, settings: NoticeSettings): EndNotices {
     )
     if (told.length > 0) notices.push(notice('success', end, told, stored.sender, 'sender', settings))
   }
-  return { notices, isDropped: failed.length > 0 && addressee.to === 'nobody' && addressee.why === 'double' }
+  return { notices, isDropped: groups.length > 0 && addressee.to === 'nobody' && addressee.why === 'double' }
 }
 
 /** Whether this is the attempt that the sender wanted to hear of in any case. */

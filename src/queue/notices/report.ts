@@ -80,7 +80,7 @@ export interface Report {
 export function buildReport(facts: ReportFacts): Report {
   const utf8 = facts.smtputf8 === true
   const returned = returnedPart(facts)
-  const text = Buffer.from(humanPart(facts, utf8))
+  const text = Buffer.from(humanPart(facts))
   const status = Buffer.from(statusPart(facts, utf8))
   const is8bit = hasHighOctet(returned) || hasHighOctet(text) || hasHighOctet(status)
   const boundary = freeBoundary(facts.noticeId, returned)
@@ -143,7 +143,7 @@ function addressField(address: string, utf8: boolean): string {
   return /^[^\s<>(),;:"[\]]+$/.test(text) ? text : `<${text}>`
 }
 
-function humanPart(facts: ReportFacts, utf8: boolean): string {
+function humanPart(facts: ReportFacts): string {
   const { template, audience } = facts
   const lines =
     audience === 'copy'
@@ -168,12 +168,12 @@ function humanPart(facts: ReportFacts, utf8: boolean): string {
       ...wrapText(maskText(`<${recipient.address}>${before}: ${lead}${recipient.reply}`, true), 79, '    '),
     )
   }
-  const text = `${lines.join('\r\n')}\r\n`
-  return utf8 || template.charset !== 'us-ascii' ? text : text.replaceAll(/[^\x00-\x7f]/g, '?')
+  return `${lines.join('\r\n')}\r\n`
 }
 
 function statusPart(facts: ReportFacts, utf8: boolean): string {
-  const addressType = utf8 ? 'utf-8' : 'rfc822'
+  // RFC 6533 section 3: the type belongs to the address, not to the mail.
+  const typed = (address: string): string => (utf8 && /[^\x00-\x7f]/.test(address) ? 'utf-8' : 'rfc822')
   const fields: string[] = []
   const field = (name: string, value: string): void => {
     fields.push(...wrapText(`${name}: ${maskText(value, utf8)}`, 79, '    '))
@@ -181,15 +181,17 @@ function statusPart(facts: ReportFacts, utf8: boolean): string {
   field('Reporting-MTA', `dns; ${facts.hostname}`)
   if (facts.envid !== undefined) field('Original-Envelope-Id', facts.envid)
   field('X-Mailactors-Queue-ID', facts.queueId)
-  field('X-Mailactors-Sender', `${addressType}; ${facts.sender}`)
+  const sender = facts.sender === '' ? `MAILER-DAEMON@${facts.hostname}` : facts.sender
+  field('X-Mailactors-Sender', `${typed(sender)}; ${sender}`)
   field('Arrival-Date', mailDate(facts.arrivedAt))
   for (const recipient of facts.recipients) {
     fields.push('')
-    field('Final-Recipient', `${addressType}; ${recipient.address}`)
+    field('Final-Recipient', `${typed(recipient.address)}; ${recipient.address}`)
     if (recipient.orcpt !== undefined) field('Original-Recipient', decodeOrcpt(recipient.orcpt))
     else if (facts.namesOriginals) {
       // RFC 3461 does not ask for it, and mail systems expect it.
-      field('Original-Recipient', `${addressType};${recipient.origTo ?? recipient.address}`)
+      const original = recipient.origTo ?? recipient.address
+      field('Original-Recipient', `${typed(original)};${original}`)
     }
     field('Action', recipient.action)
     field('Status', recipient.dsn)

@@ -9,6 +9,7 @@
  * mistake could shift replies: a line that is no reply line is skipped, remembered as a protocol error, and never
  * taken for an answer. What is kept of a reply is bounded and printable.
  */
+import { isUtf8 } from 'node:buffer'
 
 /** One complete reply. */
 export interface Reply {
@@ -118,7 +119,7 @@ export class ReplyParser {
   }
 
   #take(bytes: Buffer, start: number, end: number, listener: ReplyListener): void {
-    const line = printable(bytes.toString('latin1', start, end))
+    const line = lineText(bytes, start, end)
     const code = replyCode(bytes, start, end)
     if (code < 0) {
       this.#damaged = true
@@ -150,6 +151,14 @@ function replyCode(bytes: Buffer, start: number, end: number): number {
   if (a < 0 || a > 9 || b < 0 || b > 9 || c < 0 || c > 9) return -1
   const separator = end - start > 3 ? bytes[start + 3] : 0x20
   return separator === 0x20 || separator === 0x2d ? a * 100 + b * 10 + c : -1
+}
+
+/** A line of a reply, fit to be shown. Servers may speak UTF-8 (RFC 6531 section 3.7.4.2); other octets are no text. */
+function lineText(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('latin1', start, end)
+  if (!/[^\x20-\x7e]/.test(text)) return text
+  const octets = bytes.subarray(start, end)
+  return isUtf8(octets) ? octets.toString().replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?') : printable(text)
 }
 
 /** Replaces what a terminal or a log must not see. */
