@@ -72,8 +72,8 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
   /** Ends this actor after the current handler. Default reason `normal`. Messages still waiting are answered `MA_DOWN`. */
   stop(reason?: ExitReason): void
   /**
-   * Asks another actor to end with `reason`; `killed` does not ask. As in OTP, `normal` ends no actor but oneself and
-   * those one has started, and who traps with `trapExit` gets a `handleExit`, from itself too.
+   * Asks another actor to end with `reason`; `killed` does not ask. As in OTP, `normal` ends no actor but oneself; who
+   * traps with `trapExit` gets a `handleExit`, from itself too, and ends in its turn when it is its parent that asks.
    */
   exit(ref: AnyRef, reason: ExitReason): void
 

@@ -61,6 +61,7 @@ export interface CellStart {
 class Rare extends SignalQueue {
   /** Messages put aside. They count for the queue. */
   stash: MessageList | undefined = undefined
+  stashed = 0
   stopReason: ExitReason | undefined = undefined
   /** Messages to handle before it ends, on a thread that drains. */
   left = 0
@@ -241,7 +242,10 @@ export class ActorCell extends MessageQueue {
       }
       const message = this.shiftMessage()
       if (message === undefined) break
-      if (rare?.stopReason !== undefined) rare.left--
+      if (rare !== undefined) {
+        rare.messagesTaken(1)
+        if (rare.stopReason !== undefined) rare.left--
+      }
       this.#handle(message)
     }
     return handled
@@ -389,6 +393,7 @@ export class ActorCell extends MessageQueue {
       rare.stash.last.next = message
       rare.stash.last = message
     }
+    rare.stashed++
     this.queueLength++
   }
 
@@ -398,6 +403,8 @@ export class ActorCell extends MessageQueue {
     const stash = rare?.stash
     if (rare === undefined || stash === undefined) return
     rare.stash = undefined
+    rare.messagesTaken(-rare.stashed)
+    rare.stashed = 0
     this.prependMessages(stash)
     if (this.state === 'idle') this.#ready()
   }
@@ -415,10 +422,9 @@ export class ActorCell extends MessageQueue {
     if (this.state === 'ended') return
     switch (signal.kind) {
       case 'exit':
-        if (this.traps && signal.ref.id !== this.parent?.id) break
+        if (this.traps) break
         // As in OTP: nobody ends another one by saying that all is well.
-        if (signal.reason.kind === 'normal' && signal.ref.id !== this.parent?.id && signal.ref.id !== this.id)
-          return
+        if (signal.reason.kind === 'normal' && signal.ref.id !== this.id) return
         this.stop(signal.reason, true)
         return
       case 'link': {
@@ -432,7 +438,8 @@ export class ActorCell extends MessageQueue {
           // A helper lives and dies with its parent, also when that one ended well. The parent's successor may want
           // its name before its handler in hand is done.
           this.runtime.registry.release(this.ref)
-          this.stop(signal.reason.kind === 'normal' ? { kind: 'shutdown' } : signal.reason, true)
+          if (this.traps) break
+          this.stop(reasonOfParent(signal), true)
           return
         }
         if (this.traps) break
@@ -443,11 +450,17 @@ export class ActorCell extends MessageQueue {
         if (this.relations.removeMonitor(signal.monitor) === undefined) return
         break
     }
-    this.#made.addSignal(signal)
+    const rare = this.#made
+    rare.addSignal(signal, this.queueLength - rare.stashed)
     if (this.state === 'idle') this.#ready()
   }
 
   #handleSignal(signal: Signal): void {
+    if (signal.kind !== 'down' && signal.ref.id === this.parent?.id) {
+      // As in OTP: who traps exits handles what came before the word of its parent, and that word ends it all the same.
+      this.#finish(reasonOfParent(signal))
+      return
+    }
     const handlers = this.#handlers as {
       handleDown?(down: object): unknown
       handleExit?(ref: Ref, reason: ExitReason): unknown
@@ -494,7 +507,11 @@ export class ActorCell extends MessageQueue {
 
   /** Ends the actor at once, without asking it. */
   kill(reason: ExitReason = killed): void {
-    if (this.state !== 'ended') this.#end(reason)
+    if (this.state === 'ended') return
+    const rare = this.#rare
+    // What ends it already, and only waits for its turn, was first.
+    const before = this.state === 'idle' && rare?.left === 0 ? rare.stopReason : undefined
+    this.#end(before ?? reason)
   }
 
   /** Code that ran on the actor's behalf threw: the actor ends, also when a handler of it is waiting. */
@@ -564,11 +581,11 @@ export class ActorCell extends MessageQueue {
     this.socket?.destroy()
     relations.cancelTimers()
     for (const [monitor, target] of relations.monitors()) runtime.ties.unwatch(this, target, monitor)
+    this.#origin?.started?.(reason)
+    for (const linked of relations.links()) runtime.ties.send(linked, new Signal('link', ref, reason))
     for (const watcher of relations.watchers()) {
       runtime.ties.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
     }
-    this.#origin?.started?.(reason)
-    for (const linked of relations.links()) runtime.ties.send(linked, new Signal('link', ref, reason))
     runtime.ended(this, reason)
     this.#handlers = this.#origin = undefined
     if (this.#scope !== undefined) runtime.scopes.close(this.#scope)
@@ -629,7 +646,7 @@ export class ActorCell extends MessageQueue {
   get next(): 'init' | ExitReason | Signal | Message | undefined {
     if (this.state === 'new') return 'init'
     if (this.state !== 'idle') return undefined
-    return this.#rare?.stopReason ?? this.#rare?.firstSignal ?? this.firstMessage
+    return this.#rare?.stopReason ?? this.#rare?.dueSignal ?? this.firstMessage
   }
 
   /** Another bound of the queue than the definition's; without one that again. For tests. */
@@ -669,6 +686,11 @@ export class ActorCell extends MessageQueue {
       this.crash(error)
     }
   }
+}
+
+/** Why it ends: an actor whose parent ended well has been stopped. */
+function reasonOfParent({ kind, reason }: Signal): ExitReason {
+  return kind === 'link' && reason.kind === 'normal' ? { kind: 'shutdown' } : reason
 }
 
 /** The promise to wait for, if `value` is one; one of another library counts, and may throw when it is looked at. */

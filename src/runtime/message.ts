@@ -42,7 +42,7 @@ export class Message {
 }
 
 /**
- * What actors learn of each other's end. Signals go before messages, and no queue bound applies to them.
+ * What actors learn of each other's end. Signals and messages keep their order, and no queue bound applies to signals.
  * `exit`: someone asks the actor to end. `link`: a linked actor ended. `down`: a monitored actor ended.
  */
 export class Signal {
@@ -52,6 +52,8 @@ export class Signal {
   /** Only `down`. */
   readonly monitor: number
   next: Signal | undefined
+  /** How many messages are to be handled between the signal before it and this one. */
+  messagesFirst: number
   /** Out of its turn: who comes upon it passes it over. */
   isTaken: boolean
 
@@ -61,6 +63,7 @@ export class Signal {
     this.reason = reason
     this.monitor = monitor
     this.next = undefined
+    this.messagesFirst = 0
     this.isTaken = false
   }
 }

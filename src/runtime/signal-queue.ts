@@ -4,31 +4,56 @@ import type { Signal } from './message.ts'
 const fewSignals = 32
 
 /**
- * Signals that wait for their turn, in order. One may be taken out of its turn: the end of a child that is being stopped,
- * the word of a monitor that is given up. Of the very many that wait when all children of a supervisor end at once, each
- * is found by an index.
+ * Signals that wait for their turn, in order, each after the messages that were there before it: what an actor said last is
+ * heard before its end. One may be taken out of its turn: the end of a child that is being stopped, the word of a monitor
+ * that is given up. Of the very many that wait when all children of a supervisor end at once, each is found by an index.
  */
 export class SignalQueue {
   #first: Signal | undefined = undefined
   #last: Signal | undefined = undefined
   /** Those that wait, by `keyOf`; made when it is needed. */
   #index: Map<number, Signal> | undefined = undefined
+  /** How many messages go before the last signal. */
+  #ahead = 0
 
   get firstSignal(): Signal | undefined {
-    while (this.#first?.isTaken === true) this.#first = this.#first.next
-    if (this.#first === undefined) this.#last = this.#index = undefined
+    for (let first = this.#first; first?.isTaken === true; first = this.#first) {
+      this.#first = first.next
+      if (this.#first !== undefined) this.#first.messagesFirst += first.messagesFirst
+    }
+    if (this.#first === undefined) {
+      this.#last = this.#index = undefined
+      this.#ahead = 0
+    }
     return this.#first
   }
 
-  addSignal(signal: Signal): void {
-    if (this.#last === undefined) this.#first = signal
+  /** The one whose turn it is. */
+  get dueSignal(): Signal | undefined {
+    const signal = this.firstSignal
+    return signal?.messagesFirst === 0 ? signal : undefined
+  }
+
+  /** `messages`: how many wait. */
+  addSignal(signal: Signal, messages: number): void {
+    if (this.firstSignal === undefined || this.#last === undefined) this.#first = signal
     else this.#last.next = signal
     this.#last = signal
+    signal.messagesFirst = messages - this.#ahead
+    this.#ahead = messages
     this.#index?.set(keyOf(signal), signal)
   }
 
+  /** A message was taken, or, where negative, so many came before all others. */
+  messagesTaken(count: number): void {
+    const first = this.firstSignal
+    if (first === undefined) return
+    first.messagesFirst -= count
+    this.#ahead -= count
+  }
+
   takeSignal(): Signal | undefined {
-    const signal = this.firstSignal
+    const signal = this.dueSignal
     if (signal === undefined) return undefined
     this.#first = signal.next
     if (this.#first === undefined) this.#last = undefined
@@ -76,6 +101,7 @@ export class SignalQueue {
 
   dropSignals(): void {
     this.#first = this.#last = this.#index = undefined
+    this.#ahead = 0
   }
 }
 

@@ -2,46 +2,16 @@
  * Supervision as OTP does it: scenarios written once are played on OTP's own supervisor and on ours, and the traces must
  * agree. Without `erl` these tests are skipped; `apt-get install erlang-base` is all they need.
  */
-import { execFile, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, describe, expect, test } from 'vitest'
 import { ActorSystem } from '../../src/index.ts'
 import { TestSystem } from '../../src/testing/index.ts'
+import { chosenSeed } from '../support/seed.ts'
+import { countOf, hasOtp, playOnOtp, skipped } from './otp/otp.ts'
 import { play, type Stage } from './otp/play.ts'
 import { owner, tracer } from './otp/play-actors.ts'
 import { randomScenario } from './otp/random.ts'
 import { type Scenario, toErlang } from './otp/scenario.ts'
 import { scenarios } from './otp/scenarios.ts'
-
-const hasOtp = spawnSync('erl', ['-version']).error === undefined
-const why = hasOtp ? '' : ' (skipped: erl is not installed)'
-
-/** What OTP did, by name of scenario. */
-async function playOnOtp(all: readonly Scenario[]): Promise<Map<string, string[]>> {
-  const directory = mkdtempSync(join(tmpdir(), 'mailactors-otp-'))
-  try {
-    const input = join(directory, 'scenarios')
-    const output = join(directory, 'traces')
-    writeFileSync(input, all.map(toErlang).join(''))
-    const source = new URL('./otp/otp_scenarios.erl', import.meta.url).pathname
-    const code = `{ok,M,B}=compile:file("${source}",[binary]),{module,M}=code:load_binary(M,"",B),M:main("${input}","${output}"),halt(0).`
-    await promisify(execFile)('erl', ['-noshell', '-noinput', '+S', '1:1', '-eval', code], {
-      timeout: 60_000,
-      cwd: directory,
-    })
-    const traces = new Map<string, string[]>()
-    for (const trace of readFileSync(output, 'utf8').split(/^#/m).slice(1)) {
-      const [name, ...lines] = trace.trimEnd().split('\n')
-      traces.set(name!, lines)
-    }
-    return traces
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
-}
 
 /** On one thread, with virtual time. */
 async function playHere(scenario: Scenario): Promise<string[]> {
@@ -65,9 +35,8 @@ async function playHere(scenario: Scenario): Promise<string[]> {
   }
 }
 
-// MAILACTORS_SEED=… plays the same ones again.
-const seed = Number(process.env.MAILACTORS_SEED ?? Date.now() % 1e9)
-const random = Array.from({ length: 300 }, (_, index) => randomScenario(seed + index))
+const seed = chosenSeed()
+const random = Array.from({ length: countOf(300) }, (_, index) => randomScenario(seed + index))
 
 // Those that wait for full seconds of OTP's clock run beside the others, each on its own.
 const waits = (scenario: Scenario) => JSON.stringify(scenario).includes('"second"')
@@ -78,9 +47,12 @@ const parts = [
 ]
 const otp = new Map<string, string[]>()
 if (hasOtp)
-  for (const traces of await Promise.all(parts.map(playOnOtp))) for (const [k, v] of traces) otp.set(k, v)
+  for (const traces of await Promise.all(
+    parts.map((part) => playOnOtp(['otp_scenarios'], part.map(toErlang))),
+  ))
+    for (const [k, v] of traces) otp.set(k, v)
 
-describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
+describe.skipIf(!hasOtp)(`traces of OTP and ours agree${skipped}`, () => {
   test.each(scenarios)('$name', async (scenario) => {
     const expected = otp.get(scenario.name)
     expect(expected?.length).toBeGreaterThan(0)
@@ -90,13 +62,13 @@ describe.skipIf(!hasOtp)(`traces of OTP and ours agree${why}`, () => {
   })
 })
 
-describe.skipIf(!hasOtp)(`random scenarios agree, seed ${seed}${why}`, () => {
+describe.skipIf(!hasOtp)(`random scenarios agree, seed ${seed}${skipped}`, () => {
   test('the traces of OTP and ours', async () => {
     for (const scenario of random) {
       const ours = await playHere(scenario)
       expect(ours, `${scenario.name}: ${JSON.stringify(scenario)}`).toEqual(otp.get(scenario.name))
     }
-  }, 60_000)
+  }, 600_000)
 })
 
 describe('traces are the same across threads', () => {

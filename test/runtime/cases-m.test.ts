@@ -2,8 +2,9 @@
  * The acceptance cases of group M: service skeleton and supervisor, as far as they are the runtime's. An instance is an
  * actor or a thread of a pool, a job is a message to it.
  *
- * Not here: M15 and M16 in the mail intake (test/queue: the queue itself holds the answer to `enqueue` back, instead of handing
- * out tokens), M19 as a reload of listeners (test/system/reload.test.ts). There are no M03, M08, M13 and M18.
+ * M15 and M16 are of the runtime's credits; mail intake has no tokens, as the queue itself holds its answer back: test/queue/operators.test.ts
+ * "flow control: what new mail waits for, and which of it". Not here: M19 as a reload of listeners (test/system/reload.test.ts).
+ * There are no M03, M08, M13 and M18.
  */
 import { afterEach, describe, expect, test } from 'vitest'
 import {

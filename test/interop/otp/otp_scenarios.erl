@@ -5,10 +5,13 @@
 %% with one scheduler: when no other process is runnable for some turns, a step has settled.
 -module(otp_scenarios).
 -behaviour(gen_server).
--export([main/2, start_sup/1, start_worker/1, start_instance/2]).
+-export([main/2, play_all/3, settle/0, start_sup/1, start_worker/1, start_instance/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
-main(In, Out) ->
+main(In, Out) -> play_all(In, Out, fun play/1).
+
+%% Plays each of a file's scenarios by `Play`, which returns the lines of its trace.
+play_all(In, Out, Play) ->
     logger:set_primary_config(level, none),
     process_flag(trap_exit, true),
     %% Code that is loaded on first use would wait for the disk, where `settle` does not see it.
@@ -17,7 +20,7 @@ main(In, Out) ->
                               M <- Modules],
     {ok, Scenarios} = file:consult(In),
     {ok, File} = file:open(Out, [write, raw, delayed_write]),
-    [file:write(File, [[$#, maps:get(name, S), $\n], [[L, $\n] || L <- play(S)]]) || S <- Scenarios],
+    [file:write(File, [[$#, maps:get(name, S), $\n], [[L, $\n] || L <- Play(S)]]) || S <- Scenarios],
     ok = file:close(File).
 
 %% --- The driver
@@ -70,6 +73,8 @@ own(Pid) ->
     end.
 
 flush() -> receive _ -> flush() after 0 -> ok end.
+
+settle() -> settle(20).
 
 settle(0) -> ok;
 settle(N) ->
@@ -132,6 +137,7 @@ do({all, Steps}) ->
 do({second, N}) -> to_second(N);
 do({wait, Ms}) -> timer:sleep(Ms);
 do({exit, Id, Reason}) -> [gen_server:cast(Pid, {stop, Reason}) || Pid <- [pid(Id)], Pid =/= none];
+do({link, Id, To}) -> [gen_server:cast(Pid, {link, Other}) || Pid <- [pid(Id)], Pid =/= none, Other <- [pid(To)], Other =/= none];
 do({kill, Id}) -> [exit(Pid, kill) || Pid <- [pid(Id)], Pid =/= none];
 do({release, Id}) -> pid(Id) ! release;
 do({start, Sup, #{kind := instance, id := Id} = Node} = Step) ->
@@ -165,6 +171,7 @@ result({error, _}) -> <<"failed">>.
 title({all, Steps}) -> lists:join(<<" & ">>, [title(S) || S <- Steps]);
 title({start, Sup, #{id := Id}}) -> [<<"start ">>, Sup, $/, Id];
 title({exit, Id, Reason}) -> [<<"exit ">>, Id, $\s, atom_to_binary(Reason)];
+title({link, Id, To}) -> [<<"link ">>, Id, $\s, To];
 title({wait, Ms}) -> [<<"wait ">>, integer_to_binary(Ms)];
 title({second, N}) -> [<<"second ">>, integer_to_binary(N)];
 title({terminate_instance, Sup, Id}) -> [<<"terminate ">>, Sup, $/, Id];
@@ -286,6 +293,7 @@ kind(normal) -> <<"normal">>;
 kind(shutdown) -> <<"shutdown">>;
 kind({shutdown, _}) -> <<"shutdown">>;
 kind(killed) -> <<"killed">>;
+kind(noproc) -> <<"no_actor">>;
 kind(_) -> <<"error">>.
 
 %% --- What is supervised
@@ -300,6 +308,7 @@ spec(#{kind := template, id := Id} = Node) ->
 extra(Spec, Node) -> maps:merge(Spec, maps:with([restart, shutdown, significant], Node)).
 
 start_sup(Node) -> supervisor:start_link(?MODULE, Node).
+start_worker(#{name := Name} = Node) -> gen_server:start_link({local, binary_to_atom(Name)}, ?MODULE, Node, []);
 start_worker(Node) -> gen_server:start_link(?MODULE, Node, []).
 start_instance(_Template, Id) -> gen_server:start_link(?MODULE, #{kind => worker, id => Id, life => [], goodbye => ok}, []).
 
@@ -315,7 +324,7 @@ init(#{kind := sup, id := Id, strategy := Strategy, children := Children} = Node
             {ok, {Flags, [spec(C) || C <- Children]}}
     end;
 init(#{kind := worker, id := Id} = Node) ->
-    process_flag(trap_exit, true),
+    process_flag(trap_exit, maps:get(traps, Node, true)),
     {Do, Goodbye} = ask({starting, Id, {maps:get(life, Node, []), maps:get(goodbye, Node, ok)}, none}),
     case Do of
         fail -> error(failed);
@@ -330,12 +339,18 @@ wait(_) -> ok.
 
 handle_call(_, _, State) -> {reply, ok, State}.
 
+%% A link to nobody is an error here, and an exit in ours.
+handle_cast({link, Pid}, State) ->
+    try link(Pid), {noreply, State} catch error:noproc -> put(quiet, true), exit(noproc) end;
 handle_cast({stop, shutdown_term}, State) -> {stop, {shutdown, because}, State};
 handle_cast({stop, Reason}, State) -> {stop, Reason, State}.
 
 handle_info(_, State) -> {noreply, State}.
 
 terminate(Reason, {Id, Goodbye}) ->
+    get(quiet) =:= true orelse goodbye(Reason, Id, Goodbye).
+
+goodbye(Reason, Id, Goodbye) ->
     ask({note, [<<"stop ">>, Id, $\s, kind(Reason)]}),
     case Goodbye of
         ok -> ok;

@@ -106,15 +106,20 @@ export const tracer = actor<Tracer>({
 
 const patient = { timeoutMs: Infinity }
 
-export type Worker = Contract<{ end(reason: 'normal' | 'shutdown' | 'shutdown_term' | 'error'): void }>
+export type Worker = Contract<{
+  end(reason: 'normal' | 'shutdown' | 'shutdown_term' | 'error'): void
+  link(to: ActorRef): void
+}>
 
 export const worker = actor<Worker, Args | string>({
   name: 'worker',
   module: import.meta.url,
   async init(context, args) {
-    // As a gen_server does that wants its terminate called.
-    context.trapExit()
     const given = typeof args === 'string' ? undefined : args.node
+    // As a gen_server does that wants its terminate called; ours is called always.
+    const traps = given?.kind !== 'worker' || given.traps !== false
+    context.trapExit(traps)
+    let endsItself = false
     const id = typeof args === 'string' ? args : args.node.id
     const trace = context.whereis<Tracer>('tracer')!
     const life = given?.life ?? []
@@ -134,11 +139,14 @@ export const worker = actor<Worker, Args | string>({
     if (what === 'ignore') return ignore
     if (what === 'gate') await trace.askWith(patient, 'gate', id)
     return {
+      link: (to) => context.link(to),
       end(reason) {
+        endsItself = true
         if (reason === 'error') throw new Error('asked to fail')
         context.stop(reason === 'shutdown_term' ? { kind: 'shutdown', message: 'because' } : { kind: reason })
       },
       async terminate(reason) {
+        if (!traps && !endsItself) return
         await trace.askWith(patient, 'note', `stop ${id} ${reason.kind}`)
         if (bye === 'fail') throw new Error('goodbye')
         if (bye === 'gate') await trace.askWith(patient, 'gate', id)
@@ -188,6 +196,7 @@ export function childSpec(node: Node, placement: Placement | undefined): ChildSp
     ...(restart === undefined ? {} : { restart }),
     ...(shutdown === undefined ? {} : { shutdown }),
     ...(significant === undefined ? {} : { significant }),
+    ...(node.kind === 'worker' && node.name !== undefined ? { registerAs: node.name } : {}),
   }
 }
 

@@ -107,6 +107,12 @@ class Player {
       case 'exit':
         ;(refs.get(step[1]) as ActorRef as ActorRef<Worker> | undefined)?.tell('end', step[2])
         return
+      case 'link': {
+        const to = refs.get(step[2])
+        if (to !== undefined)
+          (refs.get(step[1]) as ActorRef as ActorRef<Worker> | undefined)?.tell('link', to)
+        return
+      }
       case 'kill': {
         const ref = refs.get(step[1])
         if (ref !== undefined) this.#stage.kill(ref)

@@ -1,16 +1,6 @@
 /** Random scenarios from a seed. What OTP leaves to chance is left out: supervisors killed with their children running. */
+import { Random } from '../../../src/testing/index.ts'
 import type { InstanceNode, Life, Node, Scenario, Step, SupNode } from './scenario.ts'
-
-/** Mulberry32: small, and the same on each machine. From 0, less than 1. */
-export function randomSource(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 export function randomScenario(seed: number): Scenario {
   return new Generator(seed).scenario()
@@ -18,15 +8,17 @@ export function randomScenario(seed: number): Scenario {
 
 class Generator {
   readonly #seed: number
-  readonly #random: () => number
+  readonly #random: Random
   #ids = 0
   /** Supervisors with their children, as far as known: what was never started is asked for, too. */
   readonly #sups: { id: string; simple: boolean; auto: boolean; children: string[] }[] = []
   readonly #workers: string[] = []
+  /** Of those that were started by request, too. */
+  readonly #nodes = new Map<string, Node>()
 
   constructor(seed: number) {
     this.#seed = seed
-    this.#random = randomSource(seed)
+    this.#random = new Random(seed)
   }
 
   scenario(): Scenario {
@@ -43,11 +35,11 @@ class Generator {
   }
 
   #below(limit: number): number {
-    return Math.floor(this.#random() * limit)
+    return Math.floor(this.#random.next() * limit)
   }
 
   #chance(probability: number): boolean {
-    return this.#random() < probability
+    return this.#random.next() < probability
   }
 
   #pick<T>(...options: readonly T[]): T {
@@ -64,6 +56,12 @@ class Generator {
   }
 
   #node(depth: number, withSimple: boolean, auto: boolean): Node {
+    const node = this.#anyNode(depth, withSimple, auto)
+    this.#nodes.set(node.id, node)
+    return node
+  }
+
+  #anyNode(depth: number, withSimple: boolean, auto: boolean): Node {
     if (depth < 3 && this.#chance(0.3)) return this.#sup(`s${++this.#ids}`, depth, withSimple, auto)
     return this.#worker(auto)
   }
@@ -79,8 +77,18 @@ class Generator {
       shutdown: this.#pick<number | 'infinity' | 'brutal_kill'>(1_000_000, 'infinity', 'brutal_kill'),
       life: this.#life(),
       goodbye: this.#chance(0.9) ? 'ok' : 'fail',
+      ...(this.#chance(0.25) ? { traps: false } : {}),
+      ...(this.#chance(0.1) ? { name: this.#pick('n1', 'n2') } : {}),
       ...(auto && restart !== 'permanent' && this.#chance(0.6) ? { significant: true } : {}),
     }
+  }
+
+  /** One that is refused: there already, or with a significance that its restart type or supervisor does not allow. */
+  #refused(sup: { readonly auto: boolean; readonly children: readonly string[] }): Node {
+    const known = sup.children.map((id) => this.#nodes.get(id)).filter((node) => node !== undefined)
+    if (known.length > 0 && this.#chance(0.7)) return this.#pick(...known)
+    const restart = sup.auto ? 'permanent' : this.#pick('permanent', 'transient', 'temporary')
+    return { kind: 'worker', id: `w${++this.#ids}`, restart, significant: true }
   }
 
   #sup(id: string, depth: number, withSimple: boolean, parentAuto: boolean): SupNode {
@@ -119,7 +127,7 @@ class Generator {
     if (sup.simple) return this.#simpleStep(sup)
     const worker = this.#workers.length > 0 ? this.#pick(...this.#workers) : undefined
     const child = sup.children.length > 0 ? this.#pick(...sup.children) : 'nobody'
-    switch (this.#below(worker === undefined ? 4 : 11)) {
+    switch (this.#below(worker === undefined ? 5 : 13)) {
       case 0:
         return ['restart', sup.id, child]
       case 1:
@@ -131,21 +139,31 @@ class Generator {
         sup.children.push(node.id)
         return ['start', sup.id, node]
       }
-      case 4: {
+      case 4:
+        return ['start', sup.id, this.#refused(sup)]
+      case 5: {
         // Of one supervisor: two of them would get on in any order.
         const workers = sup.children.filter((id) => this.#workers.includes(id))
         return ['all', workers.slice(0, 2).map((id): Step => ['kill', id])]
       }
-      case 5:
       case 6:
+      case 7:
         return ['kill', worker!]
+      case 8:
+        // Of one supervisor, as above.
+        return this.#link(sup.children.filter((id) => this.#workers.includes(id)))
       default:
         return ['exit', worker!, this.#pick('normal', 'shutdown', 'shutdown_term', 'error')]
     }
   }
 
+  #link(workers: readonly string[]): Step {
+    return workers.length === 0 ? ['all', []] : ['link', this.#pick(...workers), this.#pick(...workers)]
+  }
+
   #simpleStep(sup: { id: string; children: string[] }): Step {
     const known = sup.children.length > 0 ? this.#pick(...sup.children) : undefined
+    if (this.#chance(0.1)) return [this.#pick('restart', 'delete'), sup.id, known ?? 'nobody']
     if (known === undefined || this.#chance(0.4)) {
       const life = this.#chance(0.6)
         ? []

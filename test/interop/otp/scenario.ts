@@ -22,6 +22,10 @@ interface Spec {
 export interface WorkerNode extends Spec {
   readonly kind: 'worker'
   readonly goodbye?: Goodbye
+  /** Registered while it lives. */
+  readonly name?: string
+  /** Whether it traps exits; only then, and when it ends by itself, its goodbye is called. Default true. */
+  readonly traps?: boolean
 }
 
 /** The template of a simple_one_for_one. */
@@ -53,6 +57,8 @@ export type Step =
   /** The worker stops by itself. */
   | readonly ['exit', string, 'normal' | 'shutdown' | 'shutdown_term' | 'error']
   | readonly ['kill', string]
+  /** The first worker links itself to the second one. */
+  | readonly ['link', string, string]
   /** Opens the gate at which a worker waits. */
   | readonly ['release', string]
   | readonly ['start', string, Node | InstanceNode]
@@ -133,6 +139,8 @@ export function title(step: Step): string {
       return `start ${step[1]}/${step[2].id}`
     case 'exit':
       return `exit ${step[1]} ${step[2]}`
+    case 'link':
+      return `link ${step[1]} ${step[2]}`
     case 'terminate_instance':
       return `terminate ${step[1]}/${step[2]}`
     case 'terminate':

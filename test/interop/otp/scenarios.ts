@@ -430,6 +430,11 @@ const stopping: Scenario[] = [
 
 const requests: Scenario[] = [
   {
+    name: 'an end is heard of after the requests that waited before it',
+    top: sup('top', [w('a'), w('b', { life: ['ok', 'gate'] })]),
+    steps: [['kill', 'b'], ['terminate', 'top', 'a'], ['kill', 'a'], ['release', 'b'], ['stop']],
+  },
+  {
     name: 'the life of a child by requests',
     top: sup('top', [w('a')]),
     steps: [
@@ -772,12 +777,6 @@ const simple: Scenario[] = [
 ]
 
 const otherwise: Scenario[] = [
-  {
-    name: 'an end is heard of before requests that wait',
-    differs: 'signals go before messages, so that the supervisor answers from what is so now',
-    top: sup('top', [w('a'), w('b', { life: ['ok', 'gate'] })]),
-    steps: [['kill', 'b'], ['terminate', 'top', 'a'], ['kill', 'a'], ['release', 'b'], ['stop']],
-  },
   {
     name: 'a child of a simple_one_for_one has an id',
     differs: 'children of simple_one_for_one have ids; OTP takes a pid there and refuses an id',
