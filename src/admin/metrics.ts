@@ -163,6 +163,27 @@ const metrics: readonly Metric[] = [
       ),
   },
   {
+    name: 'delivery_tls_sessions_total',
+    help: 'Sessions with other servers that have TLS',
+    labels: ['level', 'protocol', 'cipher', 'class', 'resumed'],
+    read: (s) =>
+      s.deliveryTls.flatMap((fact) => {
+        if (fact.kind !== 'secured') return []
+        const { kind, count, resumed, ...labels } = fact
+        return [[{ ...labels, resumed: resumed ? 'yes' : 'no' }, count] as const]
+      }),
+  },
+  {
+    name: 'delivery_tls_missed_total',
+    help: 'Sessions with other servers in which TLS was wanted and did not come about, or was not what it had to be',
+    labels: ['level', 'reason'],
+    read: (s) =>
+      s.deliveryTls.flatMap((fact) => {
+        if (fact.kind !== 'missed') return []
+        return [[{ level: fact.level, reason: fact.reason }, fact.count] as const]
+      }),
+  },
+  {
     name: 'thread_actors',
     help: 'Actors living on a thread',
     labels: ['pool', 'thread'],

@@ -1,6 +1,7 @@
 import type { SessionTotals } from '../accounting/contract.ts'
 import type { CacheReport } from '../cache/contract.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
+import type { CountedFact } from '../protocols/smtp/client/tls/contract.ts'
 import type { QueueCounts, QueueStatistics } from '../queue/contract.ts'
 import type { Administered, PoolRow, ThreadRow } from './contract.ts'
 
@@ -20,6 +21,8 @@ export interface Status {
   /** What the queue did since it started. */
   readonly delivery: QueueStatistics
   readonly cache: CacheReport
+  /** How TLS went with other servers. */
+  readonly deliveryTls: readonly CountedFact[]
   readonly threads: readonly ThreadRow[]
   readonly pools: readonly PoolRow[]
   /** Resident memory of the process, in octets. */
@@ -28,13 +31,14 @@ export interface Status {
 
 /** @throws AskError when a part of the service does not answer in time. */
 export async function readStatus(service: Administered): Promise<Status> {
-  const [listeners, sessions, pop3, queue, delivery, cache, threads] = await Promise.all([
+  const [listeners, sessions, pop3, queue, delivery, cache, deliveryTls, threads] = await Promise.all([
     service.listeners(),
     service.accounting().ask('sessions'),
     service.accounting().ask('totals'),
     service.queue().ask('counts'),
     service.queue().ask('stats'),
     service.cache().ask('stats'),
+    service.tlsStore().ask('tallied'),
     service.threads(),
   ])
   const byService: Record<string, number> = {}
@@ -52,6 +56,7 @@ export async function readStatus(service: Administered): Promise<Status> {
     queue,
     delivery,
     cache,
+    deliveryTls,
     threads,
     pools: service.pools(),
     rssBytes: process.memoryUsage.rss(),

@@ -135,6 +135,7 @@ test('status fits a service that did nothing yet', () => {
       commits: 0,
       heldUp: 0,
     },
+    deliveryTls: [],
     cache: {
       since: 0,
       destinationHits: 0,

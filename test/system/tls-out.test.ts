@@ -10,6 +10,8 @@ import { ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
 import { Authority } from '../support/certificates.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import type { Service } from '../support/service.ts'
+import { SmtpSink } from '../support/smtp-sink.ts'
+import { until } from '../support/until.ts'
 
 const send = async (service: Service, to: string) => {
   const { code, stderr } = await service.command(
@@ -120,5 +122,58 @@ describe('MTA-STS and TLS reports', () => {
     expect(listed).toMatchObject({ code: 0, stdout: 'No reports.\n' })
     expect(service.events('tls.state-failed').length).toBeGreaterThan(0)
     expect(service.events('actor.terminated')).toEqual([])
+  })
+})
+
+describe('TLS sessions', () => {
+  test('J31 go on on whichever thread, and metrics say so', { timeout: 120_000 }, async () => {
+    const authority = await Authority.make()
+    const { cert, key } = await authority.issue({ names: ['mx.test'] })
+    const release = Promise.withResolvers<void>()
+    const sink = await SmtpSink.start({
+      tls: { cert, key },
+      misbehave: (_verb, line) => (line.includes('TO:<held') ? release.promise : undefined),
+    })
+    onTestFinished(() => sink.stop())
+    const service = await startService({
+      listeners: ['smtp', 'admin'],
+      tables: `
+[smtp]
+relayhost = "${sink.nexthop}"
+tls_security_level = "encrypt"
+tls_session_cache_database = "memory"
+tls_loglevel = 1
+[pools.deliveries]
+min_threads = 2
+max_threads = 2
+`,
+    })
+    const handshakes = () => service.events('delivery.tls')
+    await send(service, 'first@d.test')
+    await service.untilEvent('delivery')
+    expect(handshakes()).toMatchObject([{ reused: false }])
+    // A delivery that stands still makes the next one go to the other thread, as the one with less to do.
+    const threads = () => new Set(handshakes().map(({ thread }) => thread))
+    for (let n = 0; threads().size < 2; n++) {
+      expect(n).toBeLessThan(10)
+      const before = handshakes().length
+      await send(service, `held${n}@d.test`)
+      await until('one more session', () => handshakes().length > before)
+    }
+    release.resolve()
+    expect(
+      handshakes()
+        .slice(1)
+        .every(({ reused }) => reused),
+    ).toBe(true)
+    const text = await (await fetch(`http://127.0.0.1:${service.ports.admin}/metrics`)).text()
+    const count = (resumed: string) =>
+      Number(
+        new RegExp(
+          `^mailactors_delivery_tls_sessions_total\\{level="encrypt",protocol="TLSv1.3",cipher="\\w+",class="untrusted",resumed="${resumed}"\\} (\\d+)$`,
+          'm',
+        ).exec(text)?.[1],
+      )
+    expect([count('no'), count('yes')]).toEqual([1, handshakes().length - 1])
   })
 })

@@ -194,6 +194,8 @@ export class Opening {
   #noteTls(session: Session, plan: TlsPlan, event: TlsEvent): void {
     const { tls, settings } = this.#course.env
     if (event.kind === 'missing' || !event.outcome.ok) {
+      const reason = event.kind === 'missing' ? 'starttls-not-supported' : 'handshake'
+      tls.tally({ kind: 'missed', level: plan.level, reason })
       tls.note(
         plan,
         session,
@@ -204,11 +206,16 @@ export class Opening {
       return
     }
     const { peer, verdict } = event.outcome
+    const { protocol, cipher, reused: resumed } = peer
+    const { level } = plan
+    if (verdict.refusal === undefined) {
+      tls.tally({ kind: 'secured', level, protocol, cipher, class: verdict.class, resumed })
+    } else tls.tally({ kind: 'missed', level, reason: verdict.failure ?? 'validation-failure' })
     if (!peer.reused || !settings.tlsrpt_skip_reused_handshakes) {
       const { failure: type, problem: reason = '' } = verdict
       tls.note(plan, session, type === undefined ? undefined : { type, reason })
     }
-    const { tls_loglevel: detail } = settings
+    const { logDetail: detail } = plan
     if (detail < 1) return
     this.#course.log('info', 'delivery.tls', {
       relay: session.relay,

@@ -14,6 +14,8 @@ import type { ClientSettings } from '../../../../src/protocols/smtp/client/confi
 import { type Destination, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
 import { tlsEngineSettings } from '../../../../src/protocols/smtp/client/tls/config.ts'
 import { Contexts, type EngineSettings } from '../../../../src/protocols/smtp/client/tls/contexts.ts'
+import type { TlsFact } from '../../../../src/protocols/smtp/client/tls/counts.ts'
+import type { TlsLevel } from '../../../../src/protocols/smtp/client/tls/levels.ts'
 import { SessionTable, type TlsSessions } from '../../../../src/protocols/smtp/client/tls/sessions.ts'
 import { Authority, type Certificate, publicKeyOf, selfSigned } from '../../../support/certificates.ts'
 import {
@@ -372,6 +374,73 @@ describe('policies', () => {
     expect((await by(stranger, 'mail.test')).outcome).toBe('sent')
     expect((await by(stranger, 'd.test')).outcome).toBe('deferred 4.7.5')
     expect((await by(authority, 'mail.test')).outcome).toBe('deferred 4.7.5')
+  })
+})
+
+describe('what is seen of it', () => {
+  /** What was counted for metrics. */
+  const counted = async (settings: Partial<ClientSettings>, script: Script, setup: Setup = {}) => {
+    const facts: TlsFact[] = []
+    const all = settingsOf('smtp', settings)
+    const tls = tlsClient(all, 'smtp', { tally: (fact) => facts.push(fact) })
+    await run(settings, script, { ...setup, environment: { tls } })
+    return facts
+  }
+
+  it('each session is counted: secured, or why not', async () => {
+    const tls = await named('m1.d.test')
+    const strict = { tls_security_level: 'verify', ...trusting } as const
+    expect(await counted(strict, { tls })).toEqual([
+      {
+        kind: 'secured',
+        level: 'verify',
+        protocol: 'TLSv1.3',
+        cipher: 'TLS_AES_256_GCM_SHA384',
+        class: 'verified',
+        resumed: false,
+      },
+    ])
+    const missed = async (level: TlsLevel, script: Script, over: Partial<ClientSettings> = {}) =>
+      (await counted({ tls_security_level: level, ...trusting, ...over }, script)).map((fact) => [
+        fact.level,
+        fact.kind === 'missed' ? fact.reason : fact.kind,
+      ])
+    expect(await missed('may', {})).toEqual([['may', 'starttls-not-supported']])
+    expect(await missed('encrypt', {})).toEqual([['encrypt', 'starttls-not-supported']])
+    expect(await missed('encrypt', { tls: { ...tls, broken: 'close' } })).toEqual([['encrypt', 'handshake']])
+    expect(await missed('verify', { tls: await named('other.test') })).toEqual([
+      ['verify', 'certificate-host-mismatch'],
+    ])
+    expect(await missed('none', { tls })).toEqual([])
+    const table = [{ 'd.test': 'secure nonsense=1' }]
+    expect(await missed('may', {}, { tls_policy_maps: table })).toEqual([['', 'policy']])
+  })
+
+  it('tls_loglevel_maps: how much is logged, by next hop', async () => {
+    const tls = await named('m1.d.test')
+    const lines = async (maps: Record<string, string>) =>
+      (await run({ tls_security_level: 'encrypt', tls_loglevel_maps: [maps] }, { tls })).log.filter(
+        ({ event }) => event === 'delivery.tls',
+      )
+    expect(await lines({ 'other.test': '2' })).toEqual([])
+    expect(await lines({ 'd.test': '1' })).toHaveLength(1)
+    expect((await lines({ 'd.test': '2' }))[0]!.facts).toHaveProperty('servername')
+    expect(await lines({ '.test': '1' })).toHaveLength(1)
+    // What cannot be understood changes nothing.
+    expect(await lines({ 'd.test': 'much' })).toEqual([])
+  })
+
+  it('a policy of may on a unix socket is none, and the one who wrote it hears of it', async () => {
+    const settings = settingsOf('lmtp', { tls_policy_maps: [{ '/run/lmtp': 'may' }] })
+    const warned: string[] = []
+    const tls = tlsClient(settings, 'lmtp', { warn: (event) => warned.push(event) })
+    const destination = parseDestinations('unix:/run/lmtp', {
+      protocol: 'lmtp',
+      defaultService: '24',
+      knownPorts: {},
+    })[0] as Destination
+    expect(await tls.policy(destination)).toMatchObject({ ok: true, policy: { level: 'none' } })
+    expect(warned).toEqual(['delivery.tls-on-unix'])
   })
 })
 

@@ -3,6 +3,8 @@
  * test/cache/script.test.ts, those of the scheduler's hints in test/queue/cache-use.test.ts. Left out:
  * - L29: the cache is an actor of the service; it lives as long, whoever uses it.
  * - L30: it is restarted by its supervisor, so a delivery that finds none goes on without and the next one asks again.
+ * Deviates from CC-25 and L02: with PIPELINING the probe does not wait for its reply before the envelope goes out, which
+ * spares a round trip. The content waits for all of it, so a probe that fails costs nothing either way.
  */
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -222,6 +222,8 @@ export const tlsClient = (
     resolver: new ZoneResolver({}),
     sts: undefined,
     count: undefined,
+    tally() {},
+    loglevelMaps: tables.maps(settings.tls_loglevel_maps),
     warn() {},
     sessions: undefined,
     now: () => Date.now(),

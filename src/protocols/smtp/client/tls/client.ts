@@ -10,6 +10,7 @@ import type { Destination } from '../destination.ts'
 import type { Server } from '../servers.ts'
 import type { Session } from '../session.ts'
 import type { Contexts, EngineSettings } from './contexts.ts'
+import type { TlsFact } from './counts.ts'
 import { type DaneSet, findTlsa, usableRecords } from './dane.ts'
 import { isRequired, needsMatch, type TlsLevel, weaker } from './levels.ts'
 import { findNexthop, nexthopKey } from './next-hop.ts'
@@ -38,9 +39,13 @@ export interface TlsClientOptions {
   readonly contexts: Contexts
   /** Of `tls_policy_maps`. */
   readonly policyMaps: Maps
+  /** Of `tls_loglevel_maps`. */
+  readonly loglevelMaps: Maps
   readonly resolver: DnsResolver
   /** Counts sessions for TLS reports. Undefined: there are none. */
   readonly count: ((event: ReportEvent) => void) | undefined
+  /** Counts a session for metrics. */
+  tally(fact: TlsFact): void
   /** The MTA-STS policy of a domain. Undefined: nobody looks. */
   readonly sts: ((domain: string) => Promise<StsState>) | undefined
   /** What is worth a line in the log. */
@@ -92,12 +97,34 @@ export class TlsClient {
   async #findPolicy(destination: Destination): Promise<PolicyResult> {
     const { settings } = this.#options
     const ours = () => policyOf(settings.tls_security_level, settings, 'tls_security_level')
-    const result = this.#tablePolicy(destination) ?? (await this.#withSts(destination, ours()))
-    // A unix socket is as private as it gets; a favour is not needed there.
-    if (result.ok && destination.kind === 'unix' && !isRequired(result.policy.level)) {
-      return { ok: true, policy: { ...result.policy, level: 'none' } }
+    const listed = this.#tablePolicy(destination)
+    const result = listed ?? (await this.#withSts(destination, ours()))
+    if (!result.ok || destination.kind !== 'unix' || isRequired(result.policy.level)) return result
+    // A unix socket is as private as it gets; a favour is not needed there. Who wrote it down may expect something else.
+    if (listed !== undefined && result.policy.level === 'may') {
+      this.#hint('delivery.tls-on-unix', { nexthop: destination.nexthop })
     }
-    return result
+    return { ok: true, policy: { ...result.policy, level: 'none' } }
+  }
+
+  /** Once for each thread and transport. */
+  #hint(event: string, facts: object): void {
+    const { contexts, warn } = this.#options
+    if (contexts.hinted.has(event)) return
+    contexts.hinted.add(event)
+    warn(event, facts)
+  }
+
+  /** How much is logged of TLS with the servers of a next hop: `tls_loglevel_maps`, else `tls_loglevel`. */
+  #logDetail(destination: Destination): number {
+    const { settings, loglevelMaps, warn } = this.#options
+    if (loglevelMaps.isEmpty) return settings.tls_loglevel
+    const answer = findNexthop(loglevelMaps, destination)
+    if (answer.kind === 'none') return settings.tls_loglevel
+    if (answer.kind === 'found' && /^[0-4]$/.test(answer.value)) return Number(answer.value)
+    const reason = answer.kind === 'found' ? `\`${answer.value}\` is not a number from 0 to 4` : answer.detail
+    warn('delivery.tls-loglevel', { nexthop: destination.nexthop, reason })
+    return settings.tls_loglevel
   }
 
   /** Joins the policy that the domain itself has, where it asks for more than ours. */
@@ -151,9 +178,15 @@ export class TlsClient {
     destination: Destination,
   ): Promise<PlanResult> {
     const policy = typeof demand === 'string' ? this.#policyForMail(ours, demand) : (demand ?? ours)
-    if (!policy.ok) return policy
+    const unusable = (level: TlsLevel | '') =>
+      this.#options.tally({ kind: 'missed', level, reason: 'policy' })
+    if (!policy.ok) {
+      unusable('')
+      return policy
+    }
     const result = await this.plan(policy.policy, server, destination)
     if (!result.ok) {
+      unusable(policy.policy.level)
       this.#noteRefused(policy.policy, server, destination, result)
       return result
     }
@@ -164,6 +197,7 @@ export class TlsClient {
     if (demand === 'enforce' && !needsMatch(plan.level)) {
       const why = plan.why === undefined ? '' : `: ${plan.why}`
       const { source } = policy.policy
+      unusable(plan.level)
       const reason = `the mail has REQUIRETLS, and the level ${plan.level} of ${source} checks no certificate${why}`
       return { ok: false, dsn: '5.7.10', reason }
     }
@@ -185,10 +219,9 @@ export class TlsClient {
 
   /** What the policy means for one server of its next hop. */
   async plan(policy: TlsPolicy, server: Server, destination: Destination): Promise<PlanResult> {
-    const { settings, contexts, warn } = this.#options
-    if (server.port === 465 && !settings.tls_wrappermode && !contexts.hasHinted) {
-      contexts.hasHinted = true
-      warn('delivery.port-465', { relay: server.host })
+    const { settings } = this.#options
+    if (server.port === 465 && !settings.tls_wrappermode) {
+      this.#hint('delivery.port-465', { relay: server.host })
     }
     const { level } = policy
     if (level === 'none') return { ok: true, plan: noTls }
@@ -323,6 +356,7 @@ export class TlsClient {
       verifyDepth: settings.tls_scert_verifydepth,
       reusable: policy.given.reuse ?? settings.tls_connection_reuse,
       multipleLabels: engine.wildcard_matches_multiple_labels,
+      logDetail: this.#logDetail(destination),
       sessionKey: digest.digest('base64url'),
     }
   }
@@ -331,6 +365,11 @@ export class TlsClient {
   #reportTo(destination: Destination): string {
     if (this.#options.count === undefined || destination.kind !== 'host' || !destination.mx) return ''
     return destination.host
+  }
+
+  /** Counts for metrics how TLS went. */
+  tally(fact: TlsFact): void {
+    this.#options.tally(fact)
   }
 
   /** Counts a session, or a server that was not used, for the report to its domain. */

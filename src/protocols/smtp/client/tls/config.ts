@@ -167,6 +167,10 @@ export const tlsClientSettings = {
     max: 4,
     doc: 'What is logged of TLS: 0 nothing but `tls=` of deliveries, 1 a line for each handshake (`delivery.tls`), 2 and more with certificates and names as well.',
   }),
+  tls_loglevel_maps: maps({
+    default: [],
+    doc: 'Tables of next hops with a `tls_loglevel` of their own: what to look at when one partner has trouble. Looked up as `tls_policy_maps`.',
+  }),
   requiretls_policy: list({
     default: ['enforce'],
     doc: 'What mail with REQUIRETLS demands of a next hop: tables of next hops (`inline:{example.com=opportunistic}`) and, last, the action for all others. `enforce`: a level that checks the certificate, and a server that offers REQUIRETLS. `opportunistic+starttls`: TLS. `opportunistic`: nothing, but the server is told. `disable`: nothing.',

@@ -40,8 +40,8 @@ const maxContexts = 64
 const maxCaFiles = 5_000
 
 export class Contexts {
-  /** That port 465 wants `tls_wrappermode` was said. */
-  hasHinted = false
+  /** Events that were told of, once is enough. */
+  readonly hinted = new Set<string>()
   readonly #settings: ClientSettings
   readonly #engine: EngineSettings
   readonly #known = new Map<string, TlsContext | Error>()

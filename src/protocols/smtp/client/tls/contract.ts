@@ -1,10 +1,13 @@
 /** The actor `tls-store`: what all delivery threads have to know of TLS together. */
 import type { Contract } from '../../../../actors/index.ts'
+import type { CountedFact, TlsFact } from './counts.ts'
 import type { ReportEvent } from './rpt/events.ts'
 import type { StoredSession } from './sessions.ts'
 import type { StsState } from './sts/lookup.ts'
 
-/** A TLS report that has not been sent yet, as `mailactors tlsrpt` shows it. */
+export type { CountedFact }
+
+/** A TLS report that has not been sent yet, as `mailactors tls-reports` shows it. */
 export interface WaitingReport {
   /** UTC, `2026-11-28`. */
   readonly day: string
@@ -26,6 +29,10 @@ export type TlsStoreContract = Contract<{
   saveSts(domain: string, state: StsState): void
   /** Counts a session for the report to its domain. */
   count(event: ReportEvent): void
+  /** Counts a session for metrics. */
+  tally(fact: TlsFact): void
+  /** What was counted for metrics since the store started. */
+  tallied(): readonly CountedFact[]
   /** Reports that wait, oldest first, 1,000 at the most; of one domain, or of all (''). */
   reports(domain: string): readonly WaitingReport[]
   /** Sends what waits now, the present day included; returns how many reports. What comes of it is in the log. */

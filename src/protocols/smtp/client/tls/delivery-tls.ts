@@ -6,7 +6,7 @@ import { mapsOf } from '../../../../tables/contract.ts'
 import { type ClientSettings, clientSettings } from '../config.ts'
 import { TlsClient } from './client.ts'
 import { Contexts } from './contexts.ts'
-import { countSession, sharedSessions, sharedStsStore } from './store.ts'
+import { countSession, sharedSessions, sharedStsStore, tallySession } from './store.ts'
 import { stsFinder } from './sts/finder.ts'
 
 export interface DeliveryTlsOptions {
@@ -29,9 +29,11 @@ export function tlsOfDelivery(context: ActorContext, options: DeliveryTlsOptions
     engine: config.tls,
     contexts,
     policyMaps: mapsOf(context, settings.tls_policy_maps),
+    loglevelMaps: mapsOf(context, settings.tls_loglevel_maps),
     resolver,
     warn: (event, facts) => context.log.warn({ event, ...facts }, warnings[event] ?? event),
     count: settings.tlsrpt_enable ? (event) => countSession(context, event) : undefined,
+    tally: (fact) => tallySession(context, fact),
     sts: settings.mta_sts
       ? stsFinder({
           resolver,
@@ -51,6 +53,9 @@ export function tlsOfDelivery(context: ActorContext, options: DeliveryTlsOptions
 const warnings: Readonly<Record<string, string>> = {
   'delivery.dane-off': 'DANE cannot be done with these settings',
   'delivery.port-465': 'servers on port 465 begin with TLS and wait for it: tls_wrappermode = true',
+  'delivery.tls-loglevel': 'tls_loglevel_maps cannot be followed',
+  'delivery.tls-on-unix':
+    'a TLS policy of `may` means nothing on a unix socket: mail goes there in plaintext',
   'delivery.sts': 'the MTA-STS policy of a domain cannot be had',
 }
 

@@ -57,6 +57,8 @@ export interface TlsPlan {
   /** Whether the connection may be kept for the next mail. */
   readonly reusable: boolean
   readonly multipleLabels: boolean
+  /** How much of it is logged, as `tls_loglevel` has it. */
+  readonly logDetail: number
   /** Name of the TLS session, to be resumed by a connection that is the same in all that matters. */
   readonly sessionKey: string
 }
@@ -74,6 +76,7 @@ export const noTls: TlsPlan = {
   verifyDepth: 9,
   reusable: false,
   multipleLabels: true,
+  logDetail: 0,
   sessionKey: '',
 }
 

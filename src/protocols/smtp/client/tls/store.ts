@@ -4,6 +4,7 @@ import { type ActorContext, actor } from '../../../../actors/index.ts'
 import type { Config } from '../../../../config/settings.ts'
 import { createResolver } from '../../../../dns/resolver.ts'
 import type { TlsStoreContract, WaitingReport } from './contract.ts'
+import { type CountedFact, TlsCounts, type TlsFact } from './counts.ts'
 import { dayOf, type ReportEvent, Tally } from './rpt/events.ts'
 import { buildReport, type ReportFacts } from './rpt/report.ts'
 import { ReportSender } from './rpt/send.ts'
@@ -31,6 +32,7 @@ class TlsStore {
   readonly #sessions = new SessionTable()
   readonly #sts = new Map<string, StsState>()
   readonly #tally = new Tally()
+  readonly #counts = new TlsCounts()
   /** Milliseconds after midnight. */
   readonly #sendAt = Math.floor(Math.random() * spreadMs)
   #database: StateDatabase | undefined
@@ -70,6 +72,14 @@ class TlsStore {
 
   count(event: ReportEvent): void {
     this.#tally.add(dayOf(this.#context.clock.now()), event)
+  }
+
+  tally(fact: TlsFact): void {
+    this.#counts.add(fact)
+  }
+
+  tallied(): readonly CountedFact[] {
+    return this.#counts.rows()
   }
 
   reports(domain: string): readonly WaitingReport[] {
@@ -218,4 +228,9 @@ export function sharedStsStore(context: ActorContext): StsStore {
 /** Counts a session for reports. */
 export function countSession(context: ActorContext, event: ReportEvent): void {
   storeOf(context)?.tell('count', event)
+}
+
+/** Counts a session for metrics. */
+export function tallySession(context: ActorContext, fact: TlsFact): void {
+  storeOf(context)?.tell('tally', fact)
 }
