@@ -28,6 +28,7 @@ import { needsBinding } from './sasl/offer.ts'
 import type { Secret } from './schemes.ts'
 import { SlowChecks } from './slow-checks.ts'
 import { Tokens } from './tokens.ts'
+import { pathSettings } from './user-name.ts'
 import { addressCandidates, type User, Users } from './users.ts'
 
 /** The passwd-file is looked at no more often than this. */
@@ -440,12 +441,11 @@ class Auth {
   }
 }
 
-const usersOf = ({ auth, data_dir, mail }: Config): Users =>
+const usersOf = (config: Config): Users =>
   new Users({
-    path: auth.passwd_file,
-    dataDir: data_dir,
-    mailPath: mail.path,
-    allowWeakSchemes: auth.allow_weak_schemes,
+    ...pathSettings(config),
+    path: config.auth.passwd_file,
+    allowWeakSchemes: config.auth.allow_weak_schemes,
   })
 
 const knownPasswordsOf = (config: Config): KnownPasswords =>

@@ -9,6 +9,10 @@ export interface Account {
   readonly home: string
   /** Absolute path of the Maildir (INBOX). */
   readonly maildir: string
+  /** Folder of its uid list, keywords and quota file; undefined: the Maildir. */
+  readonly control?: string
+  /** Folder of the lock file of its sessions; undefined: the Maildir. */
+  readonly index?: string
   readonly uid?: number
   readonly gid?: number
   /** Limits of its own, in octets and mails; 0: none. Where one is not given, `quota.*` says it. */

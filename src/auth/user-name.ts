@@ -42,22 +42,65 @@ export function expandVariables(template: string, { user, home }: PathVariables)
 export interface UserPaths {
   readonly home: string
   readonly maildir: string
+  /** Where they are not in the Maildir. */
+  readonly control?: string
+  readonly index?: string
+}
+
+/** Templates of paths; `controlPath` and `indexPath` may be empty. */
+export interface PathSettings {
+  readonly dataDir: string
+  readonly mailPath: string
+  readonly controlPath: string
+  readonly indexPath: string
 }
 
 /**
  * Absolute paths of a user's home and Maildir. `givenHome` is the passwd-file's, empty for the default,
  * DATA_DIR/mail/USER. Paths that come out relative start from the data directory.
  */
-export function userPaths(
-  user: string,
-  givenHome: string,
-  settings: { readonly dataDir: string; readonly mailPath: string },
-): UserPaths {
+export function userPaths(user: string, givenHome: string, settings: PathSettings): UserPaths {
   const written = givenHome === '' ? join(settings.dataDir, 'mail', '%u') : givenHome
   const home = absolute(expandVariables(written, { user, home: '' }), settings.dataDir)
-  const maildir = absolute(expandVariables(settings.mailPath, { user, home }), settings.dataDir)
-  return { home, maildir }
+  const place = (template: string): string =>
+    absolute(expandVariables(template, { user, home }), settings.dataDir)
+  const maildir = place(settings.mailPath)
+  const elsewhere = (template: string): string | undefined => {
+    const path = template === '' ? maildir : place(template)
+    return path === maildir ? undefined : path
+  }
+  const control = elsewhere(settings.controlPath)
+  const index = elsewhere(settings.indexPath)
+  return {
+    home,
+    maildir,
+    ...(control === undefined ? {} : { control }),
+    ...(index === undefined ? {} : { index }),
+  }
 }
+
+/** Templates in a `userdb_mail` of Dovecot: `maildir:PATH:CONTROL=PATH:INDEX=PATH`. What it does not say is as in `settings`. */
+export function mailLocation(location: string | undefined, settings: PathSettings): PathSettings {
+  if (location === undefined) return settings
+  const [mailPath = '', ...options] = location.replace(/^maildir:/, '').split(':')
+  const option = (name: string): string =>
+    options.find((one) => one.startsWith(`${name}=`))?.slice(name.length + 1) ?? ''
+  return { ...settings, mailPath, controlPath: option('CONTROL'), indexPath: option('INDEX') }
+}
+
+/** As the configuration has them. */
+export const pathSettings = ({
+  data_dir,
+  mail,
+}: {
+  readonly data_dir: string
+  readonly mail: { readonly path: string; readonly control_path: string; readonly index_path: string }
+}): PathSettings => ({
+  dataDir: data_dir,
+  mailPath: mail.path,
+  controlPath: mail.control_path,
+  indexPath: mail.index_path,
+})
 
 function absolute(path: string, base: string): string {
   return isAbsolute(path) ? resolve(path) : resolve(base, path)

@@ -5,7 +5,7 @@ import type { PasswdEntry } from './passwd-entry.ts'
 import { type parsePasswd, readPasswd } from './passwd-file.ts'
 import { quotaFields } from './quota-fields.ts'
 import { readPassword, type StoredPassword } from './schemes.ts'
-import { userPaths } from './user-name.ts'
+import { mailLocation, type PathSettings, userPaths } from './user-name.ts'
 
 export interface User {
   readonly account: Account
@@ -21,10 +21,8 @@ export interface User {
   readonly allowedNetworks: readonly string[] | undefined
 }
 
-export interface UsersSettings {
+export interface UsersSettings extends PathSettings {
   readonly path: string
-  readonly dataDir: string
-  readonly mailPath: string
   readonly allowWeakSchemes: boolean
 }
 
@@ -143,20 +141,11 @@ export class Users {
   }
 
   #account(entry: PasswdEntry, extra: ReadonlyMap<string, string>): Account {
-    const { dataDir, mailPath } = this.#settings
-    const { home, maildir } = userPaths(entry.user, extra.get('userdb_home') ?? entry.home, {
-      dataDir,
-      mailPath:
-        extra
-          .get('userdb_mail')
-          ?.replace(/^maildir:/, '')
-          .split(':')[0] ?? mailPath,
-    })
+    const settings = mailLocation(extra.get('userdb_mail'), this.#settings)
     const quota = quotaFields(extra)
     return {
       user: entry.user,
-      home,
-      maildir,
+      ...userPaths(entry.user, extra.get('userdb_home') ?? entry.home, settings),
       ...(quota === undefined ? {} : { quota }),
       ...(entry.uid === undefined ? {} : { uid: entry.uid }),
       ...(entry.gid === undefined ? {} : { gid: entry.gid }),

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { userPaths } from '../auth/user-name.ts'
+import { pathSettings, userPaths } from '../auth/user-name.ts'
 import type { LoadedConfig } from '../config/loader.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
@@ -75,8 +75,8 @@ export class FirstRun {
   }
 
   async #welcome(now: Date): Promise<void> {
-    const { hostname, data_dir: dataDir, mail } = this.#config
-    const { maildir } = userPaths(user, '', { dataDir, mailPath: mail.path })
+    const { hostname, mail } = this.#config
+    const { maildir } = userPaths(user, '', pathSettings(this.#config))
     const { file } = await deliver(
       maildir,
       { bytes: Buffer.from(welcomeMail(hostname, now)) },

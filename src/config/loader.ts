@@ -6,6 +6,7 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parse } from 'smol-toml'
 import { inheritLmtp, type SmtpSettings } from '../protocols/smtp/client/config.ts'
+import { lmtpServerSettings } from '../protocols/smtp/server/config.ts'
 import { tableSources } from '../tables/config.ts'
 import { ConfigError, type ConfigProblem } from './errors.ts'
 import { allKeys, entryOf, tableKeys, transportName, transportTable } from './keys.ts'
@@ -321,10 +322,13 @@ class Loader {
     const auth = values.auth as Record<string, unknown>
     if (auth.passwd_file === '') auth.passwd_file = join(data_dir, 'users')
     const writtenLmtp = [...this.#written].filter(([key]) => key.startsWith('lmtp.'))
-    values.lmtp = inheritLmtp(
-      values.smtp as unknown as SmtpSettings,
-      Object.fromEntries(writtenLmtp.map(([key, { value }]) => [key.slice('lmtp.'.length), value])),
-    ) as unknown as Record<string, unknown>
+    values.lmtp = {
+      ...this.#values('lmtp.', lmtpServerSettings),
+      ...inheritLmtp(
+        values.smtp as unknown as SmtpSettings,
+        Object.fromEntries(writtenLmtp.map(([key, { value }]) => [key.slice('lmtp.'.length), value])),
+      ),
+    }
     const transports = composeTransports(this.#transports, values, this.#written)
     const routes = (this.#written.get('transport')?.value ?? {}) as Readonly<Record<string, string>>
     const { best_mx_transport: bestMx } = values.smtp as unknown as SmtpSettings

@@ -17,7 +17,7 @@ import {
   smtpSettings,
 } from '../protocols/smtp/client/config.ts'
 import { contentSettings, rewriteSettings } from '../protocols/smtp/client/content/config.ts'
-import { smtpdSettings } from '../protocols/smtp/server/config.ts'
+import { lmtpServerSettings, smtpdSettings } from '../protocols/smtp/server/config.ts'
 import {
   dsnSettings,
   notifySettings,
@@ -75,7 +75,7 @@ export const tables = {
   notify: notifySettings,
   service: serviceSettings,
   smtp: { ...smtpSettings, ...transportTuning },
-  lmtp: { ...lmtpSettings, ...transportTuning },
+  lmtp: { ...lmtpSettings, ...transportTuning, ...lmtpServerSettings },
   content: contentSettings,
   rewrite: rewriteSettings,
   cache: cacheSettings,
@@ -136,7 +136,7 @@ export interface Config extends Settings<typeof generalSettings> {
   readonly service: Settings<typeof serviceSettings>
   readonly smtp: SmtpSettings & TransportTuning
   /** What `[lmtp]` does not set is as in `[smtp]`, see `inheritLmtp`; limits of the queue as in `[queue]`. */
-  readonly lmtp: LmtpSettings & TransportTuning
+  readonly lmtp: LmtpSettings & TransportTuning & Settings<typeof lmtpServerSettings>
   /** Transports by name, beside those that need no table. */
   readonly transports: Readonly<Record<string, TransportConfig>>
   readonly content: Settings<typeof contentSettings>

@@ -8,6 +8,14 @@ export const mailSettings = {
     doc: 'Where a user’s Maildir is: `%u` user, `%n` local part, `%d` domain, `%h` home. A user without a home has DATA_DIR/mail/%u.',
     check: (value) => (value === '' ? 'must not be empty' : undefined),
   }),
+  control_path: string({
+    default: '',
+    doc: 'Where the files are that describe a user’s Maildir: `dovecot-uidlist`, `dovecot-keywords`, `dovecot-uidvalidity`, `maildirsize`. The variables are those of `mail.path`. Empty: in the Maildir. Changing it without moving the files changes all UIDLs.',
+  }),
+  index_path: string({
+    default: '',
+    doc: 'Where a user’s `dovecot-pop3-session.lock` is (`pop3.lock_session`), so that a Dovecot with the same index path heeds it. The variables are those of `mail.path`. Empty: in the Maildir. Our own index is in the data directory, whatever this says.',
+  }),
   local_domains: list({
     default: ['localhost'],
     doc: 'Domains whose mail is stored here. The hostname is always one of them.',
@@ -24,6 +32,10 @@ export const mailSettings = {
     default: 0,
     min: 0,
     doc: 'Longest wait for a lock file of another program in the Maildir; 0 is the lock’s own limit (two minutes).',
+  }),
+  dotlock_excl: boolean({
+    default: true,
+    doc: 'Make lock files with O_EXCL. Without it they come into being by link(), as NFS before version 3 needs it.',
   }),
   autoexpunge: duration({
     default: 0,

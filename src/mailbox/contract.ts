@@ -1,7 +1,7 @@
 /**
  * Stored mail as sessions see it. One actor, registered as `mailboxes`, finds or starts the actor of a mailbox;
  * that one is the only writer of the mailbox's UIDs and index. A mailbox is named by the absolute path of its
- * Maildir. Sessions read the mails themselves, from the files.
+ * Maildir (`placeName`, where its control files are elsewhere). Sessions read the mails themselves, from the files.
  */
 import type { Contract } from '../actors/index.ts'
 
@@ -53,6 +53,8 @@ export interface UpdateRequest {
   readonly flag?: { readonly uids: Uint8Array; readonly keyword: string }
   /** u32 each: UIDLs that stay what they are, whatever `pop3.uidl_format` becomes; each with an LF behind it. */
   readonly uidls?: { readonly uids: Uint8Array; readonly values: string }
+  /** u32 each: the sizes in their file names are wrong. They get names with the right ones, and keep their UIDs. */
+  readonly misnamed?: Uint8Array
   /** u32 each: what their X-UIDL fields say, so that the next session need not look; each with an LF behind it, empty for none. */
   readonly xuidls?: { readonly uids: Uint8Array; readonly values: string }
   /** Then take in what has come into `new/` since. It may fail: the next `open` does it. */
@@ -87,19 +89,21 @@ export type MailboxesContract = Contract<{
    * Creates the Maildir if it is missing, takes in new mail and gives a snapshot. Its UIDs are on the disk.
    * `user` is for the log.
    */
-  open(user: string, maildir: string, options: OpenOptions): OpenResult
+  open(user: string, mailbox: string, options: OpenOptions): OpenResult
   /** Pages of a snapshot from number `from` on, as many as a message should carry, at least one. */
-  pages(maildir: string, generation: number, from: number, withNames: boolean): PagesResult
+  pages(mailbox: string, generation: number, from: number, withNames: boolean): PagesResult
   /** Answers when it is done, on the disk. */
-  update(maildir: string, request: UpdateRequest): UpdateResult
+  update(mailbox: string, request: UpdateRequest): UpdateResult
   /** Where a mail is now, if its file was not where the snapshot said. Looks through the folders, as `open` does. */
-  locate(maildir: string, request: LocateRequest): LocateResult
-  /** Mail was delivered there; the next `open` looks. Never needed, only quicker than file times. */
-  arrived(maildir: string): void
-  /** A session has ended: old mails go, if `mail.autoexpunge` says so. */
-  left(maildir: string): void
+  locate(mailbox: string, request: LocateRequest): LocateResult
+  /** Mail was delivered there: it gets a UID soon, or at the next `open`. Never needed. */
+  arrived(mailbox: string): void
+  /** A session has ended: old mails go, if `mail.autoexpunge` says so. `home` of the user is where that is locked. */
+  left(mailbox: string, home: string): void
   /** Forgets what memory and index have of it, and looks at the files anew. UIDs stay: they are in the uid list. */
-  rebuild(maildir: string): RebuildResult
+  rebuild(mailbox: string): RebuildResult
+  /** To itself: mail that has arrived gets its UIDs. */
+  takeIn(): void
   /** Mailboxes that are in memory. */
   list(): readonly { readonly maildir: string; readonly mails: number }[]
 }>
@@ -108,11 +112,12 @@ export type MailboxesContract = Contract<{
 export type MailboxContract = Contract<{
   open(user: string, options: OpenOptions): OpenResult
   pages(generation: number, from: number, withNames: boolean): PagesResult
-  left(): void
+  left(home: string): void
   rebuild(): RebuildResult
   update(request: UpdateRequest): UpdateResult
   locate(request: LocateRequest): LocateResult
-  arrived(): void
+  /** Gives mail that has come its UIDs, unless somebody else is at it. */
+  takeIn(): void
   count(): number
   /** To itself: time to store what can wait, or to end. */
   tick(): void
@@ -122,5 +127,6 @@ export type MailboxContract = Contract<{
 export { countBareLf, toCrlf } from './line-ends.ts'
 export { baseOf, isSeen, mailPath, sizeInName } from './maildir-name.ts'
 export { inNewFlag, Page, pageLength, seenFlag } from './page.ts'
+export { type MailboxPlace, placeName } from './place.ts'
 export { readSizes, readUids, sizeBytes, uidBytes } from './snapshot.ts'
 export { keyOf } from './uidlist.ts'

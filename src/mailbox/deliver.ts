@@ -24,6 +24,7 @@ import type { Content } from '../queue/contract.ts'
 import { errnoOf, mailboxError } from './errors.ts'
 import { AsIsWriter, LfWriter } from './line-ends.ts'
 import { inheritFrom, ownAs } from './ownership.ts'
+import type { MailboxPlace } from './place.ts'
 import { checkQuota, type DeliveryQuota } from './quota.ts'
 import { addToQuota } from './quota-file.ts'
 import { uniqueName } from './unique-name.ts'
@@ -94,7 +95,7 @@ export async function deliver(
     renameSync(temporary, file)
     placed = file
     if (options.fsync !== false) await syncFolder(join(maildir, 'new'))
-    if (options.quota !== undefined) await count(maildir, writer.physical)
+    if (options.quota !== undefined) await count({ maildir, control: options.quota.control }, writer.physical)
     return { file, size: writer.physical }
   } catch (error) {
     if (fd !== -1) closeSync(fd)
@@ -104,9 +105,9 @@ export async function deliver(
 }
 
 /** The mail is stored: a file that cannot be written now is made anew when the sum is wanted next. */
-async function count(maildir: string, octets: number): Promise<void> {
+async function count(place: MailboxPlace, octets: number): Promise<void> {
   try {
-    await addToQuota(maildir, octets, 1)
+    await addToQuota(place, octets, 1)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
   }
@@ -138,8 +139,12 @@ export function createMaildir(maildir: string): void {
   }
   if (top === undefined) return
   for (const path of created) ownAs(dirname(top), path)
-  // A folder survives a crash once the folder above it is flushed: from the Maildir up to what existed before.
-  for (let path = maildir; ; path = dirname(path)) {
+  flushUpTo(maildir, top)
+}
+
+/** A folder survives a crash once the folder above it is flushed: from `folder` up to what was there before `top`. */
+function flushUpTo(folder: string, top: string): void {
+  for (let path = folder; ; path = dirname(path)) {
     const fd = openSync(path, 'r')
     try {
       fsyncSync(fd)
@@ -148,6 +153,14 @@ export function createMaildir(maildir: string): void {
     }
     if (path === dirname(top) || path === dirname(path) || !path.startsWith(dirname(top))) return
   }
+}
+
+/** Makes the folder of the uid list where that is not the Maildir; it belongs to whom the Maildir belongs. */
+export function createControl({ maildir, control = maildir }: MailboxPlace): void {
+  const top = mkdirSync(control, { recursive: true, mode: 0o700 })
+  if (top === undefined) return
+  for (let made = control; made.length >= top.length; made = dirname(made)) ownAs(maildir, made)
+  flushUpTo(control, top)
 }
 
 function writeAll(fd: number, bytes: Uint8Array): void {

@@ -2,7 +2,18 @@
  * `dovecot-uidlist.lock`: the lock that all programs take that assign UIDs in a Maildir. A file created with
  * O_EXCL, its content `pid:hostname`; whoever creates it has the lock.
  */
-import { closeSync, openSync, readFileSync, statSync, unlinkSync, utimesSync, writeSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { kill } from 'node:process'
 import { errnoOf } from './errors.ts'
 
@@ -13,6 +24,10 @@ export interface DotlockOptions {
   readonly waitMs: number
   /** A lock that did not change for so long was left behind. */
   readonly staleMs: number
+  /** `false`: a file of another name gets a link of this one, for file systems where O_EXCL is not to be trusted. */
+  readonly exclusive: boolean
+  /** Other programs lock the file without writing into it. */
+  readonly mayBeEmpty?: boolean
 }
 
 /** A lock that is held. Release it once. */
@@ -54,7 +69,14 @@ export async function takeDotlock(path: string, options: DotlockOptions): Promis
   }
 }
 
-function tryLock(path: string, { hostname, pid }: DotlockOptions): Dotlock | undefined {
+function tryLock(path: string, options: DotlockOptions): Dotlock | undefined {
+  const inode = options.exclusive ? create(path, options) : createByLink(path, options)
+  if (inode === undefined) return undefined
+  return { touch: () => touchIfSame(path, inode), release: () => removeIfSame(path, inode) }
+}
+
+/** The inode of the file; undefined: there is one. */
+function create(path: string, { hostname, pid }: DotlockOptions): number | undefined {
   let fd: number
   try {
     fd = openSync(path, 'wx', 0o600)
@@ -62,24 +84,40 @@ function tryLock(path: string, { hostname, pid }: DotlockOptions): Dotlock | und
     if (errnoOf(error) === 'EEXIST') return undefined
     throw error
   }
-  let inode: number
   try {
     writeSync(fd, `${pid}:${hostname}`)
-    inode = statSync(path).ino
+    return statSync(path).ino
   } catch (error) {
     removeIfSame(path, undefined)
     throw error
   } finally {
     closeSync(fd)
   }
-  return { touch: () => touchIfSame(path, inode), release: () => removeIfSame(path, inode) }
+}
+
+/** The same by way of a file that nobody else makes. A link that is made never replaces what is there. */
+function createByLink(path: string, options: DotlockOptions): number | undefined {
+  const random = randomBytes(8).toString('hex')
+  const name = `.temp.${options.hostname.replaceAll('/', '_')}.${options.pid}.${random}`
+  const temporary = join(dirname(path), name)
+  const inode = create(temporary, options)
+  if (inode === undefined) return undefined
+  try {
+    linkSync(temporary, path)
+    return inode
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return undefined
+    throw error
+  } finally {
+    removeIfSame(temporary, undefined)
+  }
 }
 
 /** Age at which a lock without content was left behind. */
 const emptyStaleMs = 10_000
 
 /** A lock of this host whose process is gone. One that is younger than 2 s may not have its content yet. */
-function ownerIsDead(path: string, { hostname, pid }: DotlockOptions, ageMs: number): boolean {
+function ownerIsDead(path: string, { hostname, pid, mayBeEmpty }: DotlockOptions, ageMs: number): boolean {
   if (ageMs < 2_000) return false
   let content: string
   try {
@@ -88,7 +126,7 @@ function ownerIsDead(path: string, { hostname, pid }: DotlockOptions, ageMs: num
     return false
   }
   // Whoever makes it writes into it at once: this one died in between.
-  if (content === '') return ageMs > emptyStaleMs
+  if (content === '') return mayBeEmpty !== true && ageMs > emptyStaleMs
   const match = /^([0-9]{1,9}):(.*)$/.exec(content)
   if (match === null || match[2] !== hostname) return false
   const owner = Number(match[1])

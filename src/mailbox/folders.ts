@@ -6,17 +6,21 @@ import { errnoOf } from './errors.ts'
 import { type FolderTime, folderTime, type MaildirFiles, maildirFiles, mailNames } from './maildir.ts'
 import { baseOf, mailPath } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
+import type { MailboxPlace } from './place.ts'
 import type { MailFile } from './register.ts'
 
 export class Folders {
   readonly maildir: string
+  /** Folder of the uid list, keywords and quota. */
+  readonly control: string
   readonly cur: string
   readonly fresh: string
   /** Removed and moved with these. */
   readonly files: MaildirFiles
 
-  constructor(maildir: string, files: MaildirFiles = maildirFiles) {
+  constructor({ maildir, control = maildir }: MailboxPlace, files: MaildirFiles = maildirFiles) {
     this.maildir = maildir
+    this.control = control
     this.cur = join(maildir, 'cur')
     this.fresh = join(maildir, 'new')
     this.files = files

@@ -8,6 +8,7 @@ import { countBareLf } from './line-ends.ts'
 import { MailTable } from './mail-table.ts'
 import { mailNames } from './maildir.ts'
 import { baseOf, flagsOf, mailPath, sizeInName } from './maildir-name.ts'
+import type { MailboxPlace } from './place.ts'
 import type { QuotaUsage } from './quota-file.ts'
 import { readQuotaFile } from './quota-file.ts'
 import { atOnce } from './turns.ts'
@@ -39,8 +40,11 @@ export interface InspectOptions {
 }
 
 /** @throws the file system's errors: a Maildir that is not there, or cannot be read. */
-export async function inspectMaildir(maildir: string, options: InspectOptions = {}): Promise<MaildirReport> {
-  const folders = new Folders(maildir)
+export async function inspectMaildir(
+  place: MailboxPlace,
+  options: InspectOptions = {},
+): Promise<MaildirReport> {
+  const folders = new Folders(place)
   const problems: string[] = []
   const fresh = await mailNames(folders.fresh)
   const known = await mailNames(folders.cur)
@@ -56,14 +60,14 @@ export async function inspectMaildir(maildir: string, options: InspectOptions = 
     if (before !== undefined && !before.inNew) problems.push(`two files with one name: ${printable(name)}`)
     files.set(baseOf(name), { name, inNew: false })
   }
-  const list = readList(maildir, problems)
+  const list = readList(folders.control, problems)
   const sizes = new Map<string, number>()
   for (const { base, keys } of list?.records ?? []) {
     const size = /(?:^| )W([0-9]{1,15})(?: |$)/.exec(keys)
     if (size !== null) sizes.set(base, Number(size[1]))
   }
   const listed = new Set((list?.records ?? []).map(({ base }) => base))
-  const keywords = readKeywords(maildir)
+  const keywords = readKeywords(folders.control)
   const letters = new Set<string>()
   let octets = 0
   let unsized = 0
@@ -94,16 +98,16 @@ export async function inspectMaildir(maildir: string, options: InspectOptions = 
     uidValidity: list?.uidValidity ?? null,
     nextUid: list?.nextUid ?? null,
     keywords: keywords.filter((name) => name !== undefined),
-    quota: readQuotaFile(maildir) ?? null,
+    quota: readQuotaFile(folders) ?? null,
     problems,
   }
 }
 
 type List = ReadUidList['list']
 
-function readList(maildir: string, problems: string[]): List | undefined {
+function readList(control: string, problems: string[]): List | undefined {
   try {
-    const read = atOnce(readUidList(maildir))
+    const read = atOnce(readUidList(control))
     if (read === undefined) problems.push('there is no dovecot-uidlist: UIDs will be new ones')
     return read?.list
   } catch (error) {

@@ -27,13 +27,13 @@ const letters = 26
 /** Age at which the lock file counts as left behind: it is made with the uid list locked, and lasts for a few lines. */
 const lockStaleMs = 10_000
 
-const pathOf = (maildir: string): string => join(maildir, 'dovecot-keywords')
+const pathOf = (folder: string): string => join(folder, 'dovecot-keywords')
 
 /** Lines that make no sense are skipped: their letters stay on the files and mean nothing. */
-export function readKeywords(maildir: string): Keywords {
+export function readKeywords(folder: string): Keywords {
   let text: string
   try {
-    text = readFileSync(pathOf(maildir), 'latin1')
+    text = readFileSync(pathOf(folder), 'latin1')
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return []
     throw error
@@ -58,16 +58,16 @@ export function letterOf(keywords: Keywords, name: string): string | undefined {
  * locked.
  * @throws the file system's errors; MailboxError when another program keeps the lock of the file.
  */
-export function addKeyword(maildir: string, name: string): string | undefined {
-  const keywords = [...readKeywords(maildir)]
+export function addKeyword(folder: string, name: string): string | undefined {
+  const keywords = [...readKeywords(folder)]
   const known = letterOf(keywords, name)
   if (known !== undefined) return known
   let number = 0
   while (keywords[number] !== undefined) number++
   if (number >= letters) return undefined
   keywords[number] = name
-  const lock = `${pathOf(maildir)}.lock`
-  const fd = openLock(maildir, lock)
+  const lock = `${pathOf(folder)}.lock`
+  const fd = openLock(folder, lock)
   try {
     let text = ''
     keywords.forEach((one, i) => {
@@ -81,16 +81,16 @@ export function addKeyword(maildir: string, name: string): string | undefined {
   } finally {
     closeSync(fd)
   }
-  renameSync(lock, pathOf(maildir))
+  renameSync(lock, pathOf(folder))
   return String.fromCharCode(97 + number)
 }
 
 /** The lock is the new file. It lasts for as long as a few lines take to write. */
-function openLock(maildir: string, lock: string): number {
+function openLock(folder: string, lock: string): number {
   for (let attempt = 0; ; attempt++) {
     try {
       const fd = openSync(lock, 'wx', 0o600)
-      inheritFrom(maildir, fd)
+      inheritFrom(folder, fd)
       return fd
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error
@@ -99,7 +99,7 @@ function openLock(maildir: string, lock: string): number {
     if (stat === undefined) continue
     if (attempt > 0 || Date.now() - stat.ctimeMs < lockStaleMs) {
       throw new MailboxError('MA_MAILBOX_IO', 'another program keeps dovecot-keywords.lock', {
-        path: maildir,
+        path: folder,
       })
     }
     unlinkSync(lock)

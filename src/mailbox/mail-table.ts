@@ -140,6 +140,13 @@ export class MailTable {
     return this.#byNumber.get(pageOf(uid))?.mails.find((mail) => mail.uid === uid)
   }
 
+  /** Whether a mail of this base name may be there: false is certain. Looks at octets, not at mails. */
+  mayHave(base: string): boolean {
+    return this.#pages.some(({ bytes }) =>
+      Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(base, 0, 'latin1'),
+    )
+  }
+
   /** In the order of UIDs. What a loop leaves behind is released again. */
   *mails(): Generator<StoredMail, void, void> {
     for (const page of this.#pages) {

@@ -16,6 +16,7 @@ import { MailboxError } from './errors.ts'
 import type { MailboxIndexContract } from './index-actor.ts'
 import type { IndexWrite } from './index-store.ts'
 import { Mailbox, type MailboxOptions, rebuilt } from './mailbox.ts'
+import { placeOf } from './place.ts'
 import type { MailboxIndex } from './register.ts'
 
 /** The parts of the configuration a mailbox needs. */
@@ -44,13 +45,13 @@ class MailboxKeeper {
   #timer = 0
   #tickAt = Number.POSITIVE_INFINITY
 
-  constructor(context: ActorContext<MailboxContract>, maildir: string) {
+  constructor(context: ActorContext<MailboxContract>, name: string) {
     const config = context.setting<MailboxConfig>('config')!
     this.#context = context
     this.#idleMs = config.mailbox.idle_close
     this.#usedAt = context.clock.monotonic()
     this.#options = {
-      maildir,
+      ...placeOf(name),
       hostname: config.hostname,
       index: indexOf(context),
       settings: config,
@@ -99,10 +100,10 @@ class MailboxKeeper {
   }
 
   /** Nobody waits for this: a failure is only logged. */
-  async left(): Promise<void> {
+  async left(home: string): Promise<void> {
     this.#used()
     try {
-      const mails = await this.#mailbox.autoexpunge()
+      const mails = await this.#mailbox.autoexpunge(home)
       const facts = { event: 'mailbox.autoexpunge', mails }
       if (mails > 0) this.#context.log.info(facts, 'old mails removed')
     } catch (error) {
@@ -123,8 +124,15 @@ class MailboxKeeper {
     }
   }
 
-  arrived(): void {
-    this.#mailbox.arrived()
+  /** Nobody waits for this either. */
+  async takeIn(): Promise<void> {
+    try {
+      await this.#mailbox.takeIn()
+    } catch (error) {
+      this.#refusal(error, '')
+    } finally {
+      this.#saveLater()
+    }
   }
 
   count(): number {
@@ -197,5 +205,5 @@ function indexOf(context: ActorContext<MailboxContract>): MailboxIndex {
 export const mailboxActor = actor<MailboxContract, string>({
   name: 'mailbox',
   module: import.meta.url,
-  init: (context, maildir) => new MailboxKeeper(context, maildir),
+  init: (context, name) => new MailboxKeeper(context, name),
 })

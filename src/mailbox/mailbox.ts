@@ -4,8 +4,12 @@
  *
  * The files say which mails there are. Other programs may deliver, move, flag and remove mails at any time.
  */
+import { join } from 'node:path'
+import { pid } from 'node:process'
 import type { MailboxSettings } from './config.ts'
 import type { LocateRequest, OpenOptions, PagesResult, Snapshot, UpdateRequest } from './contract.ts'
+import { createControl } from './deliver.ts'
+import { type Dotlock, takeDotlock } from './dotlock.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { Folders, LostFiles } from './folders.ts'
 import { addKeyword, letterOf, readKeywords } from './keywords.ts'
@@ -14,6 +18,7 @@ import { withFlag } from './maildir-name.ts'
 import { Page, type StoredMail } from './page.ts'
 import { type MailFile, Register, type RegisterOptions } from './register.ts'
 import { Removal } from './removal.ts'
+import { giveRightNames } from './right-names.ts'
 import { type Hidden, hasKeyword, makeView, readSizes, readUids, uidBytes, type View } from './snapshot.ts'
 import { FolderSync, type SyncMode } from './sync.ts'
 import { inTurns } from './turns.ts'
@@ -31,6 +36,8 @@ export interface MailboxOptions extends Omit<RegisterOptions, 'now'> {
 const keptViews = 16
 /** Octets of pages in one message. */
 const messageOctets = 256 * 1024
+/** A lock of autoexpunge that is older was left behind by a crash. */
+const autoexpungeStaleMs = 3_600_000
 /** Mails removed together after a session: the storage thread serves others too. */
 const expungeBatch = 1_000
 
@@ -53,7 +60,7 @@ export class Mailbox {
     const { maildir, settings, log, hostname } = options
     this.#maildir = maildir
     this.#options = options
-    this.#folders = new Folders(maildir, options.files)
+    this.#folders = new Folders(options, options.files)
     this.#now = options.now ?? Date.now
     this.#register = new Register({ ...options, now: this.#now })
     const parts = { folders: this.#folders, register: this.#register, settings, log }
@@ -123,7 +130,7 @@ export class Mailbox {
   }
 
   #hidden(keyword: string): Hidden {
-    return { keyword, letter: letterOf(readKeywords(this.#maildir), keyword) }
+    return { keyword, letter: letterOf(readKeywords(this.#folders.control), keyword) }
   }
 
   /** A mailbox that fits into one message comes whole; of others, the columns that every session needs. */
@@ -151,9 +158,20 @@ export class Mailbox {
     return sent
   }
 
-  /** The next `open` looks into `new/`, whatever its time says. */
-  arrived(): void {
-    this.#register.newTime = ''
+  /**
+   * Gives mail that was delivered its UIDs, unless another program has the uid list locked.
+   * @throws MailboxError
+   */
+  async takeIn(): Promise<void> {
+    try {
+      await this.#load()
+      if (this.#readOnly || this.#register.isLocked) return
+      this.#register.newTime = ''
+      await this.#look(true, { impatient: true, onlyNew: true })
+      await inTurns(this.#register.mails.pack())
+    } catch (error) {
+      throw mailboxError(error, 'looking for new mail', this.#maildir)
+    }
   }
 
   /**
@@ -180,6 +198,9 @@ export class Mailbox {
         failed += await this.#removal.expunge(this.#mailsOf(request.expunge), lost)
         // A client was told them: they must outlive the index.
         if (request.uidls !== undefined) await this.#register.tidy()
+        const { misnamed } = request
+        if (misnamed !== undefined && !this.#options.settings.maildir.broken_filename_sizes)
+          await giveRightNames(this.#mailsOf(misnamed), this.#folders, this.#register)
         if (request.takeIn !== undefined) await this.#takeIn(request.takeIn.keepNew)
       }
       if (learned && this.unsaved) await this.save()
@@ -238,12 +259,42 @@ export class Mailbox {
   }
 
   /**
-   * Removes what is too old, or too much, after a session has ended. Returns how many mails.
+   * Removes what is too old, or too much, after a session has ended. Returns how many mails. Nothing is done while a
+   * Dovecot is at it, which has a lock in the user's home then.
    * @throws MailboxError
    */
-  async autoexpunge(): Promise<number> {
+  async autoexpunge(home: string): Promise<number> {
     const { autoexpunge, autoexpunge_max_mails: most } = this.#options.settings.mail
     if (autoexpunge === 0 && most === 0) return 0
+    const lock = await this.#lockAutoexpunge(home)
+    if (lock === 'taken') return 0
+    try {
+      return await this.#expungeOld(autoexpunge, most)
+    } finally {
+      if (lock !== 'none') lock.release()
+    }
+  }
+
+  /** `none`: it cannot be made, in a home that is not there or not ours; old mails go all the same. */
+  async #lockAutoexpunge(home: string): Promise<Dotlock | 'taken' | 'none'> {
+    const { hostname, settings } = this.#options
+    try {
+      const lock = await takeDotlock(join(home, 'dovecot.autoexpunge.lock'), {
+        hostname,
+        pid,
+        waitMs: 0,
+        staleMs: autoexpungeStaleMs,
+        exclusive: settings.mail.dotlock_excl,
+        mayBeEmpty: true,
+      })
+      return lock ?? 'taken'
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      return 'none'
+    }
+  }
+
+  async #expungeOld(autoexpunge: number, most: number): Promise<number> {
     try {
       await this.#load()
       if (this.#readOnly) return 0
@@ -290,7 +341,8 @@ export class Mailbox {
     if (this.#loaded) return
     const { readOnly = false, settings } = this.#options
     this.#folders.times(readOnly)
-    this.#readOnly = readOnly || !isWritable(this.#maildir)
+    if (!readOnly && this.#folders.control !== this.#maildir) createControl(this.#folders)
+    this.#readOnly = readOnly || !isWritable(this.#folders)
     if (this.#readOnly && !readOnly && !settings.mailbox.allow_readonly) {
       throw new MailboxError('MA_MAILBOX_PERMISSION', 'the Maildir cannot be written', {
         path: this.#maildir,
@@ -359,7 +411,7 @@ export class Mailbox {
     let letter = this.#hidden(keyword).letter
     if (letter === undefined) {
       const locked = await this.#register.locked(async () => {
-        letter = addKeyword(this.#maildir, keyword)
+        letter = addKeyword(this.#folders.control, keyword)
       })
       if (!locked) return readUids(uids).length
     }

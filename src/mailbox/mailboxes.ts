@@ -28,9 +28,19 @@ import type {
   UpdateResult,
 } from './contract.ts'
 import { mailboxActor } from './mailbox-actor.ts'
+import { placeOf } from './place.ts'
 
 /** Longer than the wait for another program's lock (122 s). */
 const requestTimeoutMs = 150_000
+
+/**
+ * New mail gets its UID after so long, together with what came to the same mailbox meanwhile: a delivery does not wait
+ * for it. So many mailboxes look at once, and no more than the limit wait for their turn: with more deliveries than
+ * that, it is left to the next session, and the storage thread to those that are there.
+ */
+const freshMs = 100
+const freshTurn = 4
+const freshLimit = 400
 
 interface Entry {
   readonly started: Promise<ActorRef<MailboxContract>>
@@ -43,6 +53,8 @@ class Mailboxes {
   /** Which mailbox a monitored actor is. */
   readonly #paths = new Map<number, string>()
   #started = 0
+  /** Mailboxes that got mail and have not looked at it. */
+  readonly #fresh = new Set<string>()
 
   constructor(context: ActorContext<MailboxesContract>) {
     this.#context = context
@@ -80,11 +92,11 @@ class Mailboxes {
     )
   }
 
-  left(maildir: string): void {
+  left(maildir: string, home: string): void {
     const { mail } = this.#context.setting<MailboxSettings>('config')!
     if (mail.autoexpunge === 0 && mail.autoexpunge_max_mails === 0) return
     this.#find(maildir).then(
-      (mailbox) => mailbox.tell('left'),
+      (mailbox) => mailbox.tell('left', home),
       () => {
         // The next session that ends asks again.
       },
@@ -100,15 +112,31 @@ class Mailboxes {
   }
 
   arrived(maildir: string): void {
-    this.#entries.get(maildir)?.ref?.tell('arrived')
+    if (this.#fresh.size >= freshLimit) return
+    if (this.#fresh.size === 0) this.#context.sendAfter(freshMs, 'takeIn')
+    this.#fresh.add(maildir)
+  }
+
+  /** To itself: some mailboxes look at what was delivered. */
+  takeIn(): void {
+    for (const maildir of [...this.#fresh].slice(0, freshTurn)) {
+      this.#fresh.delete(maildir)
+      this.#find(maildir).then(
+        (mailbox) => mailbox.tell('takeIn'),
+        () => {
+          // The next session looks.
+        },
+      )
+    }
+    if (this.#fresh.size > 0) this.#context.sendAfter(freshMs, 'takeIn')
   }
 
   list(): Deferred<readonly { maildir: string; mails: number }[]> {
     const done = new Deferred<readonly { maildir: string; mails: number }[]>()
     const running = [...this.#entries].filter(([, entry]) => entry.ref !== undefined)
-    const counts = running.map(async ([maildir, entry]) => {
+    const counts = running.map(async ([name, entry]) => {
       const mails = await entry.ref!.ask('count').catch(() => 0)
-      return { maildir, mails }
+      return { maildir: placeOf(name).maildir, mails }
     })
     Promise.all(counts).then((rows) => done.resolve(rows))
     return done

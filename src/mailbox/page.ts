@@ -16,8 +16,8 @@ import { baseOf, isSeen } from './maildir-name.ts'
 /** One mail of a mailbox. */
 export interface StoredMail {
   readonly uid: number
-  /** Identifies the mail for as long as it exists. */
-  readonly base: string
+  /** Identifies the mail. It changes only when a size in it was wrong. */
+  base: string
   /** File name with flags, as it was last seen. */
   name: string
   /** The file is still in `new/`, because it could not be moved. */

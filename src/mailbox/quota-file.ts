@@ -26,6 +26,7 @@ import { promisify } from 'node:util'
 import { errnoOf } from './errors.ts'
 import { mailPath, sizeInName } from './maildir-name.ts'
 import { inheritFrom } from './ownership.ts'
+import type { MailboxPlace } from './place.ts'
 import { uniqueName } from './unique-name.ts'
 
 /** 0: no limit. */
@@ -51,55 +52,57 @@ const maxOctets = 5120
 /** A full mailbox is counted again when the file is older. */
 const staleMs = 15 * 60_000
 
+const pathOf = ({ maildir, control = maildir }: MailboxPlace): string => join(control, fileName)
+
 /** Whether somebody counts there. */
-export const hasQuotaFile = (maildir: string): boolean =>
-  statSync(join(maildir, fileName), { throwIfNoEntry: false }) !== undefined
+export const hasQuotaFile = (place: MailboxPlace): boolean =>
+  statSync(pathOf(place), { throwIfNoEntry: false }) !== undefined
 
 /**
  * What is used. `limits` undefined: those of the file count. Undefined: nobody counts, and there is no limit.
  * @throws the file system's errors
  */
 export async function readQuota(
-  maildir: string,
+  place: MailboxPlace,
   limits: QuotaLimits | undefined,
   options: CountOptions = {},
 ): Promise<QuotaUsage | undefined> {
-  const file = readFile(maildir)
+  const file = readFile(place)
   if (file === undefined) {
     if (limits === undefined || (limits.octets === 0 && limits.mails === 0)) return undefined
-    return recount(maildir, limits, options)
+    return recount(place, limits, options)
   }
   const wanted = limits ?? file.limits
   if (file.isSound && sameLimits(wanted, file.limits) && !(isOver(file, wanted) && file.isDoubtful)) {
     return { ...wanted, usedOctets: file.octets, usedMails: file.mails }
   }
-  return recount(maildir, wanted, options)
+  return recount(place, wanted, options)
 }
 
 /** What the file says, whether or not that is believed; undefined: it is not there. */
-export function readQuotaFile(maildir: string): QuotaUsage | undefined {
-  const file = readFile(maildir)
+export function readQuotaFile(place: MailboxPlace): QuotaUsage | undefined {
+  const file = readFile(place)
   return file && { ...file.limits, usedOctets: file.octets, usedMails: file.mails }
 }
 
 /** Adds what came, or went; where nobody counts nothing happens. A file that makes no sense is made anew. */
 export async function addToQuota(
-  maildir: string,
+  place: MailboxPlace,
   octets: number,
   mails: number,
   options: CountOptions = {},
 ): Promise<void> {
   if (octets === 0 && mails === 0) return
-  const file = readFile(maildir)
+  const file = readFile(place)
   if (file === undefined) return
   if (!file.isSound) {
-    await recount(maildir, file.limits, options)
+    await recount(place, file.limits, options)
     return
   }
   let fd: number
   try {
     // Not created: it is being made anew if it is gone now.
-    fd = openSync(join(maildir, fileName), constants.O_WRONLY | constants.O_APPEND)
+    fd = openSync(pathOf(place), constants.O_WRONLY | constants.O_APPEND)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw error
@@ -120,12 +123,12 @@ interface QuotaFile {
   readonly mails: number
 }
 
-function readFile(maildir: string): QuotaFile | undefined {
+function readFile(place: MailboxPlace): QuotaFile | undefined {
   let text: string
   let changedAt: number
   let size: number
   try {
-    const fd = openSync(join(maildir, fileName), 'r')
+    const fd = openSync(pathOf(place), 'r')
     try {
       const stat = fstatSync(fd)
       changedAt = stat.mtimeMs
@@ -139,7 +142,7 @@ function readFile(maildir: string): QuotaFile | undefined {
     throw error
   }
   const [first = '', ...lines] = text.split('\n')
-  const limits = parseLimits(size > maxOctets ? firstLine(maildir) : first)
+  const limits = parseLimits(size > maxOctets ? firstLine(place) : first)
   let octets = 0
   let mails = 0
   let isSound = text.endsWith('\n') && lines.length > 1 && limits !== undefined
@@ -154,8 +157,8 @@ function readFile(maildir: string): QuotaFile | undefined {
   return { isSound, isDoubtful, limits: limits ?? { octets: 0, mails: 0 }, octets, mails }
 }
 
-function firstLine(maildir: string): string {
-  return readFileSync(join(maildir, fileName), 'latin1').split('\n', 1)[0]!
+function firstLine(place: MailboxPlace): string {
+  return readFileSync(pathOf(place), 'latin1').split('\n', 1)[0]!
 }
 
 /** `1048576S,100C`; undefined: not that. Kinds of limits that we do not know are passed over. */
@@ -181,10 +184,11 @@ const isOver = (file: QuotaFile, limits: QuotaLimits): boolean =>
 
 /** Counts everything and writes the file, unless somebody changed a folder meanwhile: then it is left to the next one. */
 async function recount(
-  maildir: string,
+  place: MailboxPlace,
   limits: QuotaLimits,
   { ignoreNames = false }: CountOptions,
 ): Promise<QuotaUsage> {
+  const { maildir, control = maildir } = place
   const folders = await allFolders(maildir)
   const before = latestChange(folders)
   let usedOctets = 0
@@ -199,12 +203,12 @@ async function recount(
       usedMails++
     }
   }
-  const path = join(maildir, fileName)
+  const path = pathOf(place)
   if (latestChange(folders) === before) {
-    const temporary = join(maildir, 'tmp', uniqueName(fileName))
+    const temporary = join(control === maildir ? join(maildir, 'tmp') : control, uniqueName(fileName))
     const fd = openSync(temporary, 'wx', 0o600)
     try {
-      inheritFrom(maildir, fd)
+      inheritFrom(control, fd)
       writeSync(fd, `${formatLimits(limits)}\n${usedOctets} ${usedMails}\n`)
     } finally {
       closeSync(fd)

@@ -5,24 +5,27 @@ import { type QuotaLimits, readQuota } from './quota-file.ts'
 
 /** Limits of one mailbox, and what its last mail may exceed them by. */
 export interface DeliveryQuota {
+  /** Folder of `maildirsize`; undefined: the Maildir. */
+  readonly control?: string | undefined
   /** Undefined: those in its `maildirsize`, if it has one. */
   readonly limits: QuotaLimits | undefined
   readonly grace: number
   readonly ignoreNames: boolean
 }
 
-/** `own`: limits of the user. Undefined where there are none: what another program set counts then. */
+/** Limits of the user come first. None at all: what another program set counts. */
 export function deliveryQuota(
   {
     quota,
     maildir,
   }: { readonly quota: QuotaSettings; readonly maildir: { readonly broken_filename_sizes: boolean } },
-  own: Partial<QuotaLimits> | undefined,
+  { control, quota: own }: { readonly control?: string; readonly quota?: Partial<QuotaLimits> },
 ): DeliveryQuota {
   const octets = own?.octets ?? quota.storage_size
   const mails = own?.mails ?? quota.message_count
   const isLimited = octets !== 0 || mails !== 0
   return {
+    control,
     limits: isLimited || own !== undefined ? { octets, mails } : undefined,
     grace: quota.storage_grace,
     ignoreNames: maildir.broken_filename_sizes,
@@ -35,7 +38,9 @@ export function deliveryQuota(
  * @throws MailboxError `MA_MAILBOX_QUOTA`
  */
 export async function checkQuota(maildir: string, octets: number, quota: DeliveryQuota): Promise<void> {
-  const usage = await readQuota(maildir, quota.limits, { ignoreNames: quota.ignoreNames })
+  const usage = await readQuota({ maildir, control: quota.control }, quota.limits, {
+    ignoreNames: quota.ignoreNames,
+  })
   if (usage === undefined) return
   const tooMany = usage.mails !== 0 && usage.usedMails + 1 > usage.mails
   const after = usage.usedOctets + octets

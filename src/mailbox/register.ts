@@ -6,6 +6,7 @@
  * file it was made from. What a folder holds is found out by `mailbox.ts`.
  */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pid } from 'node:process'
 import type { Logger } from '../actors/index.ts'
@@ -16,14 +17,16 @@ import type { IndexWrite, StoredIndex } from './index-store.ts'
 import { MailTable } from './mail-table.ts'
 import { compareOrders, type NameOrder, orderOf, sizeInName } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
+import { keysAfterRename } from './right-names.ts'
 import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
+import { newUidValidity } from './uid-validity.ts'
 import { keyOf, publicKeys, type UidListRecord, withKey, withoutKey } from './uidlist.ts'
 import {
   appendRecords,
   type ListIdentity,
   listIdentity,
-  newUidValidity,
   type ReadUidList,
+  readAdded,
   readUidList,
   writeUidList,
 } from './uidlist-file.ts'
@@ -37,6 +40,8 @@ export interface MailboxIndex {
 
 export interface RegisterOptions {
   readonly maildir: string
+  /** Where the uid list is; default the Maildir. */
+  readonly control?: string | undefined
   readonly hostname: string
   readonly index: MailboxIndex
   readonly settings: MailboxSettings
@@ -81,6 +86,7 @@ const impatientWaitMs = 1_000
 
 export class Register {
   readonly #options: RegisterOptions
+  readonly #control: string
   #uidValidity = 0
   #nextUid = 1
   #guid = ''
@@ -107,6 +113,7 @@ export class Register {
 
   constructor(options: RegisterOptions) {
     this.#options = options
+    this.#control = options.control ?? options.maildir
   }
 
   get uidValidity(): number {
@@ -152,7 +159,8 @@ export class Register {
     } else {
       this.#resetIndex = true
     }
-    if (state === undefined || listIdentity(maildir) !== this.#list) await this.#readList()
+    if (state === undefined) await this.#readList()
+    else await this.refresh()
   }
 
   /** The state as it was stored, the mails in the table; undefined when it makes no sense. */
@@ -169,14 +177,31 @@ export class Register {
 
   /** Takes over the list if another program has written it. */
   async refresh(): Promise<void> {
-    if (listIdentity(this.#options.maildir) !== this.#list) await this.#readList()
+    if (listIdentity(this.#control) === this.#list) return
+    if (!this.#readAdded()) await this.#readList()
+  }
+
+  /** Takes over lines that another program has added; false: the list must be read as a whole. */
+  #readAdded(): boolean {
+    if (this.#list === '' || this.#rewriteList) return false
+    const added = readAdded(this.#control, this.#list, this.#nextUid)
+    if (added === undefined) return false
+    // A mail that we have under another UID: it was removed and came back, and we never looked in between.
+    if (added.records.some(({ base }) => this.#mails.mayHave(base))) return false
+    for (const record of added.records) this.#assigned.set(record.base, record)
+    this.#nextUid = added.records.at(-1)!.uid + 1
+    this.#lines += added.records.length
+    this.#list = added.identity
+    this.#dirtyState = true
+    this.revision++
+    return true
   }
 
   async #readList(): Promise<void> {
     const { log, maildir, readOnly } = this.#options
     let read: ReadUidList | undefined
     try {
-      read = await inTurns(readUidList(maildir))
+      read = await inTurns(readUidList(this.#control))
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
       const facts = { event: 'mailbox.uidlist', path: maildir, error: error.message }
@@ -195,7 +220,7 @@ export class Register {
       this.#rewriteList = true
       if (this.#uidValidity === 0) {
         const seconds = Math.floor(this.#options.now() / 1000)
-        this.#uidValidity = readOnly ? seconds : newUidValidity(maildir, seconds)
+        this.#uidValidity = readOnly ? seconds : newUidValidity(this.#control, seconds)
         this.#guid = randomBytes(16).toString('hex')
       }
       return
@@ -205,7 +230,7 @@ export class Register {
 
   async #salvage(): Promise<ReadUidList | undefined> {
     try {
-      const read = await inTurns(readUidList(this.#options.maildir, true))
+      const read = await inTurns(readUidList(this.#control, true))
       return read && { ...read, complete: false }
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
@@ -240,11 +265,11 @@ export class Register {
           this.#assigned.set(record.base, record)
         }
       }
-      // A mail that got a new UID from another program has that one. What the list lacks, because an older one
-      // was put back, keeps the UID that clients have seen.
-      const left = [...ours.values()].filter((mail) => listed.has(mail) || !this.#assigned.has(mail.base))
+      // A mail that got a new UID from another program has that one: it had gone and come back. What the list lacks,
+      // because an older one was put back, keeps the UID that clients have seen.
+      const left = [...ours.values()].filter((mail) => !this.#assigned.has(mail.base))
       yield* this.#mails.fill(left)
-      if (left.length > listed.size) this.#rewriteList = true
+      if (left.some((mail) => !listed.has(mail))) this.#rewriteList = true
     } else {
       this.#resetIndex = true
       // The same name twice: the mail was removed and came back, and has had the later UID since.
@@ -284,6 +309,13 @@ export class Register {
     mail.name = name
     mail.inNew = inNew
     this.changed(mail)
+  }
+
+  /** The same mail has another base name from now on; its line in the list is rewritten by `rewrite` or `tidy`. */
+  renamed(mail: StoredMail, base: string, { name, inNew }: MailFile): void {
+    mail.keys = keysAfterRename(mail.keys, mail.base)
+    Object.assign(mail, { base, name, inNew })
+    this.listChanged(mail)
   }
 
   /** As `changed`, and the line of the mail in the list is another one now: `tidy` writes it. */
@@ -358,9 +390,9 @@ export class Register {
 
   async #write(added: readonly StoredMail[]): Promise<void> {
     if (this.#rewriteList || !this.hasList || this.#hasDeadLines) {
-      await this.#rewrite()
+      await this.rewrite()
     } else if (added.length > 0) {
-      this.#list = await appendRecords(this.#options.maildir, added.map(recordOf), this.#flush)
+      this.#list = await appendRecords(this.#control, added.map(recordOf), this.#flush)
       this.#lines += added.length
       this.#dirtyState = true
     }
@@ -370,7 +402,8 @@ export class Register {
     return this.#lines > 64 && this.#mails.count <= this.#lines * 0.75
   }
 
-  async #rewrite(): Promise<void> {
+  /** Writes the list anew, with all that is known. With the list locked. */
+  async rewrite(): Promise<void> {
     if (this.#guid === '') this.#guid = randomBytes(16).toString('hex')
     const records: UidListRecord[] = []
     await inTurns(this.#mails.each((mail) => records.push(recordOf(mail))))
@@ -385,7 +418,7 @@ export class Register {
       guid: this.#guid,
       otherKeys: this.#otherKeys,
     }
-    this.#list = await writeUidList(this.#options.maildir, header, records, this.#flush)
+    this.#list = await writeUidList(this.#control, header, records, this.#flush)
     this.#lines = records.length
     this.#rewriteList = false
     this.#dirtyState = true
@@ -397,7 +430,7 @@ export class Register {
     try {
       await this.locked(async () => {
         await this.refresh()
-        await this.#rewrite()
+        await this.rewrite()
       }, impatient)
     } catch (error) {
       const { log, maildir } = this.#options
@@ -412,15 +445,23 @@ export class Register {
     return this.#options.settings.mail.fsync !== 'never'
   }
 
+  /** Whether somebody has the list locked, or left the lock behind. */
+  get isLocked(): boolean {
+    return existsSync(this.#lockPath)
+  }
+
+  get #lockPath(): string {
+    return join(this.#control, 'dovecot-uidlist.lock')
+  }
+
   /** Runs `work` with the list locked; false: another program kept the lock. */
   async locked(work: () => Promise<void>, impatient = false): Promise<boolean> {
-    const { hostname, settings, maildir } = this.#options
-    const { max_lock_timeout } = settings.mail
+    const { hostname, settings } = this.#options
+    const { max_lock_timeout, dotlock_excl: exclusive } = settings.mail
     const longest = max_lock_timeout === 0 ? lockWaitMs : Math.min(max_lock_timeout, lockWaitMs)
     const waitMs = impatient ? Math.min(longest, impatientWaitMs) : longest
     const staleMs = settings.maildir.uidlist_lock_stale
-    const path = join(maildir, 'dovecot-uidlist.lock')
-    const lock = await takeDotlock(path, { hostname, pid, waitMs, staleMs })
+    const lock = await takeDotlock(this.#lockPath, { hostname, pid, waitMs, staleMs, exclusive })
     if (lock === undefined) return false
     try {
       await work()

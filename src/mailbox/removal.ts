@@ -36,7 +36,7 @@ export class Removal {
     const intents = mails.map(({ uid, base }) => ({ uid, base }))
     // Without the intent the removal works all the same; only a crash in the middle would leave it half done.
     await register.save({ addIntents: intents })
-    const counts = hasQuotaFile(folders.maildir)
+    const counts = hasQuotaFile(folders)
     const removed: StoredMail[] = []
     let octets = 0
     let count = 0
@@ -93,7 +93,7 @@ export class Removal {
     const { folders, settings, log } = this.#options
     const ignoreNames = settings.maildir.broken_filename_sizes
     try {
-      await addToQuota(folders.maildir, octets, mails, { ignoreNames })
+      await addToQuota(folders, octets, mails, { ignoreNames })
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined) throw error

@@ -11,6 +11,7 @@ import { baseOf } from './maildir-name.ts'
 import { mendDuplicate, mendStrange } from './mend.ts'
 import type { StoredMail } from './page.ts'
 import type { MailFile, Register } from './register.ts'
+import { renamedMails } from './right-names.ts'
 import { inTurns, type Steps, stepLength } from './turns.ts'
 
 /**
@@ -55,7 +56,9 @@ export class FolderSync {
     const times = folders.times(mode.readOnly)
     await register.refresh()
     this.newTime = times.fresh.mtime
-    const sameNew = times.fresh.mtime === register.newTime
+    const sameNew =
+      times.fresh.mtime === register.newTime ||
+      (mode.keepNew && keptTime(times.fresh.mtime) === register.newTime)
     const sameCur = mode.onlyNew === true || times.cur.mtime === register.curTime
     if (sameNew && sameCur && register.hasList) return
     if (!mode.readOnly) {
@@ -74,6 +77,9 @@ export class FolderSync {
       gone = (await this.#match(again)).filter((mail) => !seen.has(mail.base))
       for (const [base, file] of again.unknown) seen.unknown.set(base, file)
     }
+    if (gone.length > 0 && seen.unknown.size > 0 && mode.onlyNew !== true) {
+      gone = renamedMails(gone, seen.unknown, folders, register)
+    }
     // What has left new/ may be in cur/.
     if (mode.onlyNew !== true) register.remove(gone)
 
@@ -90,7 +96,8 @@ export class FolderSync {
     // What was moved changed the folders; what could not be done may be done next time.
     const isDone = complete && mended === 0 && toMove.length === 0
     const settled = (time: FolderTime) => (isDone && startedAt - time.mtimeMs > settleMs ? time.mtime : '')
-    register.newTime = settled(times.fresh)
+    const kept = mode.keepNew && fresh.names.length > 0
+    register.newTime = kept ? keptTime(settled(times.fresh)) : settled(times.fresh)
     register.curTime = settled(times.cur)
     if (complete && settings.maildir.very_dirty_syncs) register.curTime = folders.curTimeAfterOwnChange(true)
   }
@@ -169,6 +176,9 @@ export class FolderSync {
     return count
   }
 }
+
+/** Known, and there are mails in it that whoever does not keep `new/` as it is will move. */
+const keptTime = (mtime: string): string => (mtime === '' ? '' : `kept ${mtime}`)
 
 /** The files of both folders, as they were read. */
 class SeenFiles {

@@ -16,7 +16,14 @@ import { promisify } from 'node:util'
 import { errnoOf, MailboxError } from './errors.ts'
 import { inheritFrom } from './ownership.ts'
 import type { Steps } from './turns.ts'
-import { formatHeader, formatRecord, parseInSteps, type UidList, type UidListRecord } from './uidlist.ts'
+import {
+  formatHeader,
+  formatRecord,
+  parseAdded,
+  parseInSteps,
+  type UidList,
+  type UidListRecord,
+} from './uidlist.ts'
 
 // Not fsyncSync: the storage thread has others to serve while the disk works.
 const flushed = promisify(fsync)
@@ -26,11 +33,12 @@ export type ListIdentity = string
 
 const fileName = 'dovecot-uidlist'
 
-export const uidListPath = (maildir: string): string => join(maildir, fileName)
+/** `folder` here and below: the control folder of a Maildir, mostly the Maildir itself. */
+export const uidListPath = (folder: string): string => join(folder, fileName)
 
 /** Which file is there now. */
-export function listIdentity(maildir: string): ListIdentity {
-  const stat = statSync(uidListPath(maildir), { throwIfNoEntry: false, bigint: true })
+export function listIdentity(folder: string): ListIdentity {
+  const stat = statSync(uidListPath(folder), { throwIfNoEntry: false, bigint: true })
   return stat === undefined ? '' : `${stat.ino} ${stat.size} ${stat.mtimeNs}`
 }
 
@@ -45,10 +53,10 @@ export interface ReadUidList {
  * Reads the list; undefined: there is none.
  * @throws MailboxError `MA_MAILBOX_CORRUPT`; file system errors as they are.
  */
-export function* readUidList(maildir: string, salvage = false): Steps<ReadUidList | undefined> {
+export function* readUidList(folder: string, salvage = false): Steps<ReadUidList | undefined> {
   let fd: number
   try {
-    fd = openSync(uidListPath(maildir), 'r')
+    fd = openSync(uidListPath(folder), 'r')
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw error
@@ -66,13 +74,48 @@ export function* readUidList(maildir: string, salvage = false): Steps<ReadUidLis
   }
 }
 
+/** More than this was added: a list that is read anew costs no more. */
+const maxAddedOctets = 64 * 1024
+
+/**
+ * The lines that were added to the list since it was `known`; undefined when it is another file, has become shorter,
+ * or has other lines than that.
+ */
+export function readAdded(
+  folder: string,
+  known: ListIdentity,
+  nextUid: number,
+): { readonly records: readonly UidListRecord[]; readonly identity: ListIdentity } | undefined {
+  const [inode, size] = known.split(' ')
+  let fd: number
+  try {
+    fd = openSync(uidListPath(folder), 'r')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    const stat = fstatSync(fd, { bigint: true })
+    const added = Number(stat.size) - Number(size)
+    if (String(stat.ino) !== inode || added <= 0 || added > maxAddedOctets) return undefined
+    const bytes = Buffer.alloc(added + 1)
+    // From the end of the line that was the last one.
+    if (readSync(fd, bytes, 0, bytes.length, Number(size) - 1) < bytes.length || bytes[0] !== 10)
+      return undefined
+    const records = parseAdded(bytes.toString('latin1', 1), nextUid)
+    return records && { records, identity: `${stat.ino} ${stat.size} ${stat.mtimeNs}` }
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** Adds lines and flushes them: what they say may be shown to clients when this returns. */
 export async function appendRecords(
-  maildir: string,
+  folder: string,
   records: readonly UidListRecord[],
   flush: boolean,
 ): Promise<ListIdentity> {
-  const fd = openSync(uidListPath(maildir), 'a+')
+  const fd = openSync(uidListPath(folder), 'a+')
   try {
     const before = fstatSync(fd).size
     const text = Buffer.from(records.map(formatRecord).join(''), 'latin1')
@@ -83,7 +126,7 @@ export async function appendRecords(
     readSync(fd, last, 0, 1, before + text.length - 1)
     if (Number(stat.size) !== before + text.length || last[0] !== 10) {
       throw new MailboxError('MA_MAILBOX_IO', 'another program wrote dovecot-uidlist without the lock', {
-        path: maildir,
+        path: folder,
       })
     }
     return `${stat.ino} ${stat.size} ${stat.mtimeNs}`
@@ -94,16 +137,16 @@ export async function appendRecords(
 
 /** Writes the list anew beside the old one and puts it in its place, flushed. */
 export async function writeUidList(
-  maildir: string,
+  folder: string,
   header: Omit<UidList, 'records' | 'version'>,
   records: Iterable<UidListRecord>,
   flush: boolean,
 ): Promise<ListIdentity> {
-  const path = uidListPath(maildir)
+  const path = uidListPath(folder)
   const temporary = `${path}.tmp`
   const fd = openSync(temporary, 'w', 0o600)
   try {
-    inheritFrom(maildir, fd)
+    inheritFrom(folder, fd)
     let text = formatHeader(header)
     for (const record of records) {
       text += formatRecord(record)
@@ -122,8 +165,8 @@ export async function writeUidList(
     closeSync(fd)
   }
   renameSync(temporary, path)
-  if (flush) await flushFolder(maildir)
-  return listIdentity(maildir)
+  if (flush) await flushFolder(folder)
+  return listIdentity(folder)
 }
 
 /** Makes renames and removals in a folder survive a crash of the machine. */
@@ -139,47 +182,4 @@ export async function flushFolder(folder: string): Promise<void> {
 function writeAll(fd: number, bytes: Uint8Array): void {
   let written = 0
   while (written < bytes.length) written += writeSync(fd, bytes, written)
-}
-
-/**
- * A UID validity that this Maildir never had: the time, and more than the last one that is on record in
- * `dovecot-uidvalidity` (eight hexadecimal digits, with an empty file of the same name and number beside it).
- */
-export function newUidValidity(maildir: string, nowSeconds: number): number {
-  const path = join(maildir, 'dovecot-uidvalidity')
-  let last = 0
-  try {
-    last = Number.parseInt(readFileSync(path, 'latin1'), 16) || 0
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-  }
-  const next = Math.max(nowSeconds, last + 1)
-  const hex = next.toString(16).padStart(8, '0')
-  try {
-    const marker = openSync(`${path}.${hex}`, 'w', 0o444)
-    inheritFrom(maildir, marker)
-    closeSync(marker)
-    if (last !== 0) removeIfThere(`${path}.${last.toString(16).padStart(8, '0')}`)
-    const temporary = `${path}.tmp`
-    const fd = openSync(temporary, 'w', 0o600)
-    try {
-      inheritFrom(maildir, fd)
-      writeSync(fd, hex)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(temporary, path)
-  } catch (error) {
-    // Only a record against repeating a number; the uid list itself is what must be written.
-    if (errnoOf(error) === undefined) throw error
-  }
-  return next
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-  }
 }

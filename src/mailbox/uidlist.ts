@@ -73,6 +73,27 @@ export function* parseInSteps(text: string, salvage = false): Steps<UidList> {
   }
 }
 
+/**
+ * Lines that were added to a list of version 3 whose last UID was below `nextUid`; undefined: they are no such lines.
+ */
+export function parseAdded(text: string, nextUid: number): UidListRecord[] | undefined {
+  if (!text.endsWith('\n')) return undefined
+  const records: UidListRecord[] = []
+  let last = nextUid - 1
+  try {
+    for (const line of text.slice(0, -1).split('\n')) {
+      const record = parseRecord(line, 0)
+      if (record.uid <= last || record.uid > maxUid) return undefined
+      last = record.uid
+      records.push(record)
+    }
+  } catch (error) {
+    if (!(error instanceof MailboxError)) throw error
+    return undefined
+  }
+  return records
+}
+
 function parseHeader(line: string): Omit<UidList, 'records'> {
   const words = line.split(' ')
   const version = words[0]

@@ -2,7 +2,7 @@
 import { type ActorContext, type AnyContract, actor, errorReason } from '../actors/index.ts'
 import type { Account, AuthContract } from '../auth/contract.ts'
 import type { Config } from '../config/settings.ts'
-import type { MailboxesContract } from '../mailbox/contract.ts'
+import { type MailboxesContract, placeName } from '../mailbox/contract.ts'
 import { deliver } from '../mailbox/deliver.ts'
 import { deliveryQuota } from '../mailbox/quota.ts'
 import type { DeliveryRecipient, DeliveryRequest, QueueContract, RecipientResult } from './contract.ts'
@@ -69,9 +69,9 @@ async function deliverTo(
       prefix,
       saveCrlf: config?.mail.save_crlf === true,
       fsync: config?.mail.fsync !== 'never',
-      ...(config !== undefined && { quota: deliveryQuota(config, account.quota) }),
+      ...(config !== undefined && { quota: deliveryQuota(config, account) }),
     })
-    context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', account.maildir)
+    context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', placeName(account))
     return { status: 'sent', dsn: '2.0.0', reply: 'delivered to the mailbox' }
   } catch (error) {
     const { message, code } = errorReason(error)

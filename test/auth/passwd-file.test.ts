@@ -130,7 +130,7 @@ describe('paths of a user', () => {
   })
 
   test('a home that is not given is in the data directory', () => {
-    const settings = { dataDir: '/data', mailPath: '%h/Maildir' }
+    const settings = { dataDir: '/data', mailPath: '%h/Maildir', controlPath: '', indexPath: '' }
     expect(userPaths('ann', '', settings)).toEqual({
       home: '/data/mail/ann',
       maildir: '/data/mail/ann/Maildir',

@@ -185,7 +185,7 @@ auth_mechanisms = plain login scram-sha-256
 auth_failure_delay = 3 secs
 disable_plaintext_auth = no
 listen = 127.0.0.1
-mail_location = maildir:~/Mail
+mail_location = maildir:~/Mail:CONTROL=/var/control/%u:LAYOUT=fs
 mail_max_userip_connections = 3
 passdb {
   args = scheme=CRYPT username_format=%u /etc/dovecot/users

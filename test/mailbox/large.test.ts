@@ -30,7 +30,7 @@ describe('through a session', () => {
       writeFileSync(join(server.maildir(), `cur/${name(number)}:2,`), text(number))
   }
 
-  test('sizes are found out, listings are whole, any mail can be fetched', { timeout: 30_000 }, async () => {
+  test('sizes are found out, listings are whole, any mail can be fetched', { timeout: 120_000 }, async () => {
     await start()
     const client = await server.login()
     let total = 0
@@ -47,7 +47,7 @@ describe('through a session', () => {
   })
 
   test('UIDLs of file names, and a session that outlives the state it began with', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await start(['pop3.uidl_format=%f'])
     const client = await server.login()

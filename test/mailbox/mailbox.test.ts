@@ -304,7 +304,7 @@ describe('changes by others', () => {
     writeFileSync(join(home.maildir, 'new/1800000000.z'), m1)
     utimesSync(join(home.maildir, 'new'), old, old)
     expect((await box.open(look)).count).toBe(3)
-    box.arrived()
+    await box.takeIn()
     expect((await box.open(look)).count).toBe(4)
   })
 

@@ -33,7 +33,7 @@ function send(
   own?: { octets?: number; mails?: number },
 ) {
   const settings = { quota: { ...defaultQuota, ...quota }, maildir: defaults(maildirSettings) }
-  const options = { hostname: 'h', quota: deliveryQuota(settings, own) }
+  const options = { hostname: 'h', quota: deliveryQuota(settings, own === undefined ? {} : { quota: own }) }
   return deliver(home.maildir, { bytes: Buffer.from(text) }, options)
 }
 const defaultQuota = defaults(quotaSettings)
@@ -88,17 +88,17 @@ describe('Q3 counted again', () => {
   ])('when $why', async ({ content }) => {
     home.write('cur/1.x,S=28:2,')
     if (content !== undefined) writeFileSync(file(), content)
-    expect(await readQuota(home.maildir, limits)).toMatchObject({ usedOctets: 28, usedMails: 1 })
+    expect(await readQuota(home, limits)).toMatchObject({ usedOctets: 28, usedMails: 1 })
     expect(text()).toBe(actual)
   })
 
   test('when it says full and is older than a quarter of an hour', async () => {
     home.write('cur/1.x:2,')
     writeFileSync(file(), '1000S\n2000 1\n')
-    expect(await readQuota(home.maildir, limits)).toMatchObject({ usedOctets: 2000 })
+    expect(await readQuota(home, limits)).toMatchObject({ usedOctets: 2000 })
     const old = new Date(Date.now() - 16 * 60_000)
     utimesSync(file(), old, old)
-    expect(await readQuota(home.maildir, limits)).toMatchObject({ usedOctets: 28 })
+    expect(await readQuota(home, limits)).toMatchObject({ usedOctets: 28 })
   })
 
   test('all folders, not tmp/, sizes of names before those of the disk', async () => {
@@ -107,9 +107,9 @@ describe('Q3 counted again', () => {
     home.write('tmp/3.x')
     createMaildir(join(home.maildir, '.Sent'))
     home.write('.Sent/cur/4.x:2,S')
-    expect(await readQuota(home.maildir, limits)).toMatchObject({ usedOctets: 156, usedMails: 3 })
+    expect(await readQuota(home, limits)).toMatchObject({ usedOctets: 156, usedMails: 3 })
     rmSync(file())
-    expect(await readQuota(home.maildir, limits, { ignoreNames: true })).toMatchObject({ usedOctets: 84 })
+    expect(await readQuota(home, limits, { ignoreNames: true })).toMatchObject({ usedOctets: 84 })
   })
 
   test('P284 a corrupt file is made anew when mails are removed, with the limits it had', async () => {
@@ -124,7 +124,7 @@ describe('Q3 counted again', () => {
 
   test('an addition to a file that is gone makes none', async () => {
     createMaildir(home.maildir)
-    await addToQuota(home.maildir, 28, 1)
+    await addToQuota(home, 28, 1)
     expect(existsSync(file())).toBe(false)
   })
 })

@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
   baseOf,
@@ -8,6 +9,7 @@ import {
   withFlag,
 } from '../../src/mailbox/maildir-name.ts'
 import { formatHeader, formatRecord, keyOf, parseUidList, withKey } from '../../src/mailbox/uidlist.ts'
+import { Home, look, m1, uids } from './harness.ts'
 
 const guid = '0123456789abcdef0123456789abcdef'
 
@@ -152,4 +154,38 @@ describe('file names', () => {
     { name: 'a\nb', ok: false },
     { name: 'a.b:2,', ok: true },
   ])('P269 $name', ({ name, ok }) => expect(isMailName(name)).toBe(ok))
+})
+
+describe('M35 what another program adds to the list', () => {
+  const start = async () => {
+    const home = new Home()
+    home.mb1()
+    const box = home.mailbox()
+    await box.open(look)
+    return { home, box }
+  }
+
+  test('is read from where we were, and the mails get the UIDs it says', async () => {
+    const { home, box } = await start()
+    home.write('cur/1700000004.M4P1.h:2,')
+    home.write('cur/1700000005.M5P1.h:2,')
+    // As Dovecot does: the header stays, so the next uid is that of the last line.
+    appendFileSync(home.path('dovecot-uidlist'), '7 W32 :1700000005.M5P1.h\n9 :1700000004.M4P1.h\n')
+    const snapshot = await box.open(look)
+    expect(uids(snapshot)).toEqual([1, 2, 3, 7, 9])
+    await home.send(m1)
+    expect(uids(await box.open(look)).at(-1)).toBe(10)
+  })
+
+  test.each([
+    { what: 'a line without its end', added: '7 :x.h' },
+    { what: 'a UID we have given', added: '2 :x.h\n' },
+    { what: 'a mail we know under another UID', added: '8 :1700000001.M1P1.h\n' },
+    { what: 'garbage', added: 'x\n' },
+  ])('$what: the list is read as a whole', async ({ what, added }) => {
+    const { home, box } = await start()
+    appendFileSync(home.path('dovecot-uidlist'), added)
+    const expected = what.startsWith('a mail we know') ? [2, 3, 8] : [1, 2, 3]
+    expect(uids(await box.open(look))).toEqual(expected)
+  })
 })

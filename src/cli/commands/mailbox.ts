@@ -2,12 +2,14 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { silentLog } from '../../actors/index.ts'
 import type { Account } from '../../auth/contract.ts'
+import { pathSettings } from '../../auth/user-name.ts'
 import { Users } from '../../auth/users.ts'
 import type { Config } from '../../config/settings.ts'
 import { MailboxError } from '../../mailbox/errors.ts'
 import { IndexStore } from '../../mailbox/index-store.ts'
 import { inspectMaildir, type MaildirReport } from '../../mailbox/inspect.ts'
 import { Mailbox, type MailboxOptions, rebuilt } from '../../mailbox/mailbox.ts'
+import { placeName } from '../../mailbox/place.ts'
 import { checkUidlFormat } from '../../protocols/pop3/uidl-format.ts'
 import { ControlClient } from '../control-client.ts'
 import { claimDataDir } from '../data-dir.ts'
@@ -103,12 +105,7 @@ export function addMailboxCommand(program: Command, terminal: Terminal): void {
 /** Those named, or all. */
 function accounts(config: Config, names: readonly string[]): readonly Account[] {
   const { passwd_file } = config.auth
-  const users = new Users({
-    path: passwd_file,
-    dataDir: config.data_dir,
-    mailPath: config.mail.path,
-    allowWeakSchemes: true,
-  })
+  const users = new Users({ ...pathSettings(config), path: passwd_file, allowWeakSchemes: true })
   const read = users.refresh()
   if (read.kind === 'failed') throw new CommandFailure(exitCodes.noInput, `passwd-file: ${read.problem}`)
   if (names.length === 0) return users.accounts
@@ -132,7 +129,7 @@ async function inspect(
   options: Parameters<typeof inspectMaildir>[1] = {},
 ): Promise<MaildirReport> {
   try {
-    return await inspectMaildir(account.maildir, options)
+    return await inspectMaildir(account, options)
   } catch (error) {
     throw failure(account, error)
   }
@@ -199,8 +196,10 @@ async function rebuild(
   const client = new ControlClient(config.data_dir)
   const rows: { user: string; mails: number }[] = []
   if (await client.isRunning()) {
-    for (const { user, maildir } of all) {
-      const answer = (await client.request('mailbox.rebuild', { maildir })) as { mails: number }
+    for (const account of all) {
+      const { user } = account
+      const place = placeName(account)
+      const answer = (await client.request('mailbox.rebuild', { maildir: place })) as { mails: number }
       rows.push({ user, mails: answer.mails })
     }
     return rows
@@ -315,9 +314,10 @@ function importText({ user, messages, again, kept, known }: Imported, dryRun: bo
 }
 
 /** A mailbox beside the service: its lock file keeps both from giving UIDs at once. The index is only read. */
-function mailboxOptions(config: Config, { maildir }: Account): MailboxOptions {
+function mailboxOptions(config: Config, { maildir, control }: Account): MailboxOptions {
   return {
     maildir,
+    control,
     hostname: config.hostname,
     settings: config,
     log: silentLog,

@@ -6,7 +6,7 @@ import { PasswdFileError, UserError } from '../../auth/errors.ts'
 import type { PasswdEntry } from '../../auth/passwd-entry.ts'
 import { type PasswdContent, readPasswd, replaceEntry, sameUser } from '../../auth/passwd-file.ts'
 import { readPassword, writePassword } from '../../auth/schemes.ts'
-import { userNameProblem, userPaths } from '../../auth/user-name.ts'
+import { pathSettings, userNameProblem, userPaths } from '../../auth/user-name.ts'
 import type { Config } from '../../config/settings.ts'
 import { CommandFailure, exitCodes, systemFailure } from '../exit.ts'
 import { tableText } from '../format.ts'
@@ -212,7 +212,7 @@ function passwdFailure(config: Config, error: unknown): unknown {
 
 function describe(config: Config, entry: PasswdEntry) {
   const stored = readPassword(entry.password)
-  const paths = userPaths(entry.user, entry.home, { dataDir: config.data_dir, mailPath: config.mail.path })
+  const paths = userPaths(entry.user, entry.home, pathSettings(config))
   const scheme = entry.password === '' ? 'none' : 'problem' in stored ? 'unknown' : stored.scheme
   return { user: entry.user, scheme, home: paths.home, maildir: paths.maildir }
 }

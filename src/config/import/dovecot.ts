@@ -22,14 +22,21 @@ const special: Readonly<Record<string, Special>> = {
     const [, path] = /^maildir:([^:]+)/.exec(value) ?? []
     if (path === undefined) imported.leave('mail_location', value, 'mail is kept in a Maildir here')
     else imported.set('mail.path', homePath(path), 'mail_location')
-    const more = value.split(':').slice(2).join(':')
-    if (path !== undefined && more !== '')
-      imported.leave('mail_location', more, 'indexes are under data_dir here')
+    if (path === undefined) return
+    for (const option of value.split(':').slice(2)) {
+      const [, key, folder] = /^(CONTROL|INDEX)=(.+)$/.exec(option) ?? []
+      if (key === 'CONTROL') imported.set('mail.control_path', homePath(folder!), 'mail_location')
+      else if (key === 'INDEX') imported.set('mail.index_path', homePath(folder!), 'mail_location')
+      else imported.leave('mail_location', option, 'there is no such option here')
+    }
   },
   mail_driver: (value, imported) => {
     if (value !== 'maildir') imported.leave('mail_driver', value, 'mail is kept in a Maildir here')
   },
   mail_path: (value, imported) => imported.set('mail.path', homePath(value), 'mail_path'),
+  mail_control_path: (value, imported) =>
+    imported.set('mail.control_path', homePath(value), 'mail_control_path'),
+  mail_index_path: (value, imported) => imported.set('mail.index_path', homePath(value), 'mail_index_path'),
   ssl: (value, imported) => {
     if (value === 'required') imported.set('auth.allow_cleartext', 'no', 'ssl')
   },

@@ -180,9 +180,10 @@ export class Authenticator {
       remote: ids.remote,
       settings: config.pop3,
       hostname: config.hostname,
+      exclusiveLocks: config.mail.dotlock_excl,
       scratch,
-      keep: ({ maildir }, uidValidity, findings) =>
-        new MailboxLink(context, maildir, uidValidity, findings).tell({}),
+      keep: (account, uidValidity, findings) =>
+        new MailboxLink(context, account, uidValidity, findings).tell({}),
       done: (result) => this.#verified(user, method, result),
     })
     this.#isVerifying = true

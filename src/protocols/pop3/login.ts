@@ -32,6 +32,8 @@ export interface LoginOptions<C extends AnyContract> {
   readonly remote: string
   readonly settings: Pop3Settings
   readonly hostname: string
+  /** See `mail.dotlock_excl`. */
+  readonly exclusiveLocks: boolean
   /** Memory to read mails into. */
   readonly scratch: Buffer
   /** What was found out about a maildrop that could not be opened after all. */
@@ -122,13 +124,14 @@ export class Login<C extends AnyContract> {
   }
 
   #lockThenOpen(account: Account): void {
-    const { context, settings, hostname } = this.#options
+    const { context, settings, hostname, exclusiveLocks: exclusive } = this.#options
     if (!settings.lock_session) {
       this.#open(account)
       return
     }
-    const { maildir } = account
-    const wanted = { maildir, hostname, waitMs: settings.lock_wait, staleMs: settings.lock_stale }
+    const { maildir, index: folder = maildir } = account
+    const { lock_wait: waitMs, lock_stale: staleMs } = settings
+    const wanted = { maildir, folder, hostname, waitMs, staleMs, exclusive }
     SessionLock.take(context, wanted).then(
       context.bind((lock: SessionLock<C> | undefined) => {
         this.#lock = lock

@@ -139,6 +139,7 @@ export class MailCommands {
       },
       whenDrained: (callback) => host.whenDrained(callback),
       learn: (uid, octets) => mailbox.learn(uid, octets),
+      misnamed: (uid) => mailbox.misnamed(uid),
       log: (error) =>
         context.log.error({ event: 'pop3.retr', ...ids, error: error.message }, 'mail not opened'),
       refused: (line) => {

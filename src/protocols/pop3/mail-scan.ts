@@ -7,11 +7,14 @@ import type { Maildrop } from './maildrop.ts'
 export interface Findings {
   readonly sized: { readonly uids: number[]; readonly sizes: number[] }
   readonly xuidls: { readonly uids: number[]; readonly values: string[] }
+  /** Mails with a wrong size in their file name. */
+  readonly misnamed: number[]
 }
 
 export const noFindings = (): Findings => ({
   sized: { uids: [], sizes: [] },
   xuidls: { uids: [], values: [] },
+  misnamed: [],
 })
 
 export interface ScanOptions {
@@ -56,7 +59,7 @@ export class MailScan {
       try {
         file = MailFile.open(this.#options.maildir, place)
         if (file === undefined) return 'vanished'
-        this.#read(index, file)
+        this.#read(index, file, place.name)
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === undefined) throw error
         return 'failed'
@@ -83,16 +86,17 @@ export class MailScan {
     return size !== -1 && !this.#maildrop.wantsXuidl(index)
   }
 
-  #read(index: number, file: MailFile): void {
+  #read(index: number, file: MailFile, name: string): void {
     const maildrop = this.#maildrop
     const { buffer } = this.#options
-    const { sized, xuidls } = this.#findings
+    const { sized, xuidls, misnamed } = this.#findings
     if (maildrop.sizes[index]! < 0) {
       // Also where sizes from names are good enough: as with Dovecot, a mail whose name has none is read.
       const size = file.virtualOctets(buffer)
       maildrop.sizes[index] = size
       sized.uids.push(maildrop.uid(index))
       sized.sizes.push(size)
+      if (maildrop.mayRename && isMisnamed(name, file.octets, size)) misnamed.push(maildrop.uid(index))
     }
     if (!maildrop.wantsXuidl(index)) return
     const value = xuidlIn(file.beginning(buffer, headerOctets))
@@ -100,6 +104,14 @@ export class MailScan {
     xuidls.uids.push(maildrop.uid(index))
     xuidls.values.push(value)
   }
+}
+
+/** Whether a name says a size that the file does not have, on the disk or with CRLF line ends. */
+export function isMisnamed(name: string, octets: number, virtual: number): boolean {
+  const physical = sizeInName(name, 'S')
+  if (physical !== -1 && physical !== octets) return true
+  const withCrlf = sizeInName(name, 'W')
+  return withCrlf !== -1 && withCrlf !== virtual
 }
 
 /** The first X-UIDL field of a header, without blanks around; empty when there is none. */

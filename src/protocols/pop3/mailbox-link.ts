@@ -2,10 +2,12 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
+import type { Account } from '../../auth/contract.ts'
 import {
   type LocateResult,
   type MailboxesContract,
   type PagesResult,
+  placeName,
   sizeBytes,
   type UpdateRequest,
   type UpdateResult,
@@ -26,6 +28,8 @@ export function changes(lists: { readonly [K in keyof Lists]?: readonly number[]
 
 export class MailboxLink<C extends AnyContract> {
   readonly maildir: string
+  readonly #name: string
+  readonly #home: string
   readonly #context: ActorContext<C>
   readonly #uidValidity: number
   /** Found out and not yet told. */
@@ -35,13 +39,15 @@ export class MailboxLink<C extends AnyContract> {
 
   constructor(
     context: ActorContext<C>,
-    maildir: string,
+    account: Account,
     uidValidity: number,
     findings: Findings,
     maildrop?: Maildrop,
   ) {
     this.#context = context
-    this.maildir = maildir
+    this.maildir = account.maildir
+    this.#name = placeName(account)
+    this.#home = account.home
     this.#uidValidity = uidValidity
     this.#findings = findings
     this.#maildrop = maildrop
@@ -49,7 +55,8 @@ export class MailboxLink<C extends AnyContract> {
 
   /** Something was found out and waits to be told. */
   get hasFindings(): boolean {
-    return this.#findings.sized.uids.length > 0 || this.#findings.xuidls.uids.length > 0
+    const { sized, xuidls, misnamed } = this.#findings
+    return sized.uids.length > 0 || xuidls.uids.length > 0 || misnamed.length > 0
   }
 
   learn(uid: number, octets: number): void {
@@ -57,11 +64,16 @@ export class MailboxLink<C extends AnyContract> {
     this.#findings.sized.sizes.push(octets)
   }
 
+  /** The name of its file says a wrong size. */
+  misnamed(uid: number): void {
+    this.#findings.misnamed.push(uid)
+  }
+
   /** Has it done; what was found out goes along. Rejects when the mailbox does not answer. */
   update(wanted: Changes): Promise<UpdateResult> {
     const request = this.#request(wanted)
     return this.#ask((mailboxes) =>
-      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'update', this.maildir, request),
+      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'update', this.#name, request),
     )
   }
 
@@ -69,18 +81,18 @@ export class MailboxLink<C extends AnyContract> {
   tell(wanted: Changes): void {
     const request = this.#request(wanted)
     if (Object.keys(request).length === 1) return
-    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('update', this.maildir, request)
+    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('update', this.#name, request)
   }
 
   /** The session is over. */
   left(): void {
-    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('left', this.maildir)
+    this.#context.whereis<MailboxesContract>('mailboxes')?.tell('left', this.#name, this.#home)
   }
 
   /** Pages with file names from number `from` on. */
   names(generation: number, from: number): Promise<PagesResult> {
     return this.#ask((mailboxes) =>
-      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', this.maildir, generation, from, true),
+      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', this.#name, generation, from, true),
     )
   }
 
@@ -88,7 +100,7 @@ export class MailboxLink<C extends AnyContract> {
   locate(uid: number, generation: number, keepNew: boolean): Promise<LocateResult> {
     const request = { uid, generation, keepNew }
     return this.#ask((mailboxes) =>
-      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'locate', this.maildir, request),
+      mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'locate', this.#name, request),
     )
   }
 
@@ -103,7 +115,7 @@ export class MailboxLink<C extends AnyContract> {
   }
 
   #request(wanted: Changes): UpdateRequest {
-    const { sized, xuidls } = this.#findings
+    const { sized, xuidls, misnamed } = this.#findings
     this.#findings = noFindings()
     const uidls = this.#maildrop?.takeUidls()
     return {
@@ -113,6 +125,7 @@ export class MailboxLink<C extends AnyContract> {
       ...(xuidls.uids.length > 0 && {
         xuidls: { uids: uidBytes(xuidls.uids), values: `${xuidls.values.join('\n')}\n` },
       }),
+      ...(misnamed.length > 0 && { misnamed: uidBytes(misnamed) }),
       ...(uidls !== undefined && { uidls: { uids: uidBytes(uidls.uids), values: uidls.values } }),
     }
   }

@@ -89,6 +89,11 @@ export class Maildrop {
     this.addPages(snapshot.pages)
   }
 
+  /** A file may get another name without its mail getting another UIDL. */
+  get mayRename(): boolean {
+    return !this.#needsNames
+  }
+
   /** Pages that are here; the maildrop is complete when `isComplete`. */
   get pageCount(): number {
     return this.#pages.length

@@ -4,7 +4,12 @@
  */
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import type { Account } from '../../auth/contract.ts'
-import type { MailboxesContract, OpenResult, PagesResult } from '../../mailbox/contract.ts'
+import {
+  type MailboxesContract,
+  type OpenResult,
+  type PagesResult,
+  placeName,
+} from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { type Findings, MailScan, noFindings } from './mail-scan.ts'
 import { Maildrop } from './maildrop.ts'
@@ -47,7 +52,7 @@ export class Opening<C extends AnyContract> {
     const options = { keepNew: settings.no_flag_updates, deletedFlag: settings.deleted_flag }
     this.#ask<OpenResult>(
       (mailboxes) =>
-        mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'open', account.user, account.maildir, options),
+        mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'open', account.user, placeName(account), options),
       (result) => {
         if (result.ok) this.#load(new Maildrop(result.snapshot, settings))
         else this.#fail(result.temporary)
@@ -119,17 +124,10 @@ export class Opening<C extends AnyContract> {
     names: boolean,
     then: (pages: readonly Uint8Array[]) => void,
   ): void {
-    const { maildir } = this.#options.account
+    const name = placeName(this.#options.account)
     this.#ask<PagesResult>(
       (mailboxes) =>
-        mailboxes.askWith(
-          { timeoutMs: mailboxTimeoutMs },
-          'pages',
-          maildir,
-          maildrop.generation,
-          from,
-          names,
-        ),
+        mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', name, maildrop.generation, from, names),
       (pages) => {
         if (pages === null || pages.length === 0) this.#again(true)
         else then(pages)

@@ -6,6 +6,7 @@ import type { ActorContext } from '../../actors/index.ts'
 import { isSeen, type LocateResult } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
 import { MailFile, pieceOctets, smallMailOctets } from './mail-file.ts'
+import { isMisnamed } from './mail-scan.ts'
 import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
 import type { OutputBuffers } from './output-buffers.ts'
@@ -39,6 +40,8 @@ export interface RetrievalHost {
   whenDrained(callback: () => void): void
   /** Sizes in the mailbox are wrong. */
   learn(uid: number, octets: number): void
+  /** So are they in the name of its file. */
+  misnamed(uid: number): void
   /** The mail cannot be sent; one line says so. */
   refused(line: string): void
   /** The mail is not there any more. */
@@ -263,7 +266,12 @@ export class Retrieval {
   /** Less than was announced must not look like a whole mail: the client would remove it. */
   #isWhole(total: number): boolean {
     const { maildrop, settings } = this.#host
-    if (this.#lines !== undefined || settings.fast_size_lookups) return true
+    if (this.#lines !== undefined) return true
+    const name = maildrop.file(this.#index)?.name
+    if (name !== undefined && maildrop.mayRename && isMisnamed(name, this.#file!.octets, total)) {
+      this.#host.misnamed(this.#uid)
+    }
+    if (settings.fast_size_lookups) return true
     const announced = maildrop.sizes[this.#index]!
     if (total === announced) return true
     this.#host.learn(this.#uid, total)

@@ -1,6 +1,6 @@
 /**
  * One POP3 session of a mailbox at a time (`pop3.lock_session`, RFC 1939 section 4). Within this service the accounting
- * actor says who has it; other programs see `dovecot-pop3-session.lock` in the Maildir, as Dovecot writes it.
+ * actor says who has it; other programs see `dovecot-pop3-session.lock` in the Maildir, or in `mail.index_path`, as Dovecot writes it.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,9 +10,13 @@ import { type Dotlock, takeDotlock } from '../../mailbox/dotlock.ts'
 
 export interface SessionLockOptions {
   readonly maildir: string
+  /** Where the file is. */
+  readonly folder: string
   readonly hostname: string
   readonly waitMs: number
   readonly staleMs: number
+  /** See `mail.dotlock_excl`. */
+  readonly exclusive: boolean
 }
 
 /** A lock file is touched so often; much less than the time after which others call it stale. */
@@ -35,7 +39,7 @@ export class SessionLock<C extends AnyContract> {
    */
   static async take<C extends AnyContract>(
     context: ActorContext<C>,
-    { maildir, hostname, waitMs, staleMs }: SessionLockOptions,
+    { maildir, folder, hostname, waitMs, staleMs, exclusive }: SessionLockOptions,
   ): Promise<SessionLock<C> | undefined> {
     const accounting = context.whereis<AccountingContract>('accounting')
     if (accounting === undefined) throw new Error('the accounting is not running')
@@ -43,12 +47,13 @@ export class SessionLock<C extends AnyContract> {
     const timeoutMs = waitMs + 5_000
     if (!(await accounting.askWith({ timeoutMs }, 'claim', context.self, maildir, waitMs))) return undefined
     try {
-      mkdirSync(maildir, { recursive: true, mode: 0o700 })
-      const file = await takeDotlock(join(maildir, 'dovecot-pop3-session.lock'), {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      const file = await takeDotlock(join(folder, 'dovecot-pop3-session.lock'), {
         hostname,
         pid: process.pid,
         waitMs: Math.max(0, deadline - performance.now()),
         staleMs,
+        exclusive,
       })
       if (file !== undefined) return new SessionLock(context, maildir, file)
       accounting.tell('release', context.self, maildir)

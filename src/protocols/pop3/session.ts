@@ -249,7 +249,7 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   loggedIn(opened: OpenMaildrop<Pop3SessionContract>, method: string): void {
     const { context, config } = this
     const { account, maildrop, findings, lock } = opened
-    const mailbox = new MailboxLink(context, account.maildir, maildrop.uidValidity, findings, maildrop)
+    const mailbox = new MailboxLink(context, account, maildrop.uidValidity, findings, maildrop)
     this.#user = account.user
     this.#lock = lock
     this.#commands = new MailCommands(this, maildrop, mailbox)

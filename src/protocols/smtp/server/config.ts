@@ -273,3 +273,11 @@ export function parseNetwork(
   const prefix = match[2] === undefined ? bits : Number(match[2])
   return prefix > bits ? undefined : { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' }
 }
+
+/** What the LMTP server has in table `[lmtp]`, beside the settings of the client. */
+export const lmtpServerSettings = {
+  rcpt_check_quota: boolean({
+    default: false,
+    doc: 'The LMTP server looks at RCPT whether there is room in the mailbox, and refuses who has none, instead of after the content.',
+  }),
+}

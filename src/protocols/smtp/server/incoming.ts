@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { type ActorContext, AskError } from '../../../actors/index.ts'
 import type { Account } from '../../../auth/contract.ts'
-import type { MailboxesContract } from '../../../mailbox/contract.ts'
+import { type MailboxesContract, placeName } from '../../../mailbox/contract.ts'
 import { deliver } from '../../../mailbox/deliver.ts'
 import { deliveryQuota } from '../../../mailbox/quota.ts'
 import type { ClientInfo, EnvelopeRecipient, NewMail, QueueContract } from '../../../queue/contract.ts'
@@ -204,7 +204,7 @@ export class IncomingMail {
       saveCrlf: config.mail.save_crlf,
       fsync: config.mail.fsync !== 'never',
       deliver,
-      quota: (account) => deliveryQuota(config, account.quota),
+      quota: (account) => deliveryQuota(config, account),
       overQuota: replies.overQuota(config.quota),
       enqueue: async (mail: NewMail) => {
         const queue = context.whereis<QueueContract>('queue')
@@ -213,7 +213,7 @@ export class IncomingMail {
         return queue.askWith({ timeoutMs: enqueueTimeoutMs }, 'enqueue', mail)
       },
       arrived: (account: Account) => {
-        context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', account.maildir)
+        context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', placeName(account))
       },
       delivered: (recipient, outcome) => this.#logDelivery(recipient, outcome),
     }

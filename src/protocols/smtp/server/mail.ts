@@ -142,9 +142,10 @@ export function placeOf(
 export function recipientLookedUp(
   state: SessionState,
   recipient: EnvelopeRecipient,
-  account: Account | null | 'unavailable',
+  account: Account | null | 'unavailable' | { readonly refused: string },
 ): Transition {
   if (account === 'unavailable') return { state, reply: replies.lookupFailed, isForgiven: true }
+  if (account !== null && 'refused' in account) return { state, reply: account.refused, isForgiven: true }
   if (account === null) return answer(state, replies.unknownUser(recipient.address))
   return accept(state, state.mail!, { envelope: recipient, account })
 }

@@ -14,6 +14,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
   readonly maildir: Pick<Config['maildir'], 'broken_filename_sizes'>
   readonly quota: Config['quota']
+  readonly lmtp: Pick<Config['lmtp'], 'rcpt_check_quota'>
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Config['tls']
   readonly transport: Config['transport']

@@ -5,7 +5,9 @@
 import type { AnvilContract, ClientUse } from '../../../accounting/contract.ts'
 import type { ActorContext } from '../../../actors/index.ts'
 import type { Account, AuthContract } from '../../../auth/contract.ts'
+import { checkQuota, deliveryQuota } from '../../../mailbox/quota.ts'
 import type { OperationResult, QueueContract } from '../../../queue/contract.ts'
+import type { ServerConfig } from './policy.ts'
 import type { SessionLog } from './session-log.ts'
 import type { ClientEvent, Peer } from './state.ts'
 
@@ -25,6 +27,30 @@ export class Questions {
   account(key: string, done: (account: Account | null | 'unavailable') => void): void {
     const auth = this.#context.whereis<AuthContract>('auth')
     this.#answer(auth?.ask('account', key), 'auth', done, 'unavailable' as const)
+  }
+
+  /** The account a recipient's mail goes to, as `account`; `full`: there is no room in the mailbox. */
+  recipient(
+    key: string,
+    { quota, lmtp, maildir }: ServerConfig,
+    { service }: Peer,
+    done: (account: Account | null | 'unavailable' | 'full') => void,
+  ): void {
+    this.account(key, (account) => {
+      if (service !== 'lmtp' || !lmtp.rcpt_check_quota || account === null || account === 'unavailable') {
+        done(account)
+        return
+      }
+      const looked = checkQuota(account.maildir, 1, deliveryQuota({ quota, maildir }, account)).then(
+        () => account,
+        (error: { readonly code?: unknown; readonly message: string }) => {
+          // What cannot be counted now is counted again when the mail is stored.
+          if (error.code !== 'MA_MAILBOX_QUOTA') this.#log.failed('quota', error.message)
+          return error.code === 'MA_MAILBOX_QUOTA' ? 'full' : account
+        },
+      )
+      this.#answer(looked, 'quota', done, account)
+    })
   }
 
   /** Counts the connection of a client. */

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
 import type { Account } from '../../../auth/contract.ts'
 import type { Config, ListenerConfig } from '../../../config/settings.ts'
+import type { EnvelopeRecipient } from '../../../queue/contract.ts'
 import { Room } from '../../../queue/room.ts'
 import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
@@ -331,7 +332,7 @@ class SmtpSession {
     switch (effect.kind) {
       case 'account': {
         const { key, recipient } = effect
-        this.#lookUp(key, (account) => recipientLookedUp(this.#state, recipient, account))
+        this.#lookUpRecipient(key, recipient)
         return
       }
       case 'verify': {
@@ -418,6 +419,17 @@ class SmtpSession {
     this.#isBusy = true
     this.#isLookingUp = true
     this.#questions.account(key, (account) => this.#continue(then(account)))
+  }
+
+  #lookUpRecipient(key: string, recipient: EnvelopeRecipient): void {
+    const { policy, peer } = this.#environment
+    const { config } = policy
+    this.#isBusy = true
+    this.#isLookingUp = true
+    this.#questions.recipient(key, config, peer, (found) => {
+      const account = found === 'full' ? { refused: replies.overQuota(config.quota) } : found
+      this.#continue(recipientLookedUp(this.#state, recipient, account))
+    })
   }
 
   /** Goes on with `next`, unless the client does this too often. */

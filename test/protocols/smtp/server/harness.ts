@@ -16,7 +16,11 @@ import { defaults } from '../../../../src/config/schema.ts'
 import { clientCertSettings, tlsSettings } from '../../../../src/config/tables.ts'
 import { dnsSettings } from '../../../../src/dns/config.ts'
 import { maildirSettings, mailSettings, quotaSettings } from '../../../../src/mailbox/config.ts'
-import { type SmtpdSettings, smtpdSettings } from '../../../../src/protocols/smtp/server/config.ts'
+import {
+  lmtpServerSettings,
+  type SmtpdSettings,
+  smtpdSettings,
+} from '../../../../src/protocols/smtp/server/config.ts'
 import type { ServerConfig } from '../../../../src/protocols/smtp/server/policy.ts'
 import { type SmtpSessionArgs, smtpSession } from '../../../../src/protocols/smtp/server/session.ts'
 import type {
@@ -117,6 +121,7 @@ export interface ServerOptions {
   readonly auth?: Partial<ServerConfig['auth']>
   readonly mail?: Partial<ServerConfig['mail']>
   readonly quota?: Partial<ServerConfig['quota']>
+  readonly lmtp?: Partial<ServerConfig['lmtp']>
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly listenerTls?: 'off' | 'starttls' | 'implicit'
   readonly transport?: Readonly<Record<string, string>>
@@ -147,6 +152,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     mail: { ...defaults(mailSettings), ...options.mail },
     maildir: defaults(maildirSettings),
     quota: { ...defaults(quotaSettings), ...options.quota },
+    lmtp: { ...defaults(lmtpServerSettings), ...options.lmtp },
     auth: { ...defaults(authSettings), ...options.auth },
     tls: { ...defaults(tlsSettings), client_cert: defaults(clientCertSettings), ...options.tls },
     transport: options.transport ?? {},

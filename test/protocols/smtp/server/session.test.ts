@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { createMaildir } from '../../../../src/mailbox/deliver.ts'
 import { until } from '../../../support/until.ts'
 import { bytesOf, codes, converse, serverConfig, TestServer } from './harness.ts'
 
@@ -364,6 +365,26 @@ test('a reload counts for the next session', async () => {
 })
 
 describe('LMTP', () => {
+  test('S70 lmtp.rcpt_check_quota: who has no room is refused at RCPT, others get the mail', async () => {
+    const mail = script('LHLO c', 'MAIL FROM:<>', 'RCPT TO:<ann>', 'RCPT TO:<bob>', 'DATA', 'x', '.', 'QUIT')
+    const quota = { storage_size: 10 }
+    for (const rcpt_check_quota of [false, true]) {
+      const server = await TestServer.start({
+        service: 'lmtp',
+        unix: true,
+        quota,
+        lmtp: { rcpt_check_quota },
+      })
+      const maildir = join(server.dir, 'mail', 'ann', 'Maildir')
+      createMaildir(maildir)
+      writeFileSync(join(maildir, 'cur', '1.x:2,'), '0123456789')
+      const early = codes(await server.exchange(mail)).slice(2)
+      expect(early).toEqual(
+        rcpt_check_quota ? [250, 552, 250, 354, 250, 221] : [250, 250, 250, 354, 552, 250, 221],
+      )
+    }
+  })
+
   test('answers for each recipient after the content', async () => {
     const server = await TestServer.start({ service: 'lmtp', unix: true })
     mkdirSync(join(server.dir, 'mail', 'bob'), { recursive: true })
