@@ -1,4 +1,5 @@
 /** TLS towards other servers in the running service: policies of domains, sessions that go on, reports. */
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { NameServer } from '../dns/name-server.ts'
 import { ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
 import { Authority } from '../support/certificates.ts'
+import { verifyDkim } from '../support/dkim.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import type { Service } from '../support/service.ts'
 import { SmtpSink } from '../support/smtp-sink.ts'
@@ -28,6 +30,8 @@ describe('MTA-STS and TLS reports', () => {
     const authority = await Authority.make()
     const dir = tempDir()
     writeFileSync(join(dir, 'ca.pem'), authority.cert)
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 })
+    writeFileSync(join(dir, 'dkim.pem'), privateKey.export({ format: 'pem', type: 'pkcs1' }))
     const mx = await authority.issue({ names: ['mx.d.test'] })
     await using server = await ScriptedServer.start({
       tls: { context: createSecureContext({ cert: mx.cert, key: mx.key }) },
@@ -63,6 +67,7 @@ describe('MTA-STS and TLS reports', () => {
         'tls_session_cache_database = "memory"',
         'tls_loglevel = 1',
         'tlsrpt_enable = true',
+        `tlsrpt_dkim_key_file = "${join(dir, 'dkim.pem')}"`,
       ].join('\n'),
     })
     await send(service, 'one@d.test')
@@ -88,6 +93,13 @@ describe('MTA-STS and TLS reports', () => {
     const content = server.sessions
       .flatMap((session) => session.content)
       .find((text) => text.includes('tlsrpt'))!
+    const dkim = await service.command(['tls-reports', 'dkim'])
+    const record = /^tlsrpt\._domainkey\.mail\.peers\.test\. IN TXT "(.*)"\n$/.exec(dkim.stdout)![1]!
+    // After the queue and the delivery it is still what was signed.
+    expect(verifyDkim(content.replace(/\.\r\n$/, ''), record.replaceAll('" "', ''))).toMatchObject({
+      domain: 'mail.peers.test',
+      selector: 'tlsrpt',
+    })
     const base64 = /\r\n(H4sI[\s\S]*?)\r\n--/.exec(content)![1]!
     expect(JSON.parse(gunzipSync(Buffer.from(base64, 'base64')).toString())).toMatchObject({
       'organization-name': 'mail.peers.test',

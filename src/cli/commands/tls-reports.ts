@@ -1,6 +1,9 @@
 import type { Command } from 'commander'
 import type { WaitingReport } from '../../protocols/smtp/client/tls/contract.ts'
+import { dkimRecord, readDkimKey } from '../../protocols/smtp/client/tls/rpt/dkim.ts'
+import { reportContact } from '../../protocols/smtp/client/tls/rpt/report.ts'
 import { ControlClient } from '../control-client.ts'
+import { CommandFailure, exitCodes } from '../exit.ts'
 import { tableText } from '../format.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
 import { printJson, type Terminal } from '../terminal.ts'
@@ -10,7 +13,7 @@ interface Options extends ConfigOptions {
   readonly domain?: string
 }
 
-/** `mailactors tls-reports list|show|send`. */
+/** `mailactors tls-reports list|show|dkim|send`. */
 export function addTlsReportsCommand(program: Command, terminal: Terminal): void {
   const reports = program
     .command('tls-reports')
@@ -56,6 +59,37 @@ export function addTlsReportsCommand(program: Command, terminal: Terminal): void
       terminal,
       (await waiting(options)).map(({ report }) => report),
     )
+  })
+
+  const dkim = reports
+    .command('dkim')
+    .description('the DNS record that lets others check signatures of reports (smtp.tlsrpt_dkim_key_file)')
+  withJson(withConfigOptions(dkim)).action((options: Options) => {
+    const { hostname, smtp } = loadOrFail(terminal, options).config
+    const { tlsrpt_dkim_key_file: file, tlsrpt_dkim_selector: selector } = smtp
+    if (file === '') {
+      throw new CommandFailure(
+        exitCodes.badConfig,
+        'reports are not signed: smtp.tlsrpt_dkim_key_file is not set (make a key with `openssl genrsa -out FILE 2048`)',
+      )
+    }
+    const contact = reportContact(smtp.tlsrpt_contact_info, hostname)
+    const domain = contact.slice(contact.lastIndexOf('@') + 1)
+    let record: { readonly name: string; readonly text: string }
+    try {
+      record = dkimRecord({ domain, selector, key: readDkimKey(file) })
+    } catch (error) {
+      throw new CommandFailure(exitCodes.badConfig, (error as Error).message)
+    }
+    if (options.json) printJson(terminal, record)
+    // A string of a TXT record has 255 octets at the most.
+    else
+      terminal.print(
+        `${record.name}. IN TXT ${record.text
+          .match(/.{1,250}/g)!
+          .map((part) => `"${part}"`)
+          .join(' ')}\n`,
+      )
   })
 
   const send = reports

@@ -301,6 +301,8 @@ const smtpOnly = [
   'tlsrpt_enable',
   'tlsrpt_skip_reused_handshakes',
   'tlsrpt_contact_info',
+  'tlsrpt_dkim_key_file',
+  'tlsrpt_dkim_selector',
 ] as const
 
 type LhloKeys = typeof lhloNames

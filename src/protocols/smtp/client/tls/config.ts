@@ -195,6 +195,18 @@ export const tlsClientSettings = {
     check: (value) =>
       value === '' || /^[^\s<>"@]+@[^\s<>"@]+$/.test(value) ? undefined : 'is not a mail address',
   }),
+  tlsrpt_dkim_key_file: path({
+    default: '',
+    doc: 'Private RSA key, PEM, that TLS reports by mail are signed with (DKIM), for the domain of `tlsrpt_contact_info`. Empty: they are not signed, and many receivers will not take them. `mailactors tls-reports dkim` says what has to stand in the DNS.',
+  }),
+  tlsrpt_dkim_selector: string({
+    default: 'tlsrpt',
+    doc: 'Selector of that key: its public half is at `SELECTOR._domainkey.DOMAIN`.',
+    check: (value) =>
+      /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i.test(value)
+        ? undefined
+        : 'is not a name as the DNS has it',
+  }),
   log_tls_feature_status: boolean({
     default: true,
     doc: 'Log with each delivery what its level of TLS was and what came of it.',

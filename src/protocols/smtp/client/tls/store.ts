@@ -6,7 +6,7 @@ import { createResolver } from '../../../../dns/resolver.ts'
 import type { TlsStoreContract, WaitingReport } from './contract.ts'
 import { type CountedFact, TlsCounts, type TlsFact } from './counts.ts'
 import { dayOf, type ReportEvent, Tally } from './rpt/events.ts'
-import { buildReport, type ReportFacts } from './rpt/report.ts'
+import { buildReport, type ReportFacts, reportContact } from './rpt/report.ts'
 import { ReportSender } from './rpt/send.ts'
 import { SessionTable, type StoredSession, type TlsSessions } from './sessions.ts'
 import { type ReportKey, StateDatabase } from './state-database.ts'
@@ -150,7 +150,7 @@ class TlsStore {
 
   #facts(key: ReportKey): ReportFacts {
     const { hostname, smtp } = this.#config
-    const contact = smtp.tlsrpt_contact_info === '' ? `postmaster@${hostname}` : smtp.tlsrpt_contact_info
+    const contact = reportContact(smtp.tlsrpt_contact_info, hostname)
     return { ...key, events: this.#onDisk((database) => database.events(key), []), hostname, contact }
   }
 
@@ -161,6 +161,7 @@ class TlsStore {
     const sender = new ReportSender(
       this.#context as unknown as ActorContext,
       createResolver(this.#config.dns),
+      this.#config.smtp,
     )
     const oldest = dayOf(this.#context.clock.now() - maxAgeDays * dayMs)
     const next = this.#context.bind((index: number) => {

@@ -1,8 +1,10 @@
 /** TLS reports, RFC 8460: what is counted, the report, the mail, where it goes. */
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
+import { dkimRecord, readDkimKey, signMail } from '../../../../../src/protocols/smtp/client/tls/rpt/dkim.ts'
 import { type ReportEvent, Tally } from '../../../../../src/protocols/smtp/client/tls/rpt/events.ts'
 import {
   buildReport,
@@ -12,6 +14,7 @@ import {
   reportMail,
 } from '../../../../../src/protocols/smtp/client/tls/rpt/report.ts'
 import { StateDatabase } from '../../../../../src/protocols/smtp/client/tls/state-database.ts'
+import { verifyDkim } from '../../../../support/dkim.ts'
 import { tempDir } from '../../../../support/fixtures.ts'
 
 const sts = {
@@ -104,6 +107,47 @@ describe('the report', () => {
     expect(base64.split('\r\n').every((line) => line.length <= 76)).toBe(true)
     expect(JSON.parse(gunzipSync(Buffer.from(base64, 'base64')).toString())).toEqual(report.json)
     expect(mail.split('\r\n').every((line) => line.length <= 998)).toBe(true)
+  })
+})
+
+describe('signatures', () => {
+  const keyFile = (pem: string): string => {
+    const file = join(tempDir(), 'key.pem')
+    writeFileSync(file, pem)
+    return file
+  }
+  const pem = (key: KeyObject): string => key.export({ format: 'pem', type: 'pkcs8' }).toString()
+
+  it('cover the report and its fields, and the record in the DNS has the key', async () => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 })
+    const key = { domain: 'client.test', selector: 's1', key: readDkimKey(keyFile(pem(privateKey))) }
+    const report = buildReport(facts)
+    const mail = reportMail(report, facts, { to: 'tls@d.test', queueId: 'Q1', now: 0 })
+    const signed = (await signMail(mail, key)).toString('latin1')
+    expect(signed.endsWith(mail.toString('latin1'))).toBe(true)
+    const { name, text } = dkimRecord(key)
+    expect(name).toBe('s1._domainkey.client.test')
+    expect(text).toContain('s=tlsrpt;')
+    const signature = verifyDkim(signed, text)
+    expect(signature).toMatchObject({ domain: 'client.test', selector: 's1' })
+    expect(signature.fields).toEqual(
+      expect.arrayContaining(['from', 'to', 'subject', 'tls-report-domain', 'tls-report-submitter']),
+    )
+    expect(() => verifyDkim(signed.replace('H4sI', 'H4sJ'), text)).toThrow('the body')
+    expect(() => verifyDkim(signed.replace('TLS-Report-Domain: d', 'TLS-Report-Domain: e'), text)).toThrow(
+      'the fields',
+    )
+  })
+
+  it('need a key that is one', () => {
+    const elliptic = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+    expect(() => readDkimKey(keyFile(pem(elliptic)))).toThrow(
+      /key\.pem: the key is ec; DKIM needs one of RSA/,
+    )
+    const short = generateKeyPairSync('rsa', { modulusLength: 512 }).privateKey
+    expect(() => readDkimKey(keyFile(pem(short)))).toThrow('the key has 512 bits')
+    expect(() => readDkimKey(keyFile('nothing'))).toThrow(/key\.pem: no private key can be read/)
+    expect(() => readDkimKey('/nowhere/key.pem')).toThrow('/nowhere/key.pem: ')
   })
 })
 

@@ -13,6 +13,10 @@ export interface ReportFacts {
   readonly contact: string
 }
 
+/** Who reports say they come from: `tlsrpt_contact_info`, or the postmaster of this host. */
+export const reportContact = (setting: string, hostname: string): string =>
+  setting === '' ? `postmaster@${hostname}` : setting
+
 export interface Report {
   readonly id: string
   readonly json: object

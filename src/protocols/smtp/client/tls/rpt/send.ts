@@ -5,6 +5,7 @@ import type { ActorContext } from '../../../../../actors/index.ts'
 import type { DnsResolver } from '../../../../../dns/resolver.ts'
 import type { QueueContract } from '../../../../../queue/contract.ts'
 import { newQueueId } from '../../../../../queue/queue-id.ts'
+import { readDkimKey, signMail } from './dkim.ts'
 import {
   buildReport,
   mailtoAddress,
@@ -14,6 +15,12 @@ import {
   reportMail,
 } from './report.ts'
 
+/** What mail with reports is signed with. */
+export interface DkimSettings {
+  readonly tlsrpt_dkim_key_file: string
+  readonly tlsrpt_dkim_selector: string
+}
+
 /** Destinations of one report; more are not served. */
 const maxAddresses = 5
 const httpsTimeoutMs = 30_000
@@ -21,10 +28,12 @@ const httpsTimeoutMs = 30_000
 export class ReportSender {
   readonly #context: ActorContext
   readonly #resolver: DnsResolver
+  readonly #dkim: DkimSettings
 
-  constructor(context: ActorContext, resolver: DnsResolver) {
+  constructor(context: ActorContext, resolver: DnsResolver, dkim: DkimSettings) {
     this.#context = context
     this.#resolver = resolver
+    this.#dkim = dkim
   }
 
   /** Never rejects. `false`: it could not be sent for now. */
@@ -62,15 +71,22 @@ export class ReportSender {
     if (queue === undefined) throw new Error('the queue is not there')
     const now = this.#context.clock.now()
     const queueId = newQueueId(this.#context)
+    const bytes = await this.#signed(reportMail(report, facts, { to, queueId, now }), facts.contact)
     const answer = await queue.ask('enqueue', {
       queueId,
       // No sender: a report that cannot be delivered is told to nobody.
       envelope: { sender: '', recipients: [{ address: to, notify: ['NEVER'] }], body: '7BIT' },
-      content: { bytes: reportMail(report, facts, { to, queueId, now }) },
+      content: { bytes },
       client: { address: '', port: 0, protocol: 'local' },
       arrivedAt: now,
     })
     if (answer.status !== 'queued') throw new Error(answer.reason)
+  }
+
+  async #signed(mail: Buffer, contact: string): Promise<Buffer> {
+    const { tlsrpt_dkim_key_file: file, tlsrpt_dkim_selector: selector } = this.#dkim
+    if (file === '') return mail
+    return signMail(mail, { domain: domainOf(contact), selector, key: readDkimKey(file) })
   }
 
   #log(event: 'tls.report' | 'tls.report-failed', facts: object): void {
@@ -78,6 +94,8 @@ export class ReportSender {
     this.#context.log.info({ event, ...facts }, text)
   }
 }
+
+const domainOf = (address: string): string => address.slice(address.lastIndexOf('@') + 1)
 
 function post(uri: string, report: Report): Promise<void> {
   return new Promise((resolve, reject) => {
