@@ -8,6 +8,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, MailboxError } from './errors.ts'
+import { headerOf } from './line-ends.ts'
 import { mailNames } from './maildir.ts'
 import { baseOf, mailPath } from './maildir-name.ts'
 
@@ -60,7 +61,7 @@ export async function mboxIdentities(maildir: string): Promise<ReadonlyMap<strin
   for (const folder of ['cur', 'new']) {
     const path = join(maildir, folder)
     for (const name of (await mailNames(path)).names) {
-      const header = headerOf(mailPath(path, name), buffer)
+      const header = readHeader(mailPath(path, name), buffer)
       const uid = /^X-UID:[ \t]*([0-9]{1,10})[ \t]*\r?$/im.exec(header)
       if (uid !== null) uids.set(baseOf(name), Number(uid[1]))
       const base = /^X-IMAP(?:base)?:[ \t]*([0-9]{1,10})[ \t]/im.exec(header)
@@ -71,7 +72,7 @@ export async function mboxIdentities(maildir: string): Promise<ReadonlyMap<strin
   return new Map([...uids].map(([base, uid]) => [base, { uid, uidValidity }]))
 }
 
-function headerOf(path: string | Buffer, buffer: Buffer): string {
+function readHeader(path: string | Buffer, buffer: Buffer): string {
   let fd: number
   try {
     fd = openSync(path, 'r')
@@ -81,8 +82,7 @@ function headerOf(path: string | Buffer, buffer: Buffer): string {
     throw error
   }
   try {
-    const text = buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0))
-    return text.slice(0, /^\r?$/m.exec(text)?.index ?? text.length)
+    return headerOf(buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)))
   } finally {
     closeSync(fd)
   }

@@ -85,3 +85,7 @@ export class AsIsWriter {
     return new Uint8Array(0)
   }
 }
+
+/** The header of a mail: what comes before its first empty line, whichever line ends it has. */
+export const headerOf = (text: string): string =>
+  /^\r?\n/.test(text) ? '' : text.slice(0, /\n\r?\n/.exec(text)?.index ?? text.length)

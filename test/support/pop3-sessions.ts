@@ -14,7 +14,12 @@ function mailContent(random: Random): string {
   const endOf = () => (kind === 2 ? random.pick(['\n', '\r\n']) : end)
   let text = ''
   for (let line = random.below(4) + (kind === 3 ? 0 : 1); line > 0; line--) {
-    text += `${random.pick(['Subject: x', 'From: a@b', 'X-Y:', 'To: c,', ' folded', 'X-Long: '.padEnd(200, 'w')])}${endOf()}`
+    const field = random.pick([
+      ...['Subject: x', 'From: a@b', 'X-Y:', 'To: c,', ' folded', 'X-Long: '.padEnd(200, 'w')],
+      // Dovecot takes a folded one as it is, line end included.
+      `X-UIDL: u-${random.below(3)}${endOf()}X-Z:`,
+    ])
+    text += `${field}${endOf()}`
   }
   if (kind === 4) return text
   text += endOf()

@@ -1,5 +1,5 @@
 /** Finds out what neither names nor index know of mails, by reading them: their sizes, and their X-UIDL fields. */
-import { sizeInName } from '../../mailbox/contract.ts'
+import { headerOf, sizeInName } from '../../mailbox/contract.ts'
 import { MailFile } from './mail-file.ts'
 import type { Maildrop } from './maildrop.ts'
 
@@ -114,9 +114,8 @@ export function isMisnamed(name: string, octets: number, virtual: number): boole
   return withCrlf !== -1 && withCrlf !== virtual
 }
 
-/** The first X-UIDL field of a header, without blanks around; empty when there is none. */
+/** The first X-UIDL field of a header, without blanks around; empty when there is none. A folded one is no UIDL. */
 export function xuidlIn(beginning: string): string {
-  const end = /^\r?$/m.exec(beginning)?.index ?? beginning.length
-  const field = /^X-UIDL[ \t]*:(.*)$/im.exec(beginning.slice(0, end))
-  return field === null ? '' : field[1]!.trim()
+  const field = /(?:^|\n)X-UIDL[ \t]*:((?:[^\r\n]|\r(?!\n)|\r?\n[ \t])*)/i.exec(headerOf(beginning))
+  return field === null ? '' : field[1]!.trim().replace(/\r?\n/g, '')
 }

@@ -6,6 +6,7 @@ import { Authorization } from '../../../src/protocols/pop3/authorization.ts'
 import { parseCommand } from '../../../src/protocols/pop3/command.ts'
 import { capaSettings } from '../../../src/protocols/pop3/config.ts'
 import { Listing } from '../../../src/protocols/pop3/listing.ts'
+import { xuidlIn } from '../../../src/protocols/pop3/mail-scan.ts'
 import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
 import { transact } from '../../../src/protocols/pop3/transaction.ts'
 import { Transmission } from '../../../src/protocols/pop3/transmission.ts'
@@ -297,5 +298,21 @@ describe('authorization', () => {
     const step = make(false).line('CAPA')
     expect(step).toMatchObject({ kind: 'text', text: expect.stringContaining('\r\nSTLS\r\n.\r\n') })
     expect(step).not.toMatchObject({ text: expect.stringMatching(/USER|SASL/) })
+  })
+})
+
+describe('C49 the X-UIDL field of a header', () => {
+  test.each([
+    ['LF', 'A: b\nX-UIDL: u1\n\n', 'u1'],
+    ['CRLF, not in the first line', 'A: b\r\nX-UIDL: u1 \r\nC: d\r\n\r\n', 'u1'],
+    ['both line ends', 'A: b\r\nC: d\nx-uidl:u1\n\r\n', 'u1'],
+    ['the first of two', 'X-UIDL: u1\nX-UIDL: u2\n\n', 'u1'],
+    ['folded: with what belongs to it', 'X-UIDL: u1\r\n more\r\n\r\n', 'u1 more'],
+    ['in the body', 'A: b\n\nX-UIDL: u1\n', ''],
+    ['no header at all', '\r\nX-UIDL: u1\r\n', ''],
+    ['behind a lone CR', 'A: b\rX-UIDL: u1\n\n', ''],
+    ['at the end of all', 'X-UIDL: u1', 'u1'],
+  ])('%s', (_, header, expected) => {
+    expect(xuidlIn(header)).toBe(expected)
   })
 })
