@@ -20,8 +20,9 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Content } from '../queue/contract.ts'
-import { errnoOf, mailboxError } from './errors.ts'
+import { crc32 } from 'node:zlib'
+import type { Content, ContentFile } from '../queue/contract.ts'
+import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { AsIsWriter, LfWriter } from './line-ends.ts'
 import { inheritFrom, ownAs } from './ownership.ts'
 import type { MailboxPlace } from './place.ts'
@@ -60,7 +61,7 @@ const readAsync = promisify(read)
 /**
  * Stores one mail. When it is fulfilled the mail is on stable storage; when it is rejected nothing was stored,
  * and nothing is left in `tmp/`. Creates the Maildir (mode 0700) when it is missing.
- * @throws MailboxError: `MA_MAILBOX_FULL`, `MA_MAILBOX_QUOTA`, `MA_MAILBOX_PERMISSION`, `MA_MAILBOX_IO`.
+ * @throws MailboxError: `MA_MAILBOX_CONTENT`, `MA_MAILBOX_FULL`, `MA_MAILBOX_QUOTA`, `MA_MAILBOX_PERMISSION`, `MA_MAILBOX_IO`.
  */
 export async function deliver(
   maildir: string,
@@ -82,7 +83,7 @@ export async function deliver(
     } else {
       if (prefix !== undefined) writeAll(fd, writer.push(prefix))
       if ('bytes' in content) await writeBytes(fd, writer, content.bytes)
-      else await copyFile(fd, writer, content.file, content.size)
+      else await copyFile(fd, writer, content)
     }
     writeAll(fd, writer.end())
     if (options.quota !== undefined) await checkQuota(maildir, writer.physical, options.quota)
@@ -181,20 +182,25 @@ async function writeBytes(fd: number, writer: LfWriter | AsIsWriter, bytes: Uint
 async function copyFile(
   fd: number,
   writer: LfWriter | AsIsWriter,
-  file: string,
-  size: number,
+  { file, size, crc: expected }: ContentFile,
 ): Promise<void> {
   const source = await openAsync(file, 'r')
   try {
     const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(size, pieceOctets)))
     let copied = 0
+    let crc = 0
     while (copied < size) {
       const { bytesRead } = await readAsync(source, buffer, 0, Math.min(buffer.length, size - copied), copied)
       if (bytesRead === 0) {
-        throw Object.assign(new Error(`${file} is shorter than it was`), { code: 'EIO', path: file })
+        throw new MailboxError('MA_MAILBOX_CONTENT', `${file} is shorter than it was`)
       }
-      writeAll(fd, writer.push(buffer.subarray(0, bytesRead)))
+      const piece = buffer.subarray(0, bytesRead)
+      if (expected !== undefined) crc = crc32(piece, crc)
+      writeAll(fd, writer.push(piece))
       copied += bytesRead
+    }
+    if (expected !== undefined && crc !== expected) {
+      throw new MailboxError('MA_MAILBOX_CONTENT', `the checksum of ${file} is not what it was`)
     }
   } finally {
     await closeAsync(source)

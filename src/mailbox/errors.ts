@@ -5,6 +5,7 @@ import { type ErrorDetails, MailactorsError } from '../actors/index.ts'
  * - `MA_MAILBOX_QUOTA`: the user may not have more mail. Passes when mail is removed.
  * - `MA_MAILBOX_PERMISSION`: the Maildir may not be read or written; needs an administrator.
  * - `MA_MAILBOX_IO`: anything else the file system said.
+ * - `MA_MAILBOX_CONTENT`: the file that was to be stored is not what it was.
  * - `MA_MAILBOX_CORRUPT`: what is stored cannot be understood.
  */
 export type MailboxErrorCode =
@@ -12,6 +13,7 @@ export type MailboxErrorCode =
   | 'MA_MAILBOX_QUOTA'
   | 'MA_MAILBOX_PERMISSION'
   | 'MA_MAILBOX_IO'
+  | 'MA_MAILBOX_CONTENT'
   | 'MA_MAILBOX_CORRUPT'
 
 /** A mailbox could not be read or written. `details.errno` has the system's code, `details.path` where. */

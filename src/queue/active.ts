@@ -1,6 +1,6 @@
 /** The mails in memory: those that are being delivered or wait for their turn. Everything else is on disk alone. */
 import type { ContentFolder } from './content.ts'
-import type { Content, DeliveryRecipient, RecipientResult } from './contract.ts'
+import type { Content, ContentFile, DeliveryRecipient, RecipientResult } from './contract.ts'
 import type { Job } from './job.ts'
 import type { Outcome, QueueStore, StoredMail } from './store.ts'
 
@@ -168,7 +168,7 @@ export class ActiveSet {
     const { stored } = mail
     if (stored.file !== undefined) {
       const accepted = this.#folder.accept(stored.file, stored.size)
-      return accepted === undefined ? undefined : { file: this.#folder.path(accepted), size: stored.size }
+      return accepted === undefined ? undefined : fileOf(stored, this.#folder.path(accepted))
     }
     const bytes = mail.bytes ?? this.#store.content(stored)
     return bytes === undefined ? undefined : { bytes }
@@ -180,3 +180,10 @@ export class ActiveSet {
     return (this.#mails.get(stored.id)?.bytes ?? this.#store.content(stored))?.subarray(0, limit)
   }
 }
+
+/** The content of a mail that is in a file. */
+export const fileOf = ({ size, crc }: StoredMail, file: string): ContentFile => ({
+  file,
+  size,
+  ...(crc === undefined ? {} : { crc }),
+})

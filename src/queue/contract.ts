@@ -59,7 +59,14 @@ export interface ClientInfo {
  * Where the content is: inline, or a file under `queue/content/` named after the queue id that its writer has
  * synced already. Lines end in CRLF, nothing is dot-stuffed, a Received field is already in front.
  */
-export type Content = { readonly bytes: Uint8Array } | { readonly file: string; readonly size: number }
+export type Content = { readonly bytes: Uint8Array } | ContentFile
+
+export interface ContentFile {
+  readonly file: string
+  readonly size: number
+  /** CRC-32 of all octets; undefined: not known. */
+  readonly crc?: number
+}
 
 export interface NewMail {
   /** From `newQueueId`: the id is in the Received field already. */

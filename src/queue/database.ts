@@ -33,7 +33,7 @@ const schema = `
     envelope    TEXT NOT NULL,           -- JSON: parameters of MAIL, and the client
     file        TEXT,                    -- name in content/, or null
     expire      INTEGER NOT NULL DEFAULT 0, -- 1: returned at the next attempt
-    crc         INTEGER                  -- CRC-32 of content in the database
+    crc         INTEGER                  -- CRC-32 of the content
   ) STRICT;
   CREATE UNIQUE INDEX message_queue_id ON message (queue_id);
   CREATE TABLE recipient (

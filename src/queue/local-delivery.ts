@@ -7,7 +7,11 @@ import { deliver } from '../mailbox/deliver.ts'
 import { deliveryQuota } from '../mailbox/quota.ts'
 import type { DeliveryRecipient, DeliveryRequest, QueueContract, RecipientResult } from './contract.ts'
 
-type Answer = Pick<RecipientResult, 'status' | 'dsn' | 'reply'>
+interface Answer {
+  readonly result: Pick<RecipientResult, 'status' | 'dsn' | 'reply'>
+  /** The content is not what was queued. */
+  readonly isDamaged?: boolean
+}
 
 /** The `local` transport: one actor per request, as for the others. */
 export const localDelivery = actor<AnyContract, DeliveryRequest>({
@@ -20,9 +24,11 @@ export const localDelivery = actor<AnyContract, DeliveryRequest>({
       async run() {
         const startedAt = context.clock.now()
         const results: RecipientResult[] = []
+        let isDamaged = false
         for (const recipient of request.recipients) {
           const answer = await deliverTo(context, request, recipient)
-          results.push({ id: recipient.id, relay: 'local', ...answer })
+          results.push({ id: recipient.id, relay: 'local', ...answer.result })
+          isDamaged ||= answer.isDamaged === true
         }
         context.whereis<QueueContract>('queue')?.tell('delivered', {
           queueId: request.queueId,
@@ -30,6 +36,7 @@ export const localDelivery = actor<AnyContract, DeliveryRequest>({
           connUse: 1,
           startedAt,
           setupAt: startedAt,
+          ...(isDamaged ? { damaged: true } : {}),
         })
         context.stop()
       },
@@ -46,7 +53,7 @@ async function deliverTo(
   try {
     const auth = context.whereis<AuthContract>('auth')
     if (auth === undefined)
-      return { status: 'deferred', dsn: '4.3.0', reply: 'user names cannot be looked up' }
+      return { result: { status: 'deferred', dsn: '4.3.0', reply: 'user names cannot be looked up' } }
     account = await auth.ask('account', recipient.address)
   } catch (error) {
     context.log.warn({
@@ -54,12 +61,12 @@ async function deliverTo(
       queueId: request.queueId,
       error: errorReason(error).message,
     })
-    return { status: 'deferred', dsn: '4.3.0', reply: 'user names cannot be looked up' }
+    return { result: { status: 'deferred', dsn: '4.3.0', reply: 'user names cannot be looked up' } }
   }
   if (request.probe === true && account !== null) {
-    return { status: 'deliverable', dsn: '2.0.0', reply: 'the mailbox is here' }
+    return { result: { status: 'deliverable', dsn: '2.0.0', reply: 'the mailbox is here' } }
   }
-  if (account === null) return { status: 'bounced', dsn: '5.1.1', reply: 'no such user here' }
+  if (account === null) return { result: { status: 'bounced', dsn: '5.1.1', reply: 'no such user here' } }
   const config = context.setting<Config>('config')
   const hostname = config?.hostname ?? 'localhost'
   const prefix = Buffer.from(`Return-Path: <${request.sender}>\r\nDelivered-To: ${recipient.address}\r\n`)
@@ -72,7 +79,7 @@ async function deliverTo(
       ...(config !== undefined && { quota: deliveryQuota(config, account) }),
     })
     context.whereis<MailboxesContract>('mailboxes')?.tell('arrived', placeName(account))
-    return { status: 'sent', dsn: '2.0.0', reply: 'delivered to the mailbox' }
+    return { result: { status: 'sent', dsn: '2.0.0', reply: 'delivered to the mailbox' } }
   } catch (error) {
     const { message, code } = errorReason(error)
     context.log.error(
@@ -88,11 +95,19 @@ async function deliverTo(
     if (code === 'MA_MAILBOX_QUOTA') {
       const reply = config?.quota.message ?? 'the mailbox is full'
       return config?.quota.full_tempfail === true
-        ? { status: 'deferred', dsn: '4.2.2', reply }
-        : { status: 'bounced', dsn: '5.2.2', reply }
+        ? { result: { status: 'deferred', dsn: '4.2.2', reply } }
+        : { result: { status: 'bounced', dsn: '5.2.2', reply } }
+    }
+    if (code === 'MA_MAILBOX_CONTENT') {
+      const result = {
+        status: 'deferred',
+        dsn: '4.3.0',
+        reply: 'the content of the mail is damaged',
+      } as const
+      return { result, isDamaged: true }
     }
     return code === 'MA_MAILBOX_FULL'
-      ? { status: 'deferred', dsn: '4.2.2', reply: 'the mailbox is full' }
-      : { status: 'deferred', dsn: '4.3.0', reply: 'the mailbox cannot be written now' }
+      ? { result: { status: 'deferred', dsn: '4.2.2', reply: 'the mailbox is full' } }
+      : { result: { status: 'deferred', dsn: '4.3.0', reply: 'the mailbox cannot be written now' } }
   }
 }

@@ -1,8 +1,9 @@
 /** What operators do with mails: look, hold, release, delete, requeue, expire, try now. Each page is a transaction of its own. */
 import type { Logger } from '../actors/index.ts'
-import type { ActiveSet } from './active.ts'
+import { type ActiveSet, fileOf } from './active.ts'
 import type { ContentFolder } from './content.ts'
 import type {
+  ContentFile,
   NewMail,
   OperationPage,
   OperationResult,
@@ -168,13 +169,7 @@ export class Operators {
     if (mail.file === undefined ? bytes === undefined : folder.accept(mail.file, mail.size) === undefined)
       return undefined
     const file = mail.file === undefined ? undefined : folder.copy(mail.file, newId)
-    const fresh = renewed(
-      mail,
-      newId,
-      recipients,
-      this.#tools.now(),
-      bytes ?? { file: file!, size: mail.size },
-    )
+    const fresh = renewed(mail, newId, recipients, this.#tools.now(), bytes ?? fileOf(mail, file!))
     const { id, left } = store.transaction(() => {
       const added = store.insert(fresh, file)
       for (const recipient of recipients) store.removeRecipient(recipient.id)
@@ -221,7 +216,7 @@ function renewed(
   queueId: string,
   recipients: readonly StoredRecipient[],
   now: number,
-  content: Uint8Array | { readonly file: string; readonly size: number },
+  content: Uint8Array | ContentFile,
 ): NewMail {
   const { sender, envid, ret, body, smtputf8, requiretls, trace } = mail
   return {

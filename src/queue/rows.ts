@@ -19,7 +19,7 @@ export interface StoredMail {
   readonly warned: boolean
   /** An operator wants it returned to its sender at the next attempt. */
   readonly expire: boolean
-  /** CRC-32 of the content that is inline; undefined: not known. */
+  /** CRC-32 of the content; undefined: not known. */
   readonly crc?: number
   readonly client: ClientInfo
   readonly envid?: string
@@ -85,6 +85,7 @@ export function storedMail(
     client,
     ...rest,
     ...(file === undefined ? {} : { file }),
+    ...('file' in content && content.crc !== undefined ? { crc: content.crc } : {}),
   }
 }
 

@@ -150,7 +150,7 @@ export class QueueStore {
         trace: envelope.trace,
       }),
       file ?? null,
-      'bytes' in content ? crc32(content.bytes) : null,
+      'bytes' in content ? crc32(content.bytes) : (content.crc ?? null),
     )
     for (let index = 0; index < recipients.length; index++) {
       const { address, origTo, orcpt, notify } = recipients[index]!

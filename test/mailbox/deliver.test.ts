@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { deliver } from '../../src/mailbox/deliver.ts'
 import { uniqueName } from '../../src/mailbox/unique-name.ts'
@@ -78,11 +79,25 @@ describe('deliver', () => {
     const spool = join(root, 'spool')
     writeFileSync(spool, 'short')
     await expect(deliver(maildir, { file: spool, size: 6 }, { hostname })).rejects.toMatchObject({
-      code: 'MA_MAILBOX_IO',
+      code: 'MA_MAILBOX_CONTENT',
       temporary: true,
     })
     expect(readdirSync(join(maildir, 'tmp'))).toEqual([])
     expect(readdirSync(join(maildir, 'new'))).toEqual([])
+  })
+
+  test('a content file with other octets than it had stores nothing', async () => {
+    const spool = join(root, 'spool')
+    const text = `Subject: x\r\n\r\n${'large '.repeat(100_000)}\r\n`
+    const content = { file: spool, size: text.length, crc: crc32(text) }
+    writeFileSync(spool, text.replace('large', 'Large'))
+    await expect(deliver(maildir, content, { hostname })).rejects.toMatchObject({
+      code: 'MA_MAILBOX_CONTENT',
+    })
+    expect(readdirSync(join(maildir, 'new'))).toEqual([])
+    writeFileSync(spool, text)
+    await deliver(maildir, content, { hostname })
+    expect(readdirSync(join(maildir, 'new'))).toHaveLength(1)
   })
 
   test('a Maildir in a place that is a file is an error with a code, not a crash', async () => {

@@ -250,6 +250,21 @@ describe('content files', () => {
     expect(existsSync(file)).toBe(false)
   })
 
+  test('keep their checksum, over a restart and when queued again', async () => {
+    await using harness = await Harness.start({ directory })
+    const mail = harness.mail(['a@d.test'])
+    const file = write(mail.queueId, 'large content')
+    await harness.result({ ...mail, content: { file, size: 13, crc: 4_000_000_000 } })
+    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: 4_000_000_000 })
+    await harness.halt()
+    await harness.boot()
+    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: 4_000_000_000 })
+    harness.open[0]!.report({ status: 'deferred', dsn: '4.2.0' })
+    await harness.system.settle()
+    await harness.operate('requeue', [mail.queueId])
+    expect(harness.open[0]!.request.content).toMatchObject({ size: 13, crc: 4_000_000_000 })
+  })
+
   test('that are not there, or not whole, are refused', async () => {
     await using harness = await Harness.start({ directory })
     const mail = harness.mail(['a@d.test'])

@@ -1,6 +1,6 @@
 /** The machine's faults: a full disk, a mailbox that cannot be read, a thread that dies. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Pop3Client, SmtpClient } from '../support/clients.ts'
@@ -258,4 +258,33 @@ describe('threads that die', () => {
     })
     for (const client of [...fresh, ...alive]) client.close()
   })
+})
+
+test('a content file with other octets than were queued is set aside, named and kept; other mail flows', async () => {
+  const sink = await startSink()
+  const service = await prepareService({
+    tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sink.port}"\n[queue]\ndefer_transports = ["smtp"]\n`,
+  })
+  await service.run()
+  const client = await smtp(service)
+  const large = `Subject: large\r\n\r\n${`${'x'.repeat(98)}\r\n`.repeat(3_000)}`
+  for (const to of ['a@dest.test', 'b@dest.test'])
+    await client.send({ from: 's@client.test', to: [to], content: large })
+  client.close()
+  const folder = join(service.dataDir, 'queue', 'content')
+  const [damaged] = await until('both content files', () => {
+    const files = readdirSync(folder)
+    return files.length === 2 && files
+  })
+  const bytes = readFileSync(join(folder, damaged!))
+  bytes[200_000]! ^= 1
+  writeFileSync(join(folder, damaged!), bytes)
+  await service.command(['queue', 'flush'])
+  await until('the other mail', () => sink.count === 1)
+  const corrupt = await service.untilEvent('mail.corrupt', () => true)
+  expect(corrupt.queueId).toBe(damaged)
+  expect(readFileSync(join(folder, damaged!)).equals(bytes)).toBe(true)
+  const { stdout } = await service.command(['queue', 'list', '--json'])
+  expect(JSON.parse(stdout)).toMatchObject({ queue_id: damaged, queue_name: 'corrupt' })
+  expect(sink.count).toBe(1)
 })

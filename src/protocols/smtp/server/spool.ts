@@ -5,6 +5,7 @@
 import { closeSync, fsync, mkdirSync, open, openSync, unlinkSync, writev } from 'node:fs'
 import { dirname } from 'node:path'
 import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
 import type { Content } from '../../../queue/contract.ts'
 
 const openAsync = promisify(open)
@@ -43,6 +44,7 @@ export class Spool {
   #filled = 0
   /** In file mode: octets in the file, the front included. */
   #written = 0
+  #crc = 0
   #fd = -1
   #mode: 'memory' | 'file' | 'dropped' = 'memory'
   #writing: Promise<void> | undefined
@@ -109,7 +111,7 @@ export class Spool {
   async #finishFile(): Promise<Content> {
     while (this.#writing !== undefined) await this.#writing
     if (this.#failure !== undefined) throw this.#failure
-    return { file: this.#options.file, size: this.#written }
+    return { file: this.#options.file, size: this.#written, crc: this.#crc }
   }
 
   #hold(slice: Buffer): void {
@@ -157,6 +159,7 @@ export class Spool {
     while (this.#slices.length > 0) {
       const batch = this.#slices.splice(0, maxSlices)
       const size = batch.reduce((sum, slice) => sum + slice.length, 0)
+      for (const slice of batch) this.#crc = crc32(slice, this.#crc)
       await writeFully(this.#fd, batch, size)
       this.#written += size
       this.#held = Math.max(0, this.#held - size)

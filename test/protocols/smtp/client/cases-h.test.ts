@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
 import { type CaseRow, runCase } from './cases.ts'
@@ -267,6 +268,27 @@ describe('a damaged queue', () => {
     const { report, sessions } = await runCase({ id: 'H23', title: '', setup, outcome: ['bounced 5.3.0'] })
     expect(report.damaged).toBe(true)
     expect(sessions[0]!.commands.at(-1)).toBe('DATA')
+    rmSync(directory, { recursive: true })
+  })
+
+  it('H23 a file with other octets than were queued: the same, when its checksum is known', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'ma-content-'))
+    const octets = Buffer.alloc(300_000, 'Subject: x\r\n')
+    const crc = crc32(octets)
+    for (const flipped of [0, 150_000, octets.length - 1]) {
+      const damaged = Buffer.from(octets)
+      damaged[flipped]! ^= 0x40
+      writeFileSync(join(directory, 'f'), damaged)
+      const request = { content: { file: 'f', size: octets.length, crc } }
+      const setup = { request, environment: { contentDir: directory } }
+      const { report, sessions } = await runCase({ id: 'H23', title: '', setup, outcome: ['bounced 5.3.0'] })
+      expect(report.damaged).toBe(true)
+      expect(sessions[0]!.commands.at(-1)).toBe('DATA')
+    }
+    writeFileSync(join(directory, 'f'), octets)
+    const request = { content: { file: 'f', size: octets.length, crc } }
+    const setup = { request, environment: { contentDir: directory } }
+    await runCase({ id: 'H23', title: '', setup, outcome: ['sent'] })
     rmSync(directory, { recursive: true })
   })
 })

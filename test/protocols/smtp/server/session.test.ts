@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { createMaildir } from '../../../../src/mailbox/deliver.ts'
 import { until } from '../../../support/until.ts'
@@ -239,7 +240,7 @@ describe('large content', () => {
     expect(server.contentFiles()).toEqual([queueId])
     const file = join(server.dir, 'queue', 'content', queueId)
     const stored = readFileSync(file, 'latin1')
-    expect(content).toEqual({ file, size: stored.length })
+    expect(content).toEqual({ file, size: stored.length, crc: crc32(Buffer.from(stored, 'latin1')) })
     expect(stored).toMatch(/^Received: from c /)
     expect(stored.endsWith(`\r\nSubject: big\r\n\r\n${body}`)).toBe(true)
   })

@@ -4,7 +4,8 @@
  */
 import { close, open, read } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
-import type { Content } from '../../../../queue/contract.ts'
+import { crc32 } from 'node:zlib'
+import type { Content, ContentFile } from '../../../../queue/contract.ts'
 import { LocalDataError } from '../failure.ts'
 import type { Bind, Session } from '../session.ts'
 import { ContentEncoder } from './encoder.ts'
@@ -81,7 +82,7 @@ class ContentSender {
         ? new BytesSource(content.bytes, job.minDataRate === undefined ? onePiece : piece, piece)
         : new FileSource(
             isAbsolute(content.file) ? content.file : join(job.contentDir, content.file),
-            content.size,
+            content,
             job,
           )
   }
@@ -214,14 +215,18 @@ class BytesSource implements Source {
 class FileSource implements Source {
   readonly #path: string
   readonly #size: number
+  /** What the checksum of all has to be; undefined: not known. */
+  readonly #expected: number | undefined
   readonly #piece: number
   readonly #bind: Bind
   #fd = -1
   #position = 0
+  #crc = 0
 
-  constructor(path: string, size: number, { bind, minDataRate }: ContentJob) {
+  constructor(path: string, { size, crc }: ContentFile, { bind, minDataRate }: ContentJob) {
     this.#path = path
     this.#size = size
+    this.#expected = crc
     this.#piece = minDataRate === undefined ? pieceOctets : ratedPieceOctets
     this.#bind = bind
   }
@@ -264,9 +269,14 @@ class FileSource implements Source {
           got(failed('damaged', `it ends after ${this.#position} of ${this.#size} octets`))
         else {
           this.#position += count
+          const bytes = buffer.subarray(0, count)
+          if (this.#expected !== undefined) this.#crc = crc32(bytes, this.#crc)
           const last = this.#position === this.#size
           if (last) this.close()
-          got({ bytes: buffer.subarray(0, count), last })
+          // Before the last piece goes out: without it and the dot the server has no mail.
+          if (last && this.#expected !== undefined && this.#crc !== this.#expected)
+            got(failed('damaged', 'its checksum is not what it was'))
+          else got({ bytes, last })
         }
       }),
     )
