@@ -1,9 +1,10 @@
-import { existsSync, readdirSync } from 'node:fs'
 /** Starts and stops leave nothing behind: no thread, port, timer, listener or memory. Needs the collector at hand. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, expect, test } from 'vitest'
 import { type ActorRef, ActorSystem } from '../../src/index.ts'
+import { createRing } from '../../src/runtime/transport/ring.ts'
 import { TestSystem } from '../../src/testing/index.ts'
 import { type Faulty, faulty } from './fault-actors.ts'
 
@@ -139,6 +140,30 @@ test(
   },
   120_000 + 1_000 * withThreads,
 )
+
+/** Octets of malloc's main heap that are in memory; nothing where there is no /proc. */
+function mallocHeap(): number {
+  if (!existsSync('/proc/self/smaps')) return 0
+  const [, resident] =
+    /\[heap\]\n(?:\w+:.*\n)*?Rss: +(\d+) kB/.exec(readFileSync('/proc/self/smaps', 'utf8')) ?? []
+  return Number(resident ?? 0) * 1024
+}
+
+test('rings that come and go leave no holes in the heap of malloc', async () => {
+  // What lives on between them keeps a heap from shrinking.
+  const between: Buffer[] = []
+  const before = mallocHeap()
+  for (let round = 0; round < 10; round++) {
+    const rings = Array.from({ length: 20 }, (_, i) => {
+      between.push(Buffer.allocUnsafeSlow(9_000 + i))
+      return new Uint8Array(createRing()).fill(1).length
+    })
+    expect(rings.length).toBe(20)
+    await quiet()
+  }
+  expect(between.length).toBe(200)
+  expect(mallocHeap() - before).toBeLessThan(8_000_000)
+})
 
 test('100,000 actors started and ended, here', async () => {
   system = await ActorSystem.start()

@@ -38,7 +38,9 @@ const minRingSize = 1 << 10
 const maxRingSize = 1 << 28
 
 /**
- * Memory for one ring with `size` octets of data.
+ * Memory for one ring with `size` octets of data. Growable, though it never grows: V8 maps such memory, takes it up page by
+ * page as it is written to, and unmaps it at the end. Other shared memory comes from malloc, which, once a ring was freed,
+ * cuts the next ones from a heap that small allocations behind them keep from shrinking.
  *
  * @throws UsageError unless `size` is a power of two from 1 KiB to 256 MiB.
  */
@@ -46,7 +48,16 @@ export function createRing(size: number = defaultRingSize): SharedArrayBuffer {
   if (!Number.isInteger(size) || size < minRingSize || size > maxRingSize || (size & (size - 1)) !== 0) {
     throw new UsageError('ring: the size must be a power of two from 1 KiB to 256 MiB', { size })
   }
-  return new SharedArrayBuffer(DATA + size)
+  const octets = DATA + size
+  return new SharedArrayBuffer(octets, { maxByteLength: octets })
+}
+
+/** Views of a ring. Of a given length: those that follow the length of growable memory are many times slower. */
+function viewsOf(ring: SharedArrayBuffer): { readonly words: Int32Array; readonly bytes: Buffer } {
+  return {
+    words: new Int32Array(ring, 0, ring.byteLength >> 2),
+    bytes: Buffer.from(ring, 0, ring.byteLength),
+  }
 }
 
 /**
@@ -74,8 +85,9 @@ export class RingWriter {
 
   /** `maxOversize` bounds the octets that may wait on the side port; one payload is always let through. */
   constructor(ring: SharedArrayBuffer, side: MessagePort, maxOversize: number) {
-    this.#words = new Int32Array(ring)
-    this.#bytes = Buffer.from(ring)
+    const { words, bytes } = viewsOf(ring)
+    this.#words = words
+    this.#bytes = bytes
     this.#side = side
     this.#size = ring.byteLength - DATA
     this.#inline = inlineLimit(this.#size)
@@ -202,8 +214,9 @@ export class RingReader {
 
   /** `onRoom` is called when the producer waits and there is room: it sends the nudge back. */
   constructor(ring: SharedArrayBuffer, side: MessagePort, onRoom: () => void) {
-    this.#words = new Int32Array(ring)
-    this.#bytes = Buffer.from(ring)
+    const { words, bytes } = viewsOf(ring)
+    this.#words = words
+    this.#bytes = bytes
     this.#side = side
     this.#size = ring.byteLength - DATA
     this.#onRoom = onRoom
