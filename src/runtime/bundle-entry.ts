@@ -1,6 +1,6 @@
 import type { ThreadTask } from './control.ts'
-import runJob, { type JobTask } from './jobs-entry.ts'
-import runActors from './thread-entry.ts'
+import { type JobTask, runJob } from './jobs-entry.ts'
+import { runActors } from './thread-entry.ts'
 
 /**
  * What the threads of a bundled program run; never called by a program. A bundle that this package is part of exports it,

@@ -9,6 +9,11 @@ export interface EntryFile {
   readonly name: string
 }
 
+/**
+ * What the entries export. None has a default export: piscina loads them by `require`, for which Node then makes a second module,
+ * and a thread that is ended in just that moment takes the whole process with it (a failed assertion in ModuleWrap).
+ */
+const exportedNames = { 'thread-entry': 'runActors', 'jobs-entry': 'runJob' } as const
 /** What a bundle exports for its own threads, see `SystemOptions.entry`. */
 const exportedName = 'runThread'
 
@@ -17,7 +22,7 @@ const exportedName = 'runThread'
  * @param entry the bundle, as `SystemOptions.entry` names it
  * @throws UsageError when there is no such file: the program was bundled, and does not say where it is now.
  */
-export function entryFile(kind: 'thread-entry' | 'jobs-entry', entry: string | undefined): EntryFile {
+export function entryFile(kind: keyof typeof exportedNames, entry: string | undefined): EntryFile {
   if (entry !== undefined) return { filename: mustBeThere(entry, 'entry'), name: exportedName }
   const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   const beside = new URL(`./${kind}.${suffix}`, import.meta.url).href
@@ -28,7 +33,7 @@ export function entryFile(kind: 'thread-entry' | 'jobs-entry', entry: string | u
       { missing: beside },
     )
   }
-  return { filename: beside, name: 'default' }
+  return { filename: beside, name: exportedNames[kind] }
 }
 
 function mustBeThere(entry: string, option: string): string {

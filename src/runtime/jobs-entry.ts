@@ -8,7 +8,7 @@ export interface JobTask {
   readonly args: readonly unknown[]
 }
 
-export default async function runJob({ module, name, args }: JobTask): Promise<unknown> {
+export async function runJob({ module, name, args }: JobTask): Promise<unknown> {
   const exported = (await import(module)) as Record<string, unknown>
   const found = exported[name] ?? jobMadeIn(module, name)
   const run = typeof found === 'function' ? found : (found as { run?: unknown } | undefined)?.run

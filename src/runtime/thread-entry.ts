@@ -29,7 +29,7 @@ import { Placer } from './topology.ts'
 
 const utilisationPeriodMs = 250
 
-export default async function runThread(task: ThreadTask): Promise<void> {
+export async function runActors(task: ThreadTask): Promise<void> {
   const main = reach<MainControl>(task.main)
   const log = await threadLog(task, main)
   const runtime = new ThreadRuntime({

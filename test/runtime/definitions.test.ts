@@ -1,6 +1,7 @@
 /** How another thread finds the definition of an actor it is to start: by its module and name alone. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { ActorSystem, actor, type Contract } from '../../src/index.ts'
+import { entryFile } from '../../src/runtime/entry-file.ts'
 import { looseActors } from '../../src/runtime/loose.ts'
 import { root } from '../../src/runtime/root.ts'
 import { definitions, jobs } from './fixtures/unexported.ts'
@@ -41,6 +42,14 @@ test.each([root, looseActors])(
 )
 
 describe('the entry of threads', () => {
+  // With one, Node ends the whole process when a thread is ended in the moment after its entry was loaded.
+  test.each(['thread-entry', 'jobs-entry'] as const)('%s has no default export', async (kind) => {
+    const { filename, name } = entryFile(kind, undefined)
+    const exported = (await import(filename)) as Record<string, unknown>
+    expect(exported[name]).toBeTypeOf('function')
+    expect(exported).not.toHaveProperty('default')
+  })
+
   test.each(['./dist/main.js', 'file:///no/such/bundle.js'])('cannot be %s', async (entry) => {
     const starting = ActorSystem.start({ pools: { a: { minThreads: 1 } }, entry })
     await expect(starting).rejects.toMatchObject({ code: 'MA_START', cause: { code: 'MA_USAGE' } })
