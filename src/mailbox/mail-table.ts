@@ -3,8 +3,11 @@
  * taken apart only when a mail of it is looked at or changed, so a mailbox of a million mails costs little more
  * than the index row of each page, and opening it again takes no time.
  */
-import { encodePage, Page, pageOf, type StoredMail } from './page.ts'
+import { encodePage, inNewFlag, Page, pageOf, type StoredMail } from './page.ts'
 import { type Steps, stepLength } from './turns.ts'
+
+/** Looking for so many names among the octets of a page is quicker than taking it apart. */
+const fewBases = 16
 
 class TablePage {
   readonly number: number
@@ -31,6 +34,16 @@ class TablePage {
   get bytes(): Uint8Array {
     this.#bytes ??= encodePage(this.mails)
     return this.#bytes
+  }
+
+  get hasNew(): boolean {
+    return Page.of(this.bytes).flags.some((flags) => (flags & inNewFlag) !== 0)
+  }
+
+  /** False is certain. */
+  mayHave(base: string): boolean {
+    const { buffer, byteOffset, length } = this.bytes
+    return Buffer.from(buffer, byteOffset, length).includes(base, 0, 'latin1')
   }
 
   replace(mails: StoredMail[]): void {
@@ -142,9 +155,7 @@ export class MailTable {
 
   /** Whether a mail of this base name may be there: false is certain. Looks at octets, not at mails. */
   mayHave(base: string): boolean {
-    return this.#pages.some(({ bytes }) =>
-      Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(base, 0, 'latin1'),
-    )
+    return this.#pages.some((page) => page.mayHave(base))
   }
 
   /** In the order of UIDs. What a loop leaves behind is released again. */
@@ -210,6 +221,20 @@ export class MailTable {
   /** Calls back with each mail in the order of UIDs. */
   *each(visit: (mail: StoredMail) => void): Steps<void> {
     for (const page of this.#pages) {
+      page.mails.forEach(visit)
+      page.release()
+      yield
+    }
+  }
+
+  /** As `each`, for pages that may have mails of these base names, and those that have mails in `new/`. */
+  *eachNear(
+    files: { readonly size: number; readonly bases: Iterable<string> },
+    visit: (mail: StoredMail) => void,
+  ): Steps<void> {
+    const bases = files.size <= fewBases ? [...files.bases] : undefined
+    for (const page of this.#pages) {
+      if (bases !== undefined && !page.hasNew && !bases.some((base) => page.mayHave(base))) continue
       page.mails.forEach(visit)
       page.release()
       yield

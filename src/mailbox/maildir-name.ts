@@ -74,9 +74,10 @@ export interface NameOrder {
   readonly rest: number
 }
 
-export function orderOf(name: string): NameOrder {
+/** `file` goes along, whatever it is. */
+export function orderOf(name: string, file = ''): NameOrder & { readonly file: string } {
   const rest = digitsFrom(name, 0)
-  return { name, seconds: numberIn(name, 0, rest), microseconds: microseconds(name, rest), rest }
+  return { name, file, seconds: numberIn(name, 0, rest), microseconds: microseconds(name, rest), rest }
 }
 
 /**

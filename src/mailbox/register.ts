@@ -13,9 +13,10 @@ import type { Logger } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
 import { takeDotlock } from './dotlock.ts'
 import { MailboxError, mailboxError } from './errors.ts'
+import { type FilesByBase, fileOf } from './files-by-base.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
 import { MailTable } from './mail-table.ts'
-import { compareOrders, type NameOrder, orderOf, sizeInName } from './maildir-name.ts'
+import { compareOrders, orderOf, sizeInName } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
 import { keysAfterRename } from './right-names.ts'
 import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
@@ -110,6 +111,8 @@ export class Register {
   tmpTime = 0
   /** Counts changes of what a snapshot shows. */
   revision = 0
+  /** How often the whole list was read: names of files are not known any more then. */
+  listsRead = 0
 
   constructor(options: RegisterOptions) {
     this.#options = options
@@ -198,6 +201,7 @@ export class Register {
   }
 
   async #readList(): Promise<void> {
+    this.listsRead++
     const { log, maildir, readOnly } = this.#options
     let read: ReadUidList | undefined
     try {
@@ -329,18 +333,16 @@ export class Register {
    * `prepare` runs first, with the list locked; `impatient` waits for the lock no more than a moment. `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
    * @throws MailboxError when it cannot be done and nothing can be shown without it.
    */
-  async assign(
-    files: ReadonlyMap<string, MailFile>,
-    prepare: () => void,
-    impatient: boolean,
-  ): Promise<boolean> {
+  async assign(files: FilesByBase, prepare: () => void, impatient: boolean): Promise<boolean> {
     const { log, maildir } = this.#options
     try {
       const locked = await this.locked(async () => {
         // Between our look and the lock another program may have given them UIDs.
+        const before = this.revision
         await this.refresh()
+        const isKnown = this.revision !== before
         prepare()
-        const added = await inTurns(this.addInMemory(files))
+        const added = await inTurns(this.addInMemory(files, isKnown))
         try {
           await this.#write(added)
         } catch (error) {
@@ -362,26 +364,33 @@ export class Register {
     }
   }
 
-  /** Gives UIDs that last no longer than this process; for Maildirs that cannot be written. */
-  *addInMemory(files: ReadonlyMap<string, MailFile>): Steps<StoredMail[]> {
+  /**
+   * Gives UIDs that last no longer than this process; for Maildirs that cannot be written. `mayBeKnown`: some of the
+   * files may be of mails that have theirs.
+   */
+  *addInMemory(files: FilesByBase, mayBeKnown = false): Steps<StoredMail[]> {
     const known = new Set<string>()
-    yield* this.#mails.each(({ base }) => {
-      if (files.has(base)) known.add(base)
-    })
+    if (mayBeKnown) {
+      yield* this.#mails.each(({ base }) => {
+        if (files.has(base)) known.add(base)
+      })
+    }
     const fresh: StoredMail[] = []
-    const orders: NameOrder[] = []
-    for (const base of files.keys()) {
-      if (!known.has(base)) orders.push(orderOf(base))
+    const orders: ReturnType<typeof orderOf>[] = []
+    for (const [base, file] of files.entries) {
+      if (!known.has(base)) orders.push(orderOf(base, file))
       if (orders.length % stepLength === 0) yield
     }
-    for (const [i, { name: base }] of (yield* sorted(orders, compareOrders)).entries()) {
+    for (const [i, { name: base, file: name }] of (yield* sorted(orders, compareOrders)).entries()) {
       if (i % stepLength === 0) yield
       const record = this.#assigned.get(base)
+      const file = fileOf(name)
       const mail =
-        record === undefined ? newMail(this.#nextUid++, base, '') : newMail(record.uid, base, record.keys)
+        record === undefined
+          ? newMail(this.#nextUid++, base, '', file)
+          : newMail(record.uid, base, record.keys, file)
       if (record === undefined) fresh.push(mail)
-      this.#assigned.delete(base)
-      Object.assign(mail, files.get(base)!)
+      else this.#assigned.delete(base)
       this.#mails.add(mail)
     }
     this.revision++
@@ -541,9 +550,14 @@ function readState(json: string): StoredState | undefined {
 }
 
 /** A mail that has just got its UID, its size as far as the name or the list says it. */
-function newMail(uid: number, base: string, keys: string): StoredMail {
-  const mail = { uid, base, name: base, inNew: false, virtual: sizeInName(base, 'W'), keys: '' }
-  fromKeys(mail, keys)
+function newMail(
+  uid: number,
+  base: string,
+  keys: string,
+  { name, inNew }: MailFile = { name: base, inNew: false },
+): StoredMail {
+  const mail = { uid, base, name, inNew, virtual: sizeInName(base, 'W'), keys: '' }
+  if (keys !== '') fromKeys(mail, keys)
   return mail
 }
 

@@ -3,11 +3,12 @@
  * mail, with its UID, its UIDL and its GUID, although its base name, which mostly says which mail it is, is another.
  */
 import { errnoOf } from './errors.ts'
+import type { FilesByBase } from './files-by-base.ts'
 import type { Folders } from './folders.ts'
 import { sizeInName } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
 import { addToQuota } from './quota-file.ts'
-import type { MailFile, Register } from './register.ts'
+import type { Register } from './register.ts'
 import { inTurns } from './turns.ts'
 import { keyOf, withKey } from './uidlist.ts'
 
@@ -84,7 +85,7 @@ function rename(folders: Folders, mail: StoredMail, name: string): boolean {
  */
 export function renamedMails(
   gone: readonly StoredMail[],
-  unknown: Map<string, MailFile>,
+  unknown: FilesByBase,
   folders: Folders,
   register: Register,
 ): StoredMail[] {
@@ -95,7 +96,8 @@ export function renamedMails(
     if (stem !== mail.base) lost.set(stem, mail)
   }
   if (lost.size === 0) return [...left]
-  for (const [base, file] of unknown) {
+  for (const base of unknown.bases) {
+    const file = unknown.get(base)!
     const former = lost.get(withoutSizes(base))
     const octets = sizeInName(base, 'S')
     if (former === undefined || base === withoutSizes(base)) continue

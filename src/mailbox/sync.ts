@@ -2,9 +2,11 @@
  * Brings the register of a mailbox in step with its folders. Other programs deliver, move, flag and remove mails at
  * any time and ask nobody; only UIDs are given, and mails taken out of `new/`, with the uid list locked.
  */
+import { crc32 } from 'node:zlib'
 import type { Logger } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
 import { errnoOf } from './errors.ts'
+import { FilesByBase } from './files-by-base.ts'
 import type { Folders } from './folders.ts'
 import { cleanTmp, type FolderContent, type FolderTime, mailNames } from './maildir.ts'
 import { baseOf } from './maildir-name.ts'
@@ -12,7 +14,7 @@ import { mendDuplicate, mendStrange } from './mend.ts'
 import type { StoredMail } from './page.ts'
 import type { MailFile, Register } from './register.ts'
 import { renamedMails } from './right-names.ts'
-import { inTurns, type Steps, stepLength } from './turns.ts'
+import { atOnce, inTurns, type Steps, stepLength } from './turns.ts'
 
 /**
  * A folder that was changed less than this before we looked may change again without its time changing: some
@@ -46,6 +48,9 @@ export class FolderSync {
   /** When `new/` was changed last, as the last `run` left it: nanoseconds since the epoch. */
   newTime = ''
 
+  /** What `cur/` held when all of it was known. */
+  #listing: string | undefined
+
   constructor(options: SyncOptions) {
     this.#options = options
   }
@@ -68,14 +73,16 @@ export class FolderSync {
 
     // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
     const fresh = await mailNames(folders.fresh, times.fresh)
-    const known = sameCur ? undefined : await mailNames(folders.cur, times.cur)
+    const known = sameCur ? undefined : await this.#readCur(times.cur)
     const seen = await inTurns(SeenFiles.of(fresh, known))
     let gone = await this.#match(seen)
     if (gone.length > 0 && known !== undefined) {
       // Reading a folder in which others rename can skip files. What is missing twice is gone.
       const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur)))
-      gone = (await this.#match(again)).filter((mail) => !seen.has(mail.base))
-      for (const [base, file] of again.unknown) seen.unknown.set(base, file)
+      const missing = new Set(gone.map(({ uid }) => uid))
+      gone = (await this.#match(again)).filter(({ uid }) => missing.has(uid))
+      for (const base of again.unknown.bases) seen.unknown.set(base, again.unknown.get(base)!)
+      this.#listing = undefined
     }
     if (gone.length > 0 && seen.unknown.size > 0 && mode.onlyNew !== true) {
       gone = renamedMails(gone, seen.unknown, folders, register)
@@ -95,11 +102,23 @@ export class FolderSync {
     const mended = mode.readOnly ? 0 : this.#mend(seen, fresh, known)
     // What was moved changed the folders; what could not be done may be done next time.
     const isDone = complete && mended === 0 && toMove.length === 0
+    if (!complete || mended > 0) this.#listing = undefined
     const settled = (time: FolderTime) => (isDone && startedAt - time.mtimeMs > settleMs ? time.mtime : '')
     const kept = mode.keepNew && fresh.names.length > 0
     register.newTime = kept ? keptTime(settled(times.fresh)) : settled(times.fresh)
     register.curTime = settled(times.cur)
     if (complete && settings.maildir.very_dirty_syncs) register.curTime = folders.curTimeAfterOwnChange(true)
+  }
+
+  /** What is in `cur/`; undefined: what was there when everything in it was known, whatever its time says. */
+  async #readCur(time: FolderTime): Promise<FolderContent | undefined> {
+    const { folders, register } = this.#options
+    const content = await mailNames(folders.cur, time)
+    const { names, strange } = content
+    const listing = `${register.listsRead} ${names.length} ${await inTurns(sumOf(names))}`
+    if (strange.length === 0 && listing === this.#listing) return undefined
+    this.#listing = listing
+    return content
   }
 
   #cleanTmp(now: number): void {
@@ -118,7 +137,9 @@ export class FolderSync {
       if (file === undefined) gone.push(mail)
       else register.moved(mail, file)
     }
-    if (register.mails.count > 0) await inTurns(register.mails.each(follow))
+    const { mails } = register
+    if (mails.count > 0)
+      await inTurns(seen.knowsCur ? mails.each(follow) : mails.eachNear(seen.unknown, follow))
     return gone
   }
 
@@ -137,9 +158,9 @@ export class FolderSync {
   }
 
   /** Moves mails from `new/` to `cur/`. Those that cannot be moved are served from where they are. */
-  #moveToCur(names: readonly string[], files: Map<string, MailFile>): void {
+  #moveToCur(names: readonly string[], files: FilesByBase): void {
     const { register, folders } = this.#options
-    const known = new Map<string, MailFile>()
+    const known = new FilesByBase()
     for (const name of names) {
       const moved = name.includes(':') ? name : `${name}:2,`
       try {
@@ -155,10 +176,11 @@ export class FolderSync {
       target.set(base, { name: moved, inNew: false })
     }
     if (known.size === 0) return
-    for (const mail of register.mails.mails()) {
+    const follow = (mail: StoredMail): void => {
       const file = known.get(mail.base)
       if (file !== undefined) register.moved(mail, file)
     }
+    atOnce(register.mails.eachNear(known, follow))
   }
 
   /** Mends what Maildirs should not have; returns how much, as the folders have changed then. */
@@ -177,20 +199,29 @@ export class FolderSync {
   }
 }
 
+/** Differs when the names do, or their order. */
+function* sumOf(names: readonly string[]): Steps<number> {
+  let sum = 0
+  for (let i = 0; i < names.length; i += stepLength) {
+    sum = crc32(names.slice(i, i + stepLength).join('\n'), sum)
+    yield
+  }
+  return sum
+}
+
 /** Known, and there are mails in it that whoever does not keep `new/` as it is will move. */
 const keptTime = (mtime: string): string => (mtime === '' ? '' : `kept ${mtime}`)
 
 /** The files of both folders, as they were read. */
 class SeenFiles {
-  /** Those that no mail of the register was found to be, by base name. */
-  readonly unknown = new Map<string, MailFile>()
+  /** Those that no mail of the register was found to be. */
+  readonly unknown = new FilesByBase()
   /** Names in `cur/` with the same base. */
   readonly duplicates: (readonly [string, string])[] = []
-  readonly #bases = new Set<string>()
-  readonly #knowsCur: boolean
+  readonly knowsCur: boolean
 
   private constructor(knowsCur: boolean) {
-    this.#knowsCur = knowsCur
+    this.knowsCur = knowsCur
   }
 
   /** `known` undefined: `cur/` has not changed. */
@@ -200,15 +231,14 @@ class SeenFiles {
     for (const [i, name] of known?.names.entries() ?? []) {
       if (i % stepLength === 0) yield
       const base = baseOf(name)
-      const before = seen.unknown.get(base)
-      if (before !== undefined && !before.inNew) seen.duplicates.push([before.name, name])
-      else seen.unknown.set(base, { name, inNew: false })
+      if (seen.unknown.addToCur(base, name)) continue
+      const before = known!.names.slice(0, i).find((other) => baseOf(other) === base)
+      // The one that was in new/ as well is known by its name in cur/.
+      if (before === undefined) continue
+      seen.duplicates.push([before, name])
+      seen.unknown.set(base, { name: before, inNew: false })
     }
     return seen
-  }
-
-  has(base: string): boolean {
-    return this.#bases.has(base)
   }
 
   /** Where the file of a mail is; undefined: nowhere. */
@@ -216,10 +246,9 @@ class SeenFiles {
     const file = this.unknown.get(mail.base)
     if (file !== undefined) {
       this.unknown.delete(mail.base)
-      this.#bases.add(mail.base)
       return file
     }
     // What was in cur/ is still there: nothing has changed in it.
-    return this.#knowsCur || mail.inNew ? undefined : mail
+    return this.knowsCur || mail.inNew ? undefined : mail
   }
 }
