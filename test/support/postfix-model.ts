@@ -7,6 +7,7 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClientSettings } from '../../src/protocols/smtp/client/config.ts'
 import { MimeWalker } from '../../src/protocols/smtp/client/content/mime-walker.ts'
+import { FieldLimit } from '../../src/protocols/smtp/server/field-limit.ts'
 import { encodeXtext } from '../../src/protocols/smtp/xtext.ts'
 import type { Notify } from '../../src/queue/contract.ts'
 import { deliver, type Setup } from '../protocols/smtp/client/harness.ts'
@@ -165,7 +166,7 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
   const servers = await startServers(one)
   const domain = domainOf(one, servers)
   const locals = recipientsOf(one)
-  const content = one.content ?? plainMail
+  const content = accepted(one.content ?? plainMail)
   const request: Setup['request'] = {
     transport: one.profile.lmtp === true ? 'lmtp' : 'smtp',
     nexthop: hopsOf(one.profile, servers),
@@ -199,6 +200,13 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
     )
     .sort()
   return finish(one, servers, results)
+}
+
+/** Long fields are cut when mail comes in. */
+function accepted(content: Buffer): Buffer {
+  const passed: Buffer[] = []
+  new FieldLimit(102_400, (slice) => passed.push(slice)).push(content)
+  return Buffer.concat(passed)
 }
 
 /** What a mail says of itself counts more than what its client said: settled when it is accepted. */

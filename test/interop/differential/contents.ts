@@ -25,6 +25,16 @@ export const contents: Readonly<Record<string, Buffer>> = {
     [date],
     [`.${'x'.repeat(1_000)}`, `${'y'.repeat(998)}.z`, '.'.repeat(2_500)],
   ),
+  'long fields': mailOf(
+    [
+      date,
+      `X-Folded: ${'words '.repeat(2_000).replaceAll('words words ', 'words words\r\n\t').repeat(12)}`,
+      `X-Line: ${'y'.repeat(150_000)}`,
+      `X-Lines: ${'y'.repeat(60_000)}\r\n\t${'z'.repeat(60_000)}\r\n\t${'w'.repeat(60_000)}`,
+      'X-Short: z',
+    ],
+    ['body'],
+  ),
   dots: mailOf([date], ['.', '..', '.a', 'a.', '']),
   'empty body': mailOf([date], []),
   'no empty line': Buffer.from(`${date}\r\nSubject: x\r\n`),

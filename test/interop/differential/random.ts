@@ -1,4 +1,5 @@
 /** Servers and mail from a seed. */
+import { Random } from '../../../src/testing/random.ts'
 import type { Answer, Script } from '../../protocols/smtp/client/scripted-server.ts'
 import type { ModelCase } from '../../support/postfix-model.ts'
 import { checks, date, mailOf } from './contents.ts'
@@ -74,20 +75,9 @@ function randomContent(random: () => number): Buffer {
   return mailOf([date, 'From: s@sender.test', ...header().slice(0, -1)], lines)
 }
 
-/** mulberry32. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
-
 export function randomCases(seed: number, count: number): ModelCase[] {
-  const random = generator(seed)
+  const numbers = new Random(seed)
+  const random = () => numbers.next()
   const pick = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!
   const chance = (p: number): boolean => random() < p
   const reply = (): string => {

@@ -10,6 +10,7 @@ import { deliveryDelays } from '../../../queue/delays.ts'
 import { newQueueId } from '../../../queue/queue-id.ts'
 import type { ClientFacts } from './client-facts.ts'
 import { DataReader } from './data-reader.ts'
+import { FieldLimit } from './field-limit.ts'
 import { commentText, completeField, composeHead, protocolWord, receivedField } from './header.ts'
 import * as replies from './replies.ts'
 import { Spool } from './spool.ts'
@@ -69,7 +70,10 @@ export class IncomingMail {
       compose: (head, isAll) => this.#compose(head, isAll),
       onRoom: options.onRoom,
     })
-    this.#sink = (slice) => this.#spool.append(slice)
+    const limit = new FieldLimit(policy.config.content.header_size_limit, (slice) =>
+      this.#spool.append(slice),
+    )
+    this.#sink = (slice) => limit.push(slice)
   }
 
   /** Content after BDAT is complete. */

@@ -20,6 +20,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly transport: Config['transport']
   readonly queue: Pick<Config['queue'], 'minfree' | 'fast_flush_domains'>
   readonly dns: Config['dns']
+  readonly content: Pick<Config['content'], 'header_size_limit'>
 }
 
 /** Made once per thread and configuration; immutable. */

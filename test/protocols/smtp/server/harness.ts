@@ -16,6 +16,7 @@ import { defaults } from '../../../../src/config/schema.ts'
 import { clientCertSettings, tlsSettings } from '../../../../src/config/tables.ts'
 import { dnsSettings } from '../../../../src/dns/config.ts'
 import { maildirSettings, mailSettings, quotaSettings } from '../../../../src/mailbox/config.ts'
+import { contentSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
 import {
   lmtpServerSettings,
   type SmtpdSettings,
@@ -158,6 +159,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
     transport: options.transport ?? {},
     queue: { minfree: options.minfree ?? 0, fast_flush_domains: options.fastFlush ?? [] },
     dns: { ...defaults(dnsSettings), ...options.dns },
+    content: defaults(contentSettings),
   }
 }
 

@@ -22,7 +22,7 @@ export const contentSettings = {
     default: 102_400,
     min: 1_000,
     max: 10_000_000,
-    doc: 'Octets of a header field that are kept where content is converted, checked or mapped.',
+    doc: 'Octets of a header field that are kept when mail comes in, and of fields in its parts where content is converted, checked or mapped.',
   }),
 }
 

@@ -64,6 +64,8 @@ export class MimeWalker {
   #eightBit = false
   /** The unfinished field. */
   #field = ''
+  /** No more of it is kept. */
+  #isFull = false
   /** The last piece did not end its line. */
   #continued = false
 
@@ -92,9 +94,7 @@ export class MimeWalker {
     if (this.#field !== '') {
       const folded = text.startsWith(' ') || text.startsWith('\t')
       if (this.#continued || folded) {
-        // A field without end: what is over the limit is dropped.
-        if (this.#field.length < this.#options.limits.headerSize)
-          this.#field += this.#continued ? text : `\n${text}`
+        this.#lengthen(text)
         return true
       }
       this.#endField()
@@ -103,11 +103,21 @@ export class MimeWalker {
     if (name !== null) {
       // `Name :` was legal once.
       this.#field = name[1]! + text.slice(name[0].length - 1)
+      this.#isFull = false
       return true
     }
     this.#endHeader()
     this.#beginBody(text)
     return false
+  }
+
+  /** A field without end: a line that does not fit is dropped with all behind it, a very long one is cut. */
+  #lengthen(text: string): void {
+    if (this.#isFull) return
+    const room = this.#options.limits.headerSize - this.#field.length
+    this.#isFull = this.#continued ? text.length > room : text.length >= room
+    if (this.#continued) this.#field += text.slice(0, room)
+    else if (!this.#isFull) this.#field += `\n${text}`
   }
 
   #endField(): void {
