@@ -27,6 +27,7 @@ export type {
   GroupsContract,
   HandlerResult,
   Handlers,
+  Inserted,
   Logger,
   MessageOf,
   MessageType,

@@ -163,6 +163,8 @@ export interface ContextRuntime {
   ): void
   /** A message to the calling actor itself, which the bound of its queue does not refuse. */
   remind(type: string, ...body: readonly unknown[]): void
+  /** Messages to the calling actor itself, in this order before all that wait; the bound does not refuse them either. */
+  insert(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void
   /** From 0, less than 1; seeded in tests. */
   random(): number
   /**

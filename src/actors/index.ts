@@ -44,7 +44,13 @@ export { partitions } from './partitions.ts'
 export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
 export type { Routees, RouterOptions, RoutingStrategy } from './router.ts'
 export { router } from './router.ts'
-export type { EnterTransition, StateHandlers, StateMachineOptions, Transition } from './state-machine.ts'
+export type {
+  EnterTransition,
+  Inserted,
+  StateHandlers,
+  StateMachineOptions,
+  Transition,
+} from './state-machine.ts'
 export { stateMachine } from './state-machine.ts'
 export type { StreamClosed, StreamEnd, StreamOptions, StreamReader } from './stream.ts'
 export { ReplyStream } from './stream.ts'

@@ -38,8 +38,10 @@ export interface Transition<C extends AnyContract, S extends string, D, R = unde
   readonly reply?: R | Deferred<R>
   /** Handle this message again in the next other state; who asked waits. */
   readonly postpone?: boolean
-  /** As if the state had changed, also to itself. */
+  /** Calls `onEnter` also when the state stays the same; its timeout and what was postponed stay as they are. */
   readonly repeat?: boolean
+  /** Messages to the machine itself, handled next: before those that wait, and before postponed ones that come back. */
+  readonly insert?: readonly Inserted<C>[]
   /** `onStateTimeout` after this time in the same state; `Infinity` takes it back. */
   readonly stateTimeoutMs?: number
   /** `onEventTimeout` when no message and no other timeout comes for so long. */
@@ -52,10 +54,15 @@ export interface Transition<C extends AnyContract, S extends string, D, R = unde
   readonly stop?: ExitReason
 }
 
+/** A message with its body, as for `tell`. */
+export type Inserted<C extends AnyContract> = {
+  readonly [K in MessageType<C>]: readonly [type: K, ...body: Body<C, K>]
+}[MessageType<C>]
+
 /** On `onEnter`, which cannot change the state it has just entered. */
 export type EnterTransition<C extends AnyContract, S extends string, D> = Omit<
   Transition<C, S, D>,
-  'next' | 'reply' | 'postpone' | 'repeat'
+  'next' | 'reply' | 'postpone' | 'repeat' | 'insert'
 >
 
 type Now<T> = T | undefined | void
@@ -129,11 +136,18 @@ export function stateMachine<C extends AnyContract, S extends string, D, A = und
         (always ?? {}) as AnyHandlers<D>,
         start,
       )
-      machine.enter()
+      machine.start()
       return machine.handlers((reason) => terminate?.(reason, machine.state as S, machine.data))
     },
   }
   return actor(definition as unknown as ActorOptions<C, A>)
+}
+
+interface Timeout {
+  readonly number: number
+  /** None for one of no time: the machine tells itself at once. */
+  readonly timer: number | undefined
+  isTold?: boolean
 }
 
 class Machine<D> {
@@ -143,7 +157,10 @@ class Machine<D> {
   readonly #states: { readonly [state: string]: AnyHandlers<D> }
   readonly #always: AnyHandlers<D>
   /** Timeouts that have been set: the number tells a late one from its successor. */
-  readonly #timeouts = new Map<string, { readonly timer: number; readonly number: number }>()
+  readonly #timeouts = new Map<string, Timeout>()
+  #postponed = 0
+  /** Messages at the head of the queue that were put there by the machine itself. */
+  #first = 0
   #number = 0
 
   constructor(
@@ -180,6 +197,7 @@ class Machine<D> {
   }
 
   #message(type: string, body: readonly unknown[]): unknown {
+    this.#taken()
     this.#cancel('event')
     const handler = this.#handler(type)
     if (handler === undefined) return this.#refuse(type)
@@ -220,9 +238,17 @@ class Machine<D> {
     return undefined
   }
 
+  #taken(): void {
+    if (this.#first > 0) this.#first--
+  }
+
   #timedOut(key: string, number: number): void | Promise<void> {
+    this.#taken()
     // Another one may have been set, or the state changed, while it waited in the queue.
-    if (this.#timeouts.get(key)?.number !== number) return undefined
+    if (this.#timeouts.get(key)?.number !== number) {
+      this.#insertElapsed()
+      return undefined
+    }
     this.#timeouts.delete(key)
     if (key === 'state') return this.#event('onStateTimeout', [])
     if (key === 'event') return this.#event('onEventTimeout', [])
@@ -231,23 +257,33 @@ class Machine<D> {
 
   /** Returns what the message's handler is to return. */
   #apply(transition: AnyTransition<D>): unknown {
-    const { next = this.state, repeat = false, postpone = false, effect, stop } = transition
+    const { next = this.state, repeat = false, postpone = false, insert = [], effect, stop } = transition
     // Before the postponed ones come back, among which it is then.
     const answer = postpone ? this.#context.stash<unknown>() : transition.reply
+    if (postpone) this.#postponed++
     this.#adopt(transition)
-    if (next !== this.state || repeat) {
+    const previous = this.state
+    const isOther = next !== previous
+    if (isOther) {
       if (this.#states[next] === undefined)
         throw new UsageError(`there is no state '${next}'`, { state: next })
-      const previous = this.state
       this.state = next
       this.#cancel('state')
-      this.#context.unstashAll()
-      this.#setTimeouts(transition)
-      this.enter(previous)
-    } else this.#setTimeouts(transition)
+    }
+    this.#setTimeouts(transition)
+    if (isOther || repeat) this.enter(previous)
+    if (isOther) this.#unpostpone()
+    this.#insert(insert)
+    this.#insertElapsed()
     effect?.(this.#context)
     if (stop !== undefined) this.#context.stop(stop)
     return answer
+  }
+
+  /** Begins in the first state. */
+  start(): void {
+    this.enter()
+    this.#insertElapsed()
   }
 
   /** Calls the state's `onEnter`. */
@@ -274,14 +310,38 @@ class Machine<D> {
     this.#cancel(key)
     if (ms === Infinity) return
     const number = ++this.#number
+    if (ms === 0) {
+      this.#timeouts.set(key, { timer: undefined, number })
+      return
+    }
     const timer = this.#context.sendAfter(ms, timeout, key, number)
     this.#timeouts.set(key, { timer, number })
+  }
+
+  #unpostpone(): void {
+    this.#context.unstashAll()
+    this.#first += this.#postponed
+    this.#postponed = 0
+  }
+
+  #insert(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void {
+    if (messages.length === 0) return
+    this.#context.runtime.insert(messages)
+    this.#first += messages.length
+  }
+
+  /** Timeouts of no time go before what others have sent, and after what the machine itself has put first. */
+  #insertElapsed(): void {
+    if (this.#first > 0) return
+    const elapsed = [...this.#timeouts].filter(([, { timer, isTold }]) => timer === undefined && !isTold)
+    for (const [, set] of elapsed) set.isTold = true
+    this.#insert(elapsed.map(([key, { number }]) => [timeout, key, number] as const))
   }
 
   #cancel(key: string): void {
     const set = this.#timeouts.get(key)
     if (set === undefined) return
     this.#timeouts.delete(key)
-    this.#context.cancelTimer(set.timer)
+    if (set.timer !== undefined) this.#context.cancelTimer(set.timer)
   }
 }

@@ -167,6 +167,17 @@ export class ActorCell extends MessageQueue {
     if (this.state !== 'ended') this.#enqueue(new Message(type, body, undefined))
   }
 
+  /** Messages of the actor to itself, before all that wait. */
+  acceptFirst(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void {
+    for (const [type, ...body] of messages.toReversed()) {
+      const message = new Message(type, body, undefined)
+      this.prependMessages({ first: message, last: message })
+      this.queueLength++
+    }
+    this.#rare?.messagesTaken(-messages.length)
+    if (this.state === 'idle') this.#ready()
+  }
+
   #enqueue(message: Message): void {
     this.addMessage(message)
     if (this.state === 'idle') this.#ready()

@@ -245,6 +245,51 @@ describe('a state machine', () => {
     expect(rung).toEqual(['x'])
   })
 
+  describe('puts first', () => {
+    type Steps = Contract<{ go(insert: boolean): void; note(text: string): void; hold(text: string): void }>
+    const order: string[] = []
+    const steps = stateMachine<Steps, 'a' | 'b', undefined>({
+      name: 'steps',
+      module: import.meta.url,
+      init: () => ({ state: 'a', data: undefined }),
+      states: {
+        a: {
+          hold: () => ({ postpone: true }),
+          go: (_data, insert) => ({
+            next: 'b',
+            stateTimeoutMs: 0,
+            ...(insert
+              ? {
+                  insert: [
+                    ['note', 'first'],
+                    ['note', 'second'],
+                  ] as const,
+                }
+              : {}),
+          }),
+        },
+        b: { hold: (_data, text) => void order.push(text), onStateTimeout: () => void order.push('timeout') },
+      },
+      always: { note: (_data, text) => void order.push(text) },
+    })
+
+    for (const [name, insert] of [
+      ['handles what it inserts before all that wait', true],
+      ['has timeouts of no time before what others sent', false],
+    ] as const) {
+      test(name, async () => {
+        await start()
+        order.length = 0
+        const ref = system.spawn(steps, undefined)
+        ref.tell('hold', 'held')
+        ref.tell('go', insert)
+        ref.tell('note', 'other')
+        await system.settle()
+        expect(order).toEqual([...(insert ? ['first', 'second'] : []), 'held', 'timeout', 'other'])
+      })
+    }
+  })
+
   test('is checked against its contract', () => {
     const machine = () =>
       stateMachine<Door, 'a', number>({
