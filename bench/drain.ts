@@ -82,12 +82,12 @@ function contestantsFor(rttMs: number) {
     const mails = quick ? 500 : rttMs === 0 ? 10_000 : 3000
     const generators = whyMissing(['smtp-source', 'smtp-sink'])
     const postfixMissing = generators ?? whyMissing(['postfix'], { root: true })
-    const ours = (name: string, window: number, tables: string): Contestant => ({
+    const ours = (name: string, window: number, tables: string, smtp = ''): Contestant => ({
       name,
       unavailable: generators,
       run: () => {
         const path = fresh()
-        return measure(path, { mails, window, rttMs }, (port) => startOurs(path, port, { tables }))
+        return measure(path, { mails, window, rttMs }, (port) => startOurs(path, port, { tables, smtp }))
       },
     })
     const postfix = (name: string, window: number, environment: Record<string, string>): Contestant => ({
@@ -110,6 +110,7 @@ function contestantsFor(rttMs: number) {
     const ours100 = `${waiting}default_destination_concurrency_limit = 100\ndefault_process_limit = 300\n`
     return [
       ours('mailactors', 20, waiting),
+      ours('mailactors, no cache', 20, waiting, 'connection_cache_on_demand = false'),
       postfix('Postfix', 20, {}),
       postfix('Postfix, no cache', 20, { SETTINGS: 'smtp_connection_cache_on_demand=no' }),
       ...(rttMs === 0 ? [] : [ours('mailactors, 100', 100, ours100), postfix('Postfix, 100', 100, wide)]),
