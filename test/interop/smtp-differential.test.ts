@@ -13,6 +13,7 @@ import { contentCases, contents, otherProfiles, removeTables } from './different
 import { listed } from './differential/listed.ts'
 import { lmtp, plain } from './differential/profiles.ts'
 import { randomCases } from './differential/random.ts'
+import { randomSaslCases } from './differential/random-sasl.ts'
 import { saslCases, sinkCases } from './differential/sasl-and-sink.ts'
 
 const noPostfix = whyMissing(['postfix'], { root: true })
@@ -24,7 +25,8 @@ test.skipIf(noPostfix !== undefined)(
   { timeout: 240_000 },
   async () => {
     const seed = chosenSeed()
-    const random = randomCases(seed, Number(process.env.RANDOM_CASES ?? 40))
+    const count = Number(process.env.RANDOM_CASES ?? 40)
+    const random = [...randomCases(seed, count), ...randomSaslCases(seed, Math.ceil(count / 2))]
     // What is set for the whole service, or is the client's alone, is not tried through the service.
     const forAll = [...listed, ...contentCases(), ...saslCases, ...random]
     const cases = [...forAll, ...otherProfiles, ...sinkCases()]

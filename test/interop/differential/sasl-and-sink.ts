@@ -36,6 +36,9 @@ const noAccount = sasl(
 )
 const dummy = sasl('dummyauth', { send_dummy_mail_auth: 'yes' }, { send_dummy_mail_auth: true })
 
+/** Settings of a login to try with servers of all sorts. */
+export const saslProfiles: readonly Profile[] = [anySasl, hardSasl, plainSasl, secretSasl, noAccount, dummy]
+
 const saslCase = (
   profile: Profile,
   mechanisms: string,

@@ -35,7 +35,7 @@ export function mailCommand(request: DeliveryRequest, options: CommandOptions): 
   }
   if (features.smtpUtf8 && request.smtputf8 === true) command += ' SMTPUTF8'
   if (features.requireTls && request.requiretls === true) command += ' REQUIRETLS'
-  if (dummyAuth && features.auth.length > 0) command += ' AUTH=<>'
+  if (dummyAuth && features.auth !== undefined) command += ' AUTH=<>'
   return clean(command)
 }
 

@@ -15,8 +15,8 @@ export interface Features {
   readonly startTls: boolean
   /** REQUIRETLS, RFC 8689; counts within TLS only. */
   readonly requireTls: boolean
-  /** Mechanisms of AUTH, upper case. */
-  readonly auth: readonly string[]
+  /** Mechanisms of AUTH, upper case; there may be none in the list. Undefined: AUTH is not offered. */
+  readonly auth: readonly string[] | undefined
   /** Attributes that XFORWARD takes, upper case. */
   readonly xforward: readonly string[]
 }
@@ -32,7 +32,7 @@ export const noFeatures: Features = {
   dsn: false,
   startTls: false,
   requireTls: false,
-  auth: [],
+  auth: undefined,
   xforward: [],
 }
 
@@ -87,7 +87,7 @@ export function parseEhlo(reply: Reply, discard: readonly string[]): EhloResult 
         features.requireTls = true
         break
       case 'AUTH':
-        features.auth = [...features.auth, ...upperCase(params)]
+        features.auth = [...(features.auth ?? []), ...upperCase(params)]
         break
       case 'XFORWARD':
         features.xforward = upperCase(params)

@@ -277,6 +277,28 @@ describe('the exchange', () => {
     expect(commands[0]!.length).toBeLessThanOrEqual(104)
   })
 
+  it('SASL-3 AUTH without a mechanism is AUTH without one that can be used', async () => {
+    const { outcome, commands } = await run([[{ keywords: ['AUTH'] }]])
+    expect(outcome).toEqual(['deferred 4.7.0'])
+    expect(verbs(commands[0])).toBe('EHLO QUIT')
+  })
+
+  it.each([
+    ['PLAIN', { AUTH: '334 ', '': '235 ok' }],
+    ['LOGIN', { AUTH: '334 ', 'dQ==': '334 ', cDp3: '334 ', '': '235 ok' }],
+    ['CRAM-MD5', { AUTH: '334 PDFAbXg+', dS: '334 PDJAbXg+', '': '235 ok' }],
+    ['XOAUTH2', { AUTH: '334 e30=', '': '235 ok' }],
+    ['OAUTHBEARER', { AUTH: '334 e30=', 'AQ==': '235 ok' }],
+  ])(
+    'a server that goes on asking, %s: it hears nothing more, and its success is none',
+    async (name, answers) => {
+      const { outcome, commands } = await run([[auth(name, answers)]])
+      expect(outcome).toEqual(['deferred 4.7.0'])
+      expect(commands[0]!.at(-2)).toBe(name === 'OAUTHBEARER' ? 'AQ==' : '')
+      expect(commands[0]!.at(-1)).toBe('QUIT')
+    },
+  )
+
   it.each(['334 not*base64', '334 abc'])('a challenge that is no base64: %s', async (challenge) => {
     const { outcome } = await run([[auth('CRAM-MD5', { AUTH: challenge })]])
     expect(outcome).toEqual(['deferred 4.7.0'])

@@ -79,7 +79,7 @@ class Authentication implements SessionListener {
     if (reply.code >= 300 && reply.code <= 399) this.#challenged(reply)
     else if (reply.code < 200 || reply.code > 299) this.#refused(reply)
     else if (this.#options.exchange.isSatisfied) this.#end(undefined)
-    else this.#fail(localFailure('site', '4.7.0', 'the server lets us in without having shown who it is'))
+    else this.#fail(localFailure('site', '4.7.0', 'the server lets us in without having done its part'))
   }
 
   onEnd(cause: EndCause): void {

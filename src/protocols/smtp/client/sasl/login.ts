@@ -20,7 +20,7 @@ export async function logIn(course: Course, session: Session, nexthop: string): 
     throw error
   }
   // A server that offers no AUTH decides on its own what it takes.
-  if (account === undefined || auth.length === 0) return undefined
+  if (account === undefined || auth === undefined) return undefined
   const binding = session.channelBinding
   const mechanism = chooseMechanism({
     offered: auth,
@@ -29,7 +29,7 @@ export async function logIn(course: Course, session: Session, nexthop: string): 
     hasBinding: binding !== undefined,
   })
   if (mechanism === undefined) {
-    const reason = `authentication with ${session.relay} is not possible: of its mechanisms (${auth.join(' ')}) none is allowed here`
+    const reason = `authentication with ${session.relay} is not possible: of its mechanisms (${auth.join(' ') || 'it names none'}) none is allowed here`
     return { failure: localFailure('site', '4.7.0', reason), polite: true }
   }
   const caches = settings.sasl_auth_cache_name !== '' && saslFailures !== undefined

@@ -56,20 +56,34 @@ const empty = Buffer.alloc(0)
 const hidden: readonly SaslProperty[] = ['noplaintext', 'noanonymous']
 const open: readonly SaslProperty[] = ['noanonymous']
 
-/** One message from us, and nothing to say after it. */
-function once(message: () => Buffer): ClientExchange {
-  let said = false
-  return {
-    isSatisfied: true,
-    initial: () => {
-      said = true
-      return message()
-    },
-    answer: () => {
-      if (said) return empty
-      said = true
-      return message()
-    },
+/**
+ * What we have to say, in this order. A server that goes on asking gets `afterwards`, so that it comes to its reason; it
+ * does not know what it does, and its word of success does not count.
+ */
+class Saying implements ClientExchange {
+  readonly #messages: ((challenge: Buffer) => Buffer)[]
+  readonly #speaksFirst: boolean
+  readonly #afterwards: Buffer
+  isSatisfied = true
+
+  constructor(
+    messages: readonly ((challenge: Buffer) => Buffer)[],
+    { speaksFirst = true, afterwards = empty } = {},
+  ) {
+    this.#messages = [...messages]
+    this.#speaksFirst = speaksFirst
+    this.#afterwards = afterwards
+  }
+
+  initial(): Buffer | undefined {
+    return this.#speaksFirst ? this.answer(empty) : undefined
+  }
+
+  answer(challenge: Buffer): Buffer {
+    const message = this.#messages.shift()
+    if (message !== undefined) return message(challenge)
+    this.isSatisfied = false
+    return this.#afterwards
   }
 }
 
@@ -78,36 +92,33 @@ const plain: ClientMechanism = {
   name: 'PLAIN',
   properties: open,
   start: ({ user, password, authorization }) =>
-    once(() => Buffer.from(`${authorization}\0${user}\0${password}`)),
+    new Saying([() => Buffer.from(`${authorization}\0${user}\0${password}`)]),
 }
 
 /** Never an RFC: the name, then the password, whatever the server asks. */
 const login: ClientMechanism = {
   name: 'LOGIN',
   properties: open,
-  start: ({ user, password }) => {
-    const answers = [user, password]
-    return { isSatisfied: true, initial: () => undefined, answer: () => Buffer.from(answers.shift() ?? '') }
-  },
+  start: ({ user, password }) =>
+    new Saying([() => Buffer.from(user), () => Buffer.from(password)], { speaksFirst: false }),
 }
 
-/** RFC 2195. */
+/** RFC 2195. One challenge, or a server could have as many pairs to guess the password from as it likes. */
 const cramMd5: ClientMechanism = {
   name: 'CRAM-MD5',
   properties: hidden,
-  start: ({ user, password }) => ({
-    isSatisfied: true,
-    initial: () => undefined,
-    answer: (challenge) =>
-      Buffer.from(`${user} ${createHmac('md5', password).update(challenge).digest('hex')}`),
-  }),
+  start: ({ user, password }) => {
+    const digest = (challenge: Buffer) => createHmac('md5', password).update(challenge).digest('hex')
+    return new Saying([(challenge) => Buffer.from(`${user} ${digest(challenge)}`)], { speaksFirst: false })
+  },
 }
 
 /** Google's and Microsoft's. A JSON challenge says why it failed, and wants an empty answer. */
 const xoauth2: ClientMechanism = {
   name: 'XOAUTH2',
   properties: open,
-  start: ({ user, password }) => once(() => Buffer.from(`user=${user}\x01auth=Bearer ${password}\x01\x01`)),
+  start: ({ user, password }) =>
+    new Saying([() => Buffer.from(`user=${user}\x01auth=Bearer ${password}\x01\x01`)]),
 }
 
 /** RFC 7628. The answer to an error is a lone %x01. */
@@ -118,20 +129,7 @@ const oauthBearer: ClientMechanism = {
     const first = Buffer.from(
       `n,a=${saslName(user)},\x01host=${host}\x01port=${port}\x01auth=Bearer ${password}\x01\x01`,
     )
-    const exchange = once(() => first)
-    let said = false
-    return {
-      isSatisfied: true,
-      initial: () => {
-        said = true
-        return exchange.initial()
-      },
-      answer: (challenge) => {
-        if (said) return Buffer.from('\x01')
-        said = true
-        return exchange.answer(challenge)
-      },
-    }
+    return new Saying([() => first], { afterwards: Buffer.from('\x01') })
   },
 }
 
