@@ -9,6 +9,7 @@ import { Retrieval, type RetrievalHost } from './retrieval.ts'
 import type { Pop3SessionContract, SessionHost } from './session-host.ts'
 import { transact } from './transaction.ts'
 import { UidlChange } from './uidl-change.ts'
+import type { WireForm } from './wire-form.ts'
 
 /** Octets of a listing per write. */
 const listingOctets = 16 * 1024
@@ -20,6 +21,8 @@ export interface MailCommandsHost extends SessionHost {
   readonly capabilities: string
   /** The client has said UTF8. */
   readonly utf8: boolean
+  /** Of the thread; its mail is `scratch`. */
+  readonly wireForm: WireForm | undefined
 }
 
 export class MailCommands {
@@ -129,6 +132,7 @@ export class MailCommands {
       utf8: host.utf8,
       output: host.connection.output,
       scratch: host.scratch,
+      wireForm: host.wireForm,
       buffers: context.local('pop3.buffers', () => new OutputBuffers()),
       bind: (callback) => context.bind(callback),
       locate: (uid) => mailbox.locate(uid, maildrop.generation, config.pop3.no_flag_updates),

@@ -11,7 +11,7 @@ import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
 import type { OutputBuffers } from './output-buffers.ts'
 import { Transmission } from './transmission.ts'
-import { wireOctets, writeMail } from './whole-mail.ts'
+import type { WireForm } from './wire-form.ts'
 
 /** An answer from here on goes out by itself; shorter ones are worth collecting. */
 const largeOctets = 8 * 1024
@@ -28,6 +28,8 @@ export interface RetrievalHost {
   readonly output: Output
   /** Memory for one synchronous read. */
   readonly scratch: Buffer
+  /** Has its mail in `scratch`. */
+  readonly wireForm: WireForm | undefined
   /** Memory for what is sent. */
   readonly buffers: OutputBuffers
   /** Runs a callback on behalf of the session's actor. */
@@ -153,7 +155,7 @@ export class Retrieval {
   }
 
   #send(): void {
-    const { maildrop, settings, utf8 } = this.#host
+    const { maildrop, settings, utf8, wireForm } = this.#host
     const file = this.#file!
     if (settings.capa.utf8 && !utf8 && file.has8BitHeader(this.#host.scratch)) {
       file.close()
@@ -166,9 +168,9 @@ export class Retrieval {
       const size = maildrop.sizes[this.#index]!
       status = `+OK ${settings.exact_octets && !file.endsLine() ? size + 2 : size} octets\r\n`
     }
-    const { client_workarounds: workarounds } = settings
+    const isPlain = this.#lines === undefined && settings.client_workarounds.length === 0
     if (file.octets > smallMailOctets) this.#sendPieces(file, this.#transmission(), status)
-    else if (this.#lines === undefined && workarounds.length === 0) this.#sendWhole(file, status)
+    else if (isPlain && wireForm !== undefined) this.#sendWhole(file, wireForm, status)
     else this.#sendAtOnce(file, this.#transmission(), status)
   }
 
@@ -182,23 +184,20 @@ export class Retrieval {
   }
 
   /** What nearly all clients ask for. */
-  #sendWhole(file: MailFile, status: string): void {
+  #sendWhole(file: MailFile, wireForm: WireForm, status: string): void {
     const stored = this.#readAll(file)
     if (stored === undefined) return
-    const { output, buffers } = this.#host
-    const buffer = buffers.take(status.length + wireOctets(stored.length) + 3)
-    const start = buffer.write(status, 0, 'latin1')
-    const { end, total } = writeMail(stored, buffer, start, this.#host.maildrop.sizes[this.#index]!)
-    const length = end + buffer.write('.\r\n', end, 'latin1')
+    const { octets, total } = wireForm.answer(status, stored.length)
     // Before anything is sent, unlike with large mails: nothing of a mail that broke off reaches the client.
-    if (!this.#isWhole(total)) {
-      buffers.give(buffer)
-      return
-    }
-    if (length >= largeOctets) output.send(buffer, length, () => buffers.give(buffer))
+    if (!this.#isWhole(total)) return
+    const { output, buffers } = this.#host
+    const { length } = octets
+    if (length < largeOctets) output.add(octets.toString('latin1'))
     else {
-      output.add(buffer.toString('latin1', 0, length))
-      buffers.give(buffer)
+      // The next answer is put together in the same place, and this one may have to wait for the client.
+      const buffer = buffers.take(length)
+      octets.copy(buffer)
+      output.send(buffer, length, () => buffers.give(buffer))
     }
     this.#over = true
     this.#host.sent(length - 3, this.#lines)

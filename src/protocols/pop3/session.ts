@@ -25,6 +25,7 @@ import { RawLog } from './rawlog.ts'
 import type { Pop3SessionArgs, Pop3SessionContract, SessionIds } from './session-host.ts'
 import { type SessionLock, touchMs } from './session-lock.ts'
 import { type Connected, disconnectFacts, loginFacts, logoutFacts } from './session-log.ts'
+import { WireForm } from './wire-form.ts'
 import type { XclientFacts } from './xclient.ts'
 
 export type { Pop3SessionArgs, Pop3SessionContract } from './session-host.ts'
@@ -220,8 +221,15 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#resume = callback
   }
 
+  get wireForm(): WireForm | undefined {
+    return this.context.local('pop3.wireForm', () => WireForm.make())
+  }
+
   get scratch(): Buffer {
-    return this.context.local('pop3.scratch', () => Buffer.allocUnsafeSlow(smallMailOctets))
+    return this.context.local(
+      'pop3.scratch',
+      () => this.wireForm?.mail ?? Buffer.allocUnsafeSlow(smallMailOctets),
+    )
   }
 
   get capabilities(): string {

@@ -1,4 +1,5 @@
 /** The parts of POP3 that touch neither socket nor disk. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { defaults } from '../../../src/config/schema.ts'
 import { encodePage, pageLength } from '../../../src/mailbox/page.ts'
@@ -11,7 +12,8 @@ import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
 import { transact } from '../../../src/protocols/pop3/transaction.ts'
 import { Transmission } from '../../../src/protocols/pop3/transmission.ts'
 import { checkUidlFormat, compileUidlFormat } from '../../../src/protocols/pop3/uidl-format.ts'
-import { wireOctets, writeMail } from '../../../src/protocols/pop3/whole-mail.ts'
+import { WireForm } from '../../../src/protocols/pop3/wire-form.ts'
+import { moduleFile, wireFormModule } from '../../../tools/wasm.ts'
 
 describe('uidl_format', () => {
   test.each([
@@ -151,26 +153,38 @@ function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Mai
 
 describe('a whole mail at once', () => {
   test('is what the transmission of it in pieces is', () => {
+    const wireForm = WireForm.make()!
     const seed = 11
     let state = seed
     const random = (below: number) => {
       state = (state * 1103515245 + 12345) % 2147483648
       return state % below
     }
-    const parts = ['\r\n', '\r\n', '\n', '\r', '.', '.', 'x', '', 'Subject: a', '\xff', '\0']
+    const parts = ['\r\n', '\r\n', '\n', '\r', '.', '.', 'x', '', 'Subject: a', '\xff', '\0', 'x'.repeat(15)]
     for (let round = 0; round < 3_000; round++) {
       let mail = ''
       for (let part = random(12); part > 0; part--) mail += parts[random(parts.length)]
       if (round % 3 === 0) mail = `${mail.replaceAll(/\r?\n/g, '\r\n')}\r\n`
       const { text, total } = transmit([mail])
-      // With the size right, and with one that is wrong.
-      for (const size of [total, total + 1]) {
-        const target = Buffer.alloc(3 + wireOctets(mail.length))
-        const whole = writeMail(Buffer.from(mail, 'latin1'), target, 3, size)
-        const found = { text: `${target.toString('latin1', 3, whole.end)}.\r\n`, total: whole.total }
-        expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text, total })
-      }
+      const length = wireForm.mail.write(mail, 'latin1')
+      // What lies behind a mail is of those before.
+      const answer = wireForm.answer('+OK\r\n', length)
+      const found = { text: answer.octets.toString('latin1'), total: answer.total }
+      expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text: `+OK\r\n${text}`, total })
     }
+  })
+
+  test.each(['\n', '\n.', '.\n', 'x'])('of %j as often as it fits has room', (text) => {
+    const wireForm = WireForm.make()!
+    const { length } = wireForm.mail.fill(text)
+    const { octets, total } = wireForm.answer('+OK 262144 octets\r\n', length)
+    const expected = transmit([wireForm.mail.toString('latin1')])
+    expect(octets.toString('latin1') === `+OK 262144 octets\r\n${expected.text}`).toBe(true)
+    expect(total).toBe(expected.total)
+  })
+
+  test('is made by what the text of the module says', async () => {
+    expect(readFileSync(moduleFile, 'utf8'), 'npm run wasm').toBe(await wireFormModule())
   })
 })
 
