@@ -2,10 +2,14 @@
 import { challenge, malformed, nameOf, type SaslExchange, type SaslStep, textOf } from './mechanism.ts'
 
 export class LoginExchange implements SaslExchange {
+  #wasAsked = false
   #user: string | undefined
 
   next(response: Buffer | undefined): SaslStep {
-    if (response === undefined) return challenge('Username:')
+    const isFirst = !this.#wasAsked
+    this.#wasAsked = true
+    // An empty initial response says no more than none.
+    if (response === undefined || (isFirst && response.length === 0)) return challenge('Username:')
     const text = textOf(response)
     if (text === undefined) return malformed('not UTF-8, or with a NUL', this.#user)
     if (this.#user !== undefined) {

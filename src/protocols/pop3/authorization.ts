@@ -5,7 +5,7 @@
 import { isCleartext, offeredMechanisms } from '../../auth/sasl/offer.ts'
 import { decodeSasl, encodeSasl } from '../server-sasl.ts'
 import { capabilities, language } from './capabilities.ts'
-import { printable, splitCommand } from './command.ts'
+import { printable } from './command.ts'
 import type { CapaSettings } from './config.ts'
 import { parseXclient, type XclientFacts } from './xclient.ts'
 
@@ -114,25 +114,26 @@ export class Authorization {
   /** Takes one line without its end. */
   line(text: string): Step {
     if (this.#inExchange) return this.#respond(text)
-    const { verb, argument } = splitCommand(text)
+    const { verb, argument } = splitLine(text)
     if (text.length > this.#options.maxLine && verb !== 'AUTH') {
       return { kind: 'close', line: '-ERR command line too long', reason: 'Command line too long' }
     }
     if (text.includes('\0')) return this.#bad('-ERR a command must not contain NUL octets')
-    const step = this.#command(verb, argument, text)
+    const step = this.#command(verb, argument)
     if (step === undefined) return this.#bad(`-ERR unknown command: ${printable(verbOf(text))}`)
-    this.#badCommands = 0
+    // As Dovecot counts.
+    if (verb !== 'AUTH') this.#badCommands = 0
     return step
   }
 
-  #command(verb: string, argument: string, text: string): Step | undefined {
+  #command(verb: string, argument: string): Step | undefined {
     switch (verb) {
       case 'CAPA':
         return { kind: 'text', text: this.capabilities(false) }
       case 'USER':
         if (!this.#options.cleartext) return reply(refusedCleartext)
         // The name is what follows the first space, as it stands.
-        this.#user = afterFirstSpace(text)
+        this.#user = argument
         return reply('+OK')
       case 'PASS': {
         const user = this.#user
@@ -141,7 +142,7 @@ export class Authorization {
         if (user === undefined) return reply('-ERR send USER first')
         if (this.#lacksCertificate) return reply(needsCertificate)
         // Spaces are part of the password, RFC 1939 section 7.
-        return verify(this.#userName(user), afterFirstSpace(text), 'PLAIN')
+        return verify(this.#userName(user), argument, 'PLAIN')
       }
       case 'APOP':
         return this.#apop(argument)
@@ -161,7 +162,7 @@ export class Authorization {
         this.utf8 = true
         return reply('+OK UTF-8 it is')
       case 'LANG':
-        return this.#options.capa.lang ? { kind: 'text', text: language(argument) } : undefined
+        return this.#options.capa.lang ? { kind: 'text', text: language(argument.trimStart()) } : undefined
       default:
         return undefined
     }
@@ -190,21 +191,21 @@ export class Authorization {
   /** APOP name digest, RFC 1939 section 7. */
   #apop(argument: string): Step {
     if (!this.#options.apop) return reply('-ERR APOP is not offered')
-    if (this.#options.tlsRequired && !this.#options.cleartext) return reply(refusedCleartext)
-    if (this.#lacksCertificate) return reply(needsCertificate)
-    const { 1: user, 2: digest } = /^([^ ]+) ([0-9a-f]{32})$/i.exec(argument) ?? []
+    const { 1: user, 2: digest } = /^([^ ]*) ([0-9a-f]{32})$/i.exec(argument) ?? []
     if (user === undefined || digest === undefined)
       return reply('-ERR expected a name and 32 hexadecimal digits')
+    if (this.#options.tlsRequired && !this.#options.cleartext) return reply(refusedCleartext)
+    if (this.#lacksCertificate) return reply(needsCertificate)
     return { kind: 'apop', user: textOf(this.#userName(user)), digest }
   }
 
   /** AUTH mechanism [initial-response], RFC 5034 section 4. */
   #auth(argument: string): Step {
-    if (argument === '') {
+    if (argument === '' || argument.startsWith(' ')) {
       // Not in any RFC: an old way to ask for the mechanisms that mail programs still use.
       return { kind: 'text', text: `+OK\r\n${this.mechanisms.map((name) => `${name}\r\n`).join('')}.\r\n` }
     }
-    const { verb: mechanism, argument: initial } = splitCommand(argument)
+    const { verb: mechanism, argument: initial } = splitLine(argument)
     if (!this.mechanisms.includes(mechanism)) {
       const isHidden = !this.#options.cleartext && (isCleartext(mechanism) || this.#options.tlsRequired)
       return reply(isHidden ? refusedCleartext : '-ERR [AUTH] unsupported mechanism')
@@ -238,9 +239,13 @@ const verify = (user: string, password: string, method: string): Step => ({
 
 const textOf = (octets: string): string => Buffer.from(octets, 'latin1').toString('utf8')
 
-function afterFirstSpace(line: string): string {
-  const space = line.indexOf(' ')
-  return space === -1 ? '' : line.slice(space + 1)
+/**
+ * The verb in capitals, and what follows the first space as it stands: unlike after login further spaces are part of it.
+ * As in Dovecot a CR within the verb is nothing.
+ */
+function splitLine(line: string): { verb: string; argument: string } {
+  const verb = verbOf(line)
+  return { verb: verb.replaceAll('\r', '').toUpperCase(), argument: line.slice(verb.length + 1) }
 }
 
 function verbOf(line: string): string {

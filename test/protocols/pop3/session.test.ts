@@ -920,3 +920,14 @@ describe('the end', () => {
     await again.stop()
   })
 })
+
+test('S12 C60 sizes on the disk say nothing about line ends: a mail with both kinds is sent with CRLF', async () => {
+  await start({ set: ['pop3.fast_size_lookups=true'] })
+  const mail = 'A: b\r\nC: d\n\n.\nx\r\n'
+  server.put(`cur/1.x,S=${mail.length}:2,`, mail)
+  const client = await server.login()
+  expect(await client.list('RETR 1')).toEqual({
+    status: `+OK ${mail.length} octets`,
+    lines: ['A: b', 'C: d', '', '..', 'x'],
+  })
+})
