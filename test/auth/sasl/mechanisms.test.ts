@@ -101,8 +101,14 @@ describe('LOGIN', () => {
     expect(await challenged(start('LOGIN'), 'alice')).toBe('Password:')
   })
 
-  test.each(['', 'al\0ice', 'al\nice'])('the name %j is malformed', async (name) => {
+  test.each(['al\0ice', 'al\nice'])('the name %j is malformed', async (name) => {
     expect(await step(start('LOGIN'), name)).toEqual(malformed)
+  })
+
+  test('an empty initial response is none, an empty name is malformed', async () => {
+    const exchange = start('LOGIN')
+    expect(await challenged(exchange, '')).toBe('Username:')
+    expect(await step(exchange, '')).toEqual(malformed)
   })
 })
 
