@@ -163,6 +163,11 @@ export interface ContextRuntime {
   ): void
   /** A message to the calling actor itself, which the bound of its queue does not refuse. */
   remind(type: string, ...body: readonly unknown[]): void
+  /**
+   * From now on the calling actor hears of ends before messages that wait: for those who pass messages on, and must not pass
+   * them to who has ended.
+   */
+  hearEndsFirst(): void
   /** Messages to the calling actor itself, in this order before all that wait; the bound does not refuse them either. */
   insert(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void
   /** From 0, less than 1; seeded in tests. */

@@ -38,8 +38,18 @@ export type MessageType<C> = Extract<keyof C, string>
 /** The positional body of message `K`. */
 export type Body<C, K extends keyof C> = C[K] extends (...body: infer B) => unknown ? B : never
 
-/** Any message of `C`: its type, then its body. A union, so that the type tells the body. */
-export type MessageOf<C> = { [K in MessageType<C>]: [type: K, ...body: Body<C, K>] }[MessageType<C>]
+/** What may stand at place `N` of a message's body; undefined where some message has nothing there. */
+type Part<C, N extends number> = {
+  [K in MessageType<C>]: Body<C, K> extends { readonly [P in N]: infer V } ? V : undefined
+}[MessageType<C>]
+
+/** A function of a message: its type, and its body as far as it looks. */
+export type KeyOf<C, R> = (
+  type: MessageType<C>,
+  first: Part<C, 0>,
+  second: Part<C, 1>,
+  third: Part<C, 2>,
+) => R
 
 /** What message `K` is replied with. */
 export type Reply<C, K extends keyof C> = C[K] extends (...body: never[]) => infer R ? Awaited<R> : never

@@ -7,7 +7,7 @@ export type {
   AnyContract,
   Body,
   Contract,
-  MessageOf,
+  KeyOf,
   MessageType,
   Reply,
   StreamItem,

@@ -4,7 +4,7 @@
  */
 import { anyMessage } from './any-message.ts'
 import type { ActorContext, Placement } from './context.ts'
-import type { AnyContract, MessageOf } from './contract.ts'
+import type { AnyContract, KeyOf } from './contract.ts'
 import { type ActorDefinition, type ActorOptions, actor } from './definition.ts'
 import { UsageError } from './errors.ts'
 import { errorReason } from './exit-reason.ts'
@@ -17,7 +17,7 @@ export interface PartitionsOptions<C extends AnyContract, P, A> {
   /** What runs for each key. */
   readonly partition: ActorDefinition<C, P>
   /** The key of a message. What it throws refuses the message. */
-  key(...message: MessageOf<C>): string
+  readonly key: KeyOf<C, string>
   /** Arguments of the partition of `key`. `args` are those of the router. */
   partitionArgs(key: string, args: A): P
   readonly placement?: Placement
@@ -87,6 +87,7 @@ class Partitions {
 
   start(): object {
     this.#context.trapExit()
+    this.#context.runtime.hearEndsFirst()
     this.#sweepLater()
     return anyMessage((type, body) => this.#route(type, body), {
       [sweep]: () => this.#sweep(),

@@ -4,7 +4,7 @@
  */
 import { anyMessage } from './any-message.ts'
 import type { ActorContext } from './context.ts'
-import type { AnyContract, MessageOf } from './contract.ts'
+import type { AnyContract, KeyOf } from './contract.ts'
 import { type ActorDefinition, type ActorOptions, actor, type Down } from './definition.ts'
 import { UsageError } from './errors.ts'
 import { errorReason } from './exit-reason.ts'
@@ -36,7 +36,7 @@ export interface RouterOptions<C extends AnyContract> {
   /** Default `round_robin`. */
   readonly strategy?: RoutingStrategy
   /** Of `consistent_hash`. What it throws refuses the message. */
-  key?(...message: MessageOf<C>): string | number
+  readonly key?: KeyOf<C, string | number>
 }
 
 interface Routee {
@@ -92,6 +92,7 @@ class Routing {
 
   async start(): Promise<void> {
     const args = this.#args
+    this.#context.runtime.hearEndsFirst()
     if ('names' in args) this.#setRoutees(args.names.map((name) => ({ name, ref: undefined })))
     else if ('refs' in args) {
       this.#setRefs(args.refs)

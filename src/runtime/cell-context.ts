@@ -218,6 +218,10 @@ export class CellContext implements ActorContext, ContextRuntime {
     this.#cell.acceptAlways(type, body)
   }
 
+  hearEndsFirst(): void {
+    this.#cell.hearEndsFirst()
+  }
+
   insert(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void {
     this.#cell.acceptFirst(messages)
   }

@@ -420,6 +420,10 @@ export class ActorCell extends MessageQueue {
     if (this.state === 'idle') this.#ready()
   }
 
+  hearEndsFirst(): void {
+    this.#made.signalsFirst = true
+  }
+
   /** Takes over the message in hand, and the duty to who asked. */
   takeMessage(): Message | undefined {
     const message = this.#current

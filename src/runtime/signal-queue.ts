@@ -9,6 +9,8 @@ const fewSignals = 32
  * that is given up. Of the very many that wait when all children of a supervisor end at once, each is found by an index.
  */
 export class SignalQueue {
+  /** Whether signals go before messages, instead of in their order. */
+  signalsFirst = false
   #first: Signal | undefined = undefined
   #last: Signal | undefined = undefined
   /** Those that wait, by `keyOf`; made when it is needed. */
@@ -36,18 +38,19 @@ export class SignalQueue {
 
   /** `messages`: how many wait. */
   addSignal(signal: Signal, messages: number): void {
+    const before = this.signalsFirst ? 0 : messages
     if (this.firstSignal === undefined || this.#last === undefined) this.#first = signal
     else this.#last.next = signal
     this.#last = signal
-    signal.messagesFirst = messages - this.#ahead
-    this.#ahead = messages
+    signal.messagesFirst = before - this.#ahead
+    this.#ahead = before
     this.#index?.set(keyOf(signal), signal)
   }
 
   /** A message was taken, or, where negative, so many came before all others. */
   messagesTaken(count: number): void {
     const first = this.firstSignal
-    if (first === undefined) return
+    if (first === undefined || this.signalsFirst) return
     first.messagesFirst -= count
     this.#ahead -= count
   }

@@ -270,6 +270,17 @@ describe('partitions', () => {
     })
   })
 
+  test('that fail get nothing of what waits behind the failure', async () => {
+    const ref = await startKeyed()
+    await ref.ask('work', 'a')
+    const failing = ref.ask('fail', 'a')
+    const waiting = Array.from({ length: 100 }, () => ref.ask('work', 'a'))
+    await expect(failing).rejects.toMatchObject({ failure: 'down' })
+    const failures = (await Promise.allSettled(waiting)).filter(({ status }) => status === 'rejected')
+    // Those that were with it already when it failed.
+    for (const one of failures) expect(one).toMatchObject({ reason: { failure: 'down' } })
+  })
+
   test('end with their router', async () => {
     const ref = await startKeyed()
     await ref.ask('work', 'a')
