@@ -1,6 +1,7 @@
 /** What main keeps of one actor thread, and how two of them are joined. */
 import type { MessagePort } from 'node:worker_threads'
 import type { Remote, ThreadControl } from './control.ts'
+import type { Host } from './host.ts'
 import type { PeerHalves } from './peers.ts'
 import type { Pool } from './pool.ts'
 import type { ThreadState } from './pool-events.ts'
@@ -12,6 +13,7 @@ export interface ActorThread {
   readonly thread: number
   readonly slot: number
   readonly pool: Pool
+  readonly host: Host
   readonly doorbell: SharedArrayBuffer
   readonly control: Remote<ThreadControl>
   readonly ports: readonly MessagePort[]

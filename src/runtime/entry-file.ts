@@ -14,6 +14,9 @@ export interface EntryFile {
  * and a thread that is ended in just that moment takes the whole process with it (a failed assertion in ModuleWrap).
  */
 const exportedNames = { 'thread-entry': 'runActors', 'jobs-entry': 'runJob' } as const
+
+export type EntryKind = keyof typeof exportedNames
+
 /** What a bundle exports for its own threads, see `SystemOptions.entry`. */
 const exportedName = 'runThread'
 
@@ -22,7 +25,7 @@ const exportedName = 'runThread'
  * @param entry the bundle, as `SystemOptions.entry` names it
  * @throws UsageError when there is no such file: the program was bundled, and does not say where it is now.
  */
-export function entryFile(kind: keyof typeof exportedNames, entry: string | undefined): EntryFile {
+export function entryFile(kind: EntryKind, entry: string | undefined): EntryFile {
   if (entry !== undefined) return { filename: mustBeThere(entry, 'entry'), name: exportedName }
   const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   const beside = new URL(`./${kind}.${suffix}`, import.meta.url).href

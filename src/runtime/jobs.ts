@@ -6,12 +6,11 @@ import { availableParallelism } from 'node:os'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Piscina } from 'piscina'
 import { type Logger, MailactorsError, UsageError } from '../actors/index.ts'
-import { entryFile } from './entry-file.ts'
 import { rememberJob } from './made-jobs.ts'
-import { endThreads } from './pool.ts'
 import type { PoolStatistics } from './pool-events.ts'
 import { checkPoolSize, checkResourceLimits, type PoolChange, type PoolSize } from './pool-options.ts'
 import type { PoolHost, Recycling } from './pools.ts'
+import { startNoMore, workerOptions } from './workers.ts'
 
 /** Limits of the pool of jobs. */
 export interface JobsOptions {
@@ -225,16 +224,10 @@ export class Jobs implements PoolHost {
     const { minThreads, maxThreads } = this.#size
     const { resourceLimits, maxIdleMs } = this.#options
     const piscina = new Threads({
-      ...entryFile('jobs-entry', this.#entry),
+      ...workerOptions('jobs-entry', { entry: this.#entry, resourceLimits }),
       minThreads,
       maxThreads,
-      concurrentTasksPerWorker: 1,
-      // Jobs may await: the thread's event loop has to turn.
-      atomics: 'disabled',
       idleTimeout: maxIdleMs,
-      execArgv: [],
-      recordTiming: false,
-      ...(resourceLimits === undefined ? {} : { resourceLimits }),
     })
     piscina.on('error', (error: unknown) =>
       this.#log.warn({ event: 'thread.error', pool: jobsPool, error: String(error) }, 'thread failed'),
@@ -311,4 +304,13 @@ function checkJob({ module, name }: { readonly module: string; readonly name: st
     throw new UsageError('job: module must be import.meta.url of the module that exports it', { job: name })
   }
   if (typeof name !== 'string' || name === '') throw new UsageError('job: name is missing', { module })
+}
+
+/**
+ * Ends all threads of a piscina. It forgets that it was destroyed once that is done, and the late word of a thread that had
+ * died just before would have it start its least number of threads again.
+ */
+async function endThreads(piscina: Piscina): Promise<void> {
+  startNoMore(piscina)
+  await piscina.destroy()
 }

@@ -1,4 +1,4 @@
-import type { Piscina } from 'piscina'
+import { Host, type HostOptions } from './host.ts'
 import type { PoolLimits } from './pool-options.ts'
 
 /** A pool whose threads are all busier than this is short of threads. */
@@ -8,15 +8,8 @@ const slack = 0.4
 /** So many looks in a row must find a pool short before a thread is started for the sake of utilisation. */
 const shortLooks = 3
 
-/**
- * Ends all threads of a piscina. It forgets that it was destroyed once that is done, and the late word of a thread that had
- * died just before would have it start its least number of threads again.
- */
-export async function endThreads(piscina: Piscina): Promise<void> {
-  const options: { minThreads?: number } = piscina.options
-  options.minThreads = 0
-  await piscina.destroy()
-}
+/** A spare thread loads when the threads that are needed have done so, and the first work is done. */
+const spareAfterMs = 50
 
 /** One thread as the decisions about its pool need it. */
 export interface ThreadLoad {
@@ -24,12 +17,11 @@ export interface ThreadLoad {
   readonly utilisation: number
 }
 
-/** One pool: its limits, which may change, and what has happened to it. */
+/** One pool: its limits, which may change, its workers, and what has happened to it. */
 export class Pool {
   readonly name: string
   /** In the growth table. */
   readonly index: number
-  readonly piscina: Piscina
   readonly hooks: string | undefined
   limits: PoolLimits
   /** Ends in a row before a thread was ready. */
@@ -42,22 +34,65 @@ export class Pool {
   crashes = 0
   /** Milliseconds since the epoch; no thread is started before. */
   quarantinedUntil = 0
+  readonly #host: HostOptions
+  readonly #hosts = new Set<Host>()
+  /** Those that have loaded the runtime, or do so, and wait for a task. */
+  readonly #spares: Host[] = []
+  #spareTimer: NodeJS.Timeout | undefined
+  #isEnding = false
   #short = 0
   #slackSince: number | undefined
 
   constructor(pool: {
     readonly name: string
     readonly index: number
-    readonly piscina: Piscina
     readonly limits: PoolLimits
     readonly hooks: string | undefined
+    readonly host: HostOptions
   }) {
     this.name = pool.name
     this.index = pool.index
-    this.piscina = pool.piscina
     this.limits = pool.limits
     this.hooks = pool.hooks
+    this.#host = pool.host
   }
+
+  // --- Workers
+
+  /** A worker for one thread: one that has loaded already, if there is one. */
+  takeHost(): Host {
+    return this.#spares.shift() ?? this.#makeHost()
+  }
+
+  #makeHost(): Host {
+    const host = new Host(this.#host)
+    this.#hosts.add(host)
+    host.gone.then(() => {
+      this.#hosts.delete(host)
+      const index = this.#spares.indexOf(host)
+      if (index >= 0) this.#spares.splice(index, 1)
+    })
+    return host
+  }
+
+  /** Soon there are as many spare workers as there should be. */
+  keepSpares(): void {
+    if (this.#isEnding || this.limits.spareThreads <= this.#spares.length) return
+    this.#spareTimer ??= setTimeout(() => {
+      this.#spareTimer = undefined
+      while (this.#spares.length < this.limits.spareThreads) this.#spares.push(this.#makeHost())
+    }, spareAfterMs)
+    this.#spareTimer.unref()
+  }
+
+  /** Ends all workers, whatever they do. */
+  async end(): Promise<void> {
+    this.#isEnding = true
+    clearTimeout(this.#spareTimer)
+    await Promise.all([...this.#hosts].map((host) => host.end()))
+  }
+
+  // --- Size
 
   resize(limits: PoolLimits): void {
     this.limits = limits

@@ -1,9 +1,10 @@
-/** What main says of its threads and pools when it is asked. */
+/** What main says of its threads and pools: to the threads, and when it is asked. */
 import { performance } from 'node:perf_hooks'
 import { type ActorThread, isActive } from './actor-thread.ts'
 import type { LoadTable } from './load-table.ts'
 import type { Pool } from './pool.ts'
 import type { PoolStatistics, ThreadStatistics } from './pool-events.ts'
+import type { ThreadPlace, Topology } from './topology.ts'
 
 /** `answer`: what the thread says of itself; a busy one does not. */
 export function threadStatistics(
@@ -45,4 +46,18 @@ export function poolStatistics(pool: Pool, threads: readonly ActorThread[], load
     crashes: pool.crashes,
     quarantinedMs: Math.max(0, pool.quarantinedUntil - Date.now()),
   }
+}
+
+export function topologyOf(pools: Iterable<Pool>, threads: Iterable<ActorThread>): Topology {
+  const slots: ThreadPlace[] = [{ thread: 0, slot: 0 }]
+  const places: Record<string, Topology['pools'][string] & { threads: ThreadPlace[] }> = {}
+  for (const { name, index, limits, quarantinedUntil } of pools) {
+    const { actorsPerThread, maxThreads } = limits
+    places[name] = { index, threads: [], actorsPerThread, maxThreads, quarantinedUntil }
+  }
+  for (const { thread, slot, pool, state } of threads) {
+    slots.push({ thread, slot })
+    if (state !== 'draining' && state !== 'resting') places[pool.name]?.threads.push({ thread, slot })
+  }
+  return { slots, pools: places }
 }

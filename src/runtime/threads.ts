@@ -1,9 +1,8 @@
 /**
- * Main's view of the actor threads: starts, links, watches, replaces, drains and stops them. One piscina per pool
- * hosts them, each as one task that never ends by itself; a task that settles is a thread that is gone.
+ * Main's view of the actor threads: starts, links, replaces, drains and stops them. Piscina hosts each as one task that
+ * never ends by itself; a task that settles is a thread that is gone.
  */
 import { MessageChannel } from 'node:worker_threads'
-import { Piscina } from 'piscina'
 import { type ExitReason, type Logger, UsageError } from '../actors/index.ts'
 import { type ActorThread, beatMs, exitMessage, isActive, join, messageOf, portsOf } from './actor-thread.ts'
 import {
@@ -15,13 +14,13 @@ import {
   type ThreadTask,
   withPorts,
 } from './control.ts'
-import { entryFile } from './entry-file.ts'
 import { GrowthTable } from './growth-table.ts'
+import type { Host, HostOptions } from './host.ts'
 import type { Ids } from './ids.ts'
 import { type LoadTable, maxSlots } from './load-table.ts'
 import type { ActorRow } from './observer.ts'
 import type { Peers } from './peers.ts'
-import { endThreads, Pool } from './pool.ts'
+import { Pool } from './pool.ts'
 import type {
   PoolQuarantinedEvent,
   PoolResizedEvent,
@@ -35,8 +34,9 @@ import type {
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
 import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
 import { StallWatch } from './stall-watch.ts'
-import { poolStatistics, threadStatistics } from './thread-report.ts'
-import type { Placer, ThreadPlace, Topology } from './topology.ts'
+import { Tending } from './tending.ts'
+import { poolStatistics, threadStatistics, topologyOf } from './thread-report.ts'
+import type { Placer } from './topology.ts'
 import { createDoorbell } from './transport/index.ts'
 import { Pulse } from './watchdog.ts'
 
@@ -67,13 +67,8 @@ export interface ThreadsOptions {
 /** Threads that end before they are ready are started again after so long, doubled each time. */
 const firstRetryMs = 100
 const longestRetryMs = 10_000
-const tendingPeriodMs = 1_000
 /** A thread that does not answer is too busy to be asked. */
 const answerMs = 2_000
-/** What is left on a thread that took too long to drain has so long to say goodbye. */
-const goodbyeMs = 5_000
-/** Looks at the heap, one a second. */
-const heapLooks = 10
 
 export class Threads {
   readonly #options: ThreadsOptions
@@ -85,40 +80,41 @@ export class Threads {
   /** Settles when all threads know the last topology. */
   #published: Promise<unknown> = Promise.resolve()
   #isStopping = false
-  #tending: NodeJS.Timeout | undefined
+  readonly #tending: Tending
   readonly #stalls: StallWatch
   readonly #retries = new Set<NodeJS.Timeout>()
 
   constructor(options: ThreadsOptions) {
     this.#options = options
     this.#stalls = new StallWatch(this.#pools, this.#threads, options)
+    this.#tending = new Tending({
+      pools: this.#pools,
+      threads: this.#threads,
+      load: options.load,
+      replace: (one, why) => this.#replaceByAnother(one, why),
+      retire: (one) => {
+        this.#drain(one, 'idle')
+        this.#publishTopology()
+        this.#resized(one.pool, 'idle')
+      },
+      grow: (pool) => this.#tryGrow(pool),
+      changed: () => this.#publishTopology(),
+      tell: (call) => this.#tell(call),
+    })
     for (const [name, pool] of Object.entries(options.pools)) this.#addPool(name, pool)
   }
 
   #addPool(name: string, options: PoolOptions): void {
     const limits = poolLimits(name, options)
-    const piscina = new Piscina({
-      ...entryFile('thread-entry', this.#options.entry),
-      // Those beyond ours have loaded the runtime and wait for a task: that of a thread to replace.
-      minThreads: limits.spareThreads === 0 ? 0 : limits.minThreads + limits.spareThreads,
-      // The limits of the pool are ours to keep: they change, and threads that drain run beside their replacements.
-      maxThreads: maxSlots,
-      concurrentTasksPerWorker: 1,
-      // Its waiting would stop every socket and timer of the thread.
-      atomics: 'disabled',
-      idleTimeout: 0,
-      // Flags of this process, a test runner's for instance, are not meant for our threads.
-      execArgv: [],
-      recordTiming: false,
-      ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits }),
-    })
-    // A worker that fails between tasks; its task, if any, is rejected as well.
-    piscina.on('error', (error: unknown) =>
-      this.#options.log.warn({ event: 'thread.error', pool: name, error: String(error) }, 'thread failed'),
-    )
     const index = this.#pools.size
     this.#growth.setLimit(index, limits.maxThreads)
-    this.#pools.set(name, new Pool({ name, index, piscina, limits, hooks: options.hooks }))
+    const host: HostOptions = {
+      entry: this.#options.entry,
+      resourceLimits: options.resourceLimits,
+      onError: (error) =>
+        this.#options.log.warn({ event: 'thread.error', pool: name, error: String(error) }, 'thread failed'),
+    }
+    this.#pools.set(name, new Pool({ name, index, limits, hooks: options.hooks, host }))
   }
 
   /** Starts the least number of threads of each pool and waits until they run. @throws what ended the first that did not. */
@@ -133,8 +129,7 @@ export class Threads {
     }
     this.#publishTopology()
     await Promise.all(starting)
-    this.#tending = setInterval(() => this.#tend(), tendingPeriodMs)
-    this.#tending.unref()
+    this.#tending.start()
     this.#stalls.start()
   }
 
@@ -149,9 +144,11 @@ export class Threads {
   #startThread(pool: Pool, thread: number): Promise<void> {
     const { load, ids, peers, mainDoorbell, settings, threadLog, checkMessages, spinUs } = this.#options
     const slot = this.#freeSlots.shift()
+    let host: Host
     try {
       if (slot === undefined) throw new Error(`more than ${maxSlots} threads`)
       this.#hooks.get(pool)?.preInit?.({ pool: pool.name, thread })
+      host = pool.takeHost()
     } catch (error) {
       if (slot !== undefined) this.#freeSlots.push(slot)
       return this.#couldNotStart(pool, thread, error)
@@ -185,18 +182,16 @@ export class Threads {
       main: main.port1,
       sockets: sockets.port1,
       peer: mainHalf.second,
-      topology: this.#topology(),
+      topology: topologyOf(this.#pools.values(), this.#threads.values()),
     }
-    const transferList = [control.port1, main.port1, sockets.port1, ...portsOf(mainHalf.second)]
-    const running = pool.piscina.run(task, {
-      transferList: transferList as unknown as NonNullable<Parameters<Piscina['run']>[1]>['transferList'],
-      signal: abort.signal,
-    })
+    const ports = [control.port1, main.port1, sockets.port1, ...portsOf(mainHalf.second)]
+    const running = host.run(task, ports, abort.signal)
     const now = performance.now()
     const actorThread: ActorThread = {
       thread,
       slot,
       pool,
+      host,
       doorbell,
       control: reach<ThreadControl>(control.port2),
       ports: [control.port2, main.port2],
@@ -276,6 +271,7 @@ export class Threads {
     await Promise.race([actorThread.control.ping(), ended])
     ended.catch(() => {})
     const { pool, thread, pulse } = actorThread
+    pool.keepSpares()
     pool.failures = 0
     pulse.forgive(performance.now())
     if (actorThread.state === 'starting') actorThread.state = 'running'
@@ -286,7 +282,8 @@ export class Threads {
   // --- The end of a thread
 
   #exited(ended: ActorThread, error: unknown): void {
-    const { thread, pool, slot } = ended
+    const { thread, pool, slot, host } = ended
+    void host.end()
     const { load, log, onExit } = this.#options
     this.#threads.delete(thread)
     if (isActive(ended)) this.#growth.add(pool.index, -1)
@@ -459,84 +456,15 @@ export class Threads {
   }
 
   #replaceByAnother(one: ActorThread, why: ThreadRecycledEvent['why']): void {
-    if (this.#active(one.pool).length <= one.pool.limits.minThreads || why !== 'idle') {
-      this.#addThread(one.pool).ready.catch(() => {})
-    }
+    this.#addThread(one.pool).ready.catch(() => {})
     this.#drain(one, why)
     this.#publishTopology()
   }
 
-  // --- Tending
+  // --- Growth
 
   #active(pool: Pool): ActorThread[] {
     return [...this.#threads.values()].filter((one) => one.pool === pool && isActive(one))
-  }
-
-  /** Once a second: threads that are used up or not needed end, pools that are full grow. */
-  #tend(): void {
-    const now = performance.now()
-    for (const one of [...this.#threads.values()]) {
-      this.#lookForWork(one, now)
-      if (one.state === 'draining') this.#tendDraining(one, now)
-      else if (one.state !== 'starting') this.#tendActive(one, now)
-    }
-    for (const pool of this.#pools.values()) this.#tendPool(pool, now)
-  }
-
-  /** Also what came and went since the last look. */
-  #lookForWork(one: ActorThread, now: number): void {
-    const { load } = this.#options
-    const started = load.started(one.slot)
-    if (load.actors(one.slot) > 0 || started !== one.started) one.idleSince = now
-    one.started = started
-  }
-
-  #tendDraining(one: ActorThread, now: number): void {
-    if (now >= one.hurryAt) {
-      one.hurryAt = now + goodbyeMs
-      this.#tell(one.control.hurry())
-      return
-    }
-    // Those that start actors may have learned late that it takes no more: a whole period without one is needed.
-    if (now - one.idleSince >= tendingPeriodMs) this.#tell(one.control.stopIfDrained())
-    else this.#tell(one.control.drain())
-  }
-
-  #tendActive(one: ActorThread, now: number): void {
-    const { load } = this.#options
-    const { maxUse, maxIdleMs, minThreads, maxHeapBytes } = one.pool.limits
-    one.heap.push(load.heapBytes(one.slot))
-    if (one.heap.length > heapLooks) one.heap.shift()
-    const isFat = maxHeapBytes > 0 && one.heap.length === heapLooks && Math.min(...one.heap) > maxHeapBytes
-    if (maxUse > 0 && load.started(one.slot) >= maxUse) this.#replaceByAnother(one, 'max_use')
-    else if (isFat) this.#replaceByAnother(one, 'heap')
-    else if (now - one.idleSince > maxIdleMs && this.#active(one.pool).length > minThreads) {
-      this.#drain(one, 'idle')
-      this.#publishTopology()
-      this.#resized(one.pool, 'idle')
-    }
-  }
-
-  #tendPool(pool: Pool, now: number): void {
-    const { load } = this.#options
-    const active = this.#active(pool)
-    if (active.some(({ state }) => state === 'starting')) return
-    const running = active.filter(({ state }) => state === 'running')
-    const loads = running.map(({ slot }) => ({
-      actors: load.actors(slot),
-      utilisation: load.utilisation(slot),
-    }))
-    const wanted = pool.wants(loads, now)
-    if (wanted === 'same') return
-    if (wanted === 'more') {
-      const rested = active.find(({ state }) => state === 'resting')
-      if (rested !== undefined) rested.state = 'running'
-      else if (!this.#tryGrow(pool)) return
-    } else {
-      const [least] = running.sort((one, other) => load.actors(one.slot) - load.actors(other.slot))
-      if (least !== undefined) least.state = 'resting'
-    }
-    this.#publishTopology()
   }
 
   #tryGrow(pool: Pool): boolean {
@@ -559,22 +487,8 @@ export class Threads {
 
   // --- Topology
 
-  #topology(): Topology {
-    const slots: ThreadPlace[] = [{ thread: 0, slot: 0 }]
-    const pools: Record<string, Topology['pools'][string] & { threads: ThreadPlace[] }> = {}
-    for (const { name, index, limits, quarantinedUntil } of this.#pools.values()) {
-      const { actorsPerThread, maxThreads } = limits
-      pools[name] = { index, threads: [], actorsPerThread, maxThreads, quarantinedUntil }
-    }
-    for (const { thread, slot, pool, state } of this.#threads.values()) {
-      slots.push({ thread, slot })
-      if (state !== 'draining' && state !== 'resting') pools[pool.name]?.threads.push({ thread, slot })
-    }
-    return { slots, pools }
-  }
-
   #publishTopology(): void {
-    const topology = this.#topology()
+    const topology = topologyOf(this.#pools.values(), this.#threads.values())
     this.#options.placer.topology = topology
     this.#published = Promise.all(
       [...this.#threads.values()].map((one) => this.#answer(one, one.control.setTopology(topology))),
@@ -636,7 +550,7 @@ export class Threads {
   /** Ends all threads; those that take longer than `timeoutMs` are terminated. */
   async stop(timeoutMs: number): Promise<void> {
     this.#isStopping = true
-    clearInterval(this.#tending)
+    this.#tending.stop()
     this.#stalls.stop()
     for (const timer of this.#retries) clearTimeout(timer)
     const threads = [...this.#threads.values()]
@@ -647,7 +561,7 @@ export class Threads {
     })
     await Promise.race([Promise.all(threads.map(({ gone }) => gone)), late])
     clearTimeout(timer)
-    await Promise.all([...this.#pools.values()].map(({ piscina }) => endThreads(piscina)))
+    await Promise.all([...this.#pools.values()].map((pool) => pool.end()))
     await Promise.all(threads.map(({ gone }) => gone))
   }
 }

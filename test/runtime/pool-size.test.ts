@@ -10,7 +10,6 @@ const poolOf = (options: Parameters<typeof poolLimits>[1]) =>
   new Pool({
     name: 'p',
     index: 0,
-    piscina: undefined as never,
     limits: poolLimits('p', {
       minThreads: 1,
       maxThreads: 4,
@@ -19,6 +18,7 @@ const poolOf = (options: Parameters<typeof poolLimits>[1]) =>
       ...options,
     }),
     hooks: undefined,
+    host: { entry: undefined, resourceLimits: undefined, onError: () => {} },
   })
 const load = (utilisation: number, actors = 10): ThreadLoad => ({ utilisation, actors })
 
