@@ -111,18 +111,7 @@ export class ActiveSet {
   }
 
   addMail(stored: StoredMail, activeAt: number, bytes?: Uint8Array): ActiveMail {
-    const mail: ActiveMail = {
-      stored,
-      activeAt,
-      outstanding: 0,
-      unread: 0,
-      cursor: 0,
-      readAt: 0,
-      jobs: [],
-      bytes: undefined,
-      withdrawn: false,
-      delayed: [],
-    }
+    const mail = newMail(stored, activeAt, 0)
     if (bytes !== undefined && this.#octets + bytes.length <= this.#limits.content) {
       mail.bytes = bytes
       this.#octets += bytes.length
@@ -187,3 +176,19 @@ export const fileOf = ({ size, crc }: StoredMail, file: string): ContentFile => 
   size,
   ...(crc === undefined ? {} : { crc }),
 })
+
+/** A mail in its pass, with so many recipients; it takes part in nothing before it is added. */
+export function newMail(stored: StoredMail, activeAt: number, outstanding: number): ActiveMail {
+  return {
+    stored,
+    activeAt,
+    outstanding,
+    unread: 0,
+    cursor: 0,
+    readAt: 0,
+    jobs: [],
+    bytes: undefined,
+    withdrawn: false,
+    delayed: [],
+  }
+}

@@ -30,6 +30,11 @@ export class Admission {
     this.#router = new Router(routingSettings(config))
   }
 
+  /** Whether there is mail that is set aside as it comes in. */
+  get setsAside(): boolean {
+    return !this.ignoresDeferTransports && this.#config.queue.defer_transports.length > 0
+  }
+
   find(address: string, now: number): Site | OwnResult {
     const { hostname, dsn, queue } = this.#config
     if (address.toLowerCase() === `${dsn.double_bounce_sender}@${hostname}`.toLowerCase()) {
@@ -39,7 +44,7 @@ export class Admission {
     if (isUnroutable(route)) return { site: '', status: 'bounced', dsn: route.dsn, reply: route.reason }
     const { transport } = route
     const key = `${transport}:${route.nexthop}`
-    if (!this.ignoresDeferTransports && queue.defer_transports.includes(transport)) {
+    if (this.setsAside && queue.defer_transports.includes(transport)) {
       const reply = `mail by ${transport} waits until it is asked for`
       return { site: key, status: 'deferred', dsn: '4.3.2', reply }
     }

@@ -23,6 +23,13 @@ export interface PendingMail {
 
 export interface StoredPending extends PendingMail {
   readonly id: number
+  /** What becomes of it was written with it: it does not come into memory. */
+  readonly isSettled: boolean
+}
+
+export interface CommitContext extends WriteContext {
+  /** Results of a new mail that is not to be delivered now, for all its recipients; empty: it takes its turn. */
+  settleNew(mail: NewMail, id: number, file: string | undefined): readonly Attempt[]
 }
 
 export type CommitOutcome =
@@ -57,17 +64,21 @@ export class Committer {
    * caller.
    * @throws what is neither a full disk nor an I/O error: a damaged database, or a mistake.
    */
-  commit(context: WriteContext): CommitOutcome {
+  commit(context: CommitContext): CommitOutcome {
     const mails = this.#takeMails()
     const attempts = this.#takeAttempts()
     const stored: StoredPending[] = []
     try {
       const written = context.store.transaction(() => {
+        const ofNew: Attempt[] = []
         for (const pending of mails) {
           const id = insert(pending, context)
-          if (id !== undefined) stored.push({ ...pending, id })
+          if (id === undefined) continue
+          const settled = context.settleNew(pending.mail, id, pending.file)
+          ofNew.push(...settled)
+          stored.push({ ...pending, id, isSettled: settled.length > 0 })
         }
-        return writeAttempts(attempts, context)
+        return writeAttempts(ofNew.length === 0 ? attempts : [...attempts, ...ofNew], context)
       })
       return { ok: true, mails: stored, written }
     } catch (error) {

@@ -4,11 +4,12 @@
  */
 import type { ActorContext, ExitReason } from '../actors/index.ts'
 import { tablesOf } from '../tables/contract.ts'
-import type { ActiveMail, ActiveRecipient, ActiveSet } from './active.ts'
+import { type ActiveMail, type ActiveRecipient, type ActiveSet, newMail } from './active.ts'
 import { Admission, type OwnResult } from './admission.ts'
 import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
-import type { DeliveryReport } from './contract.ts'
+import type { DeliveryReport, NewMail } from './contract.ts'
 import { Dispatcher, type DispatcherActors, type Running } from './dispatcher.ts'
+import { storedMail } from './rows.ts'
 import { Scheduler } from './scheduler.ts'
 import { cacheSettings, type QueueSources, transportSettings } from './settings.ts'
 import { Site, type SiteTrouble, suspended } from './site.ts'
@@ -23,6 +24,8 @@ export interface CourierHooks {
 
 /** A site where nothing happened for so long is forgotten. */
 const siteIdleMs = 10_000
+/** Recipients of a new mail that are looked at within the commit. */
+const settledAtOnce = 100
 
 export class Courier {
   readonly scheduler: Scheduler
@@ -77,6 +80,25 @@ export class Courier {
       this.scheduler.add(found, mail, recipient, this.#monotonic)
       this.#warnOfClog(found)
     } else this.#settle(mail, recipient, found)
+  }
+
+  /**
+   * What becomes of a new mail when all of it is set aside: that is known before it is written, and need not be written
+   * after it. Empty: it takes its turn.
+   */
+  settleNew(mail: NewMail, id: number, file: string | undefined): readonly Attempt[] {
+    const { recipients } = mail.envelope
+    if (!this.admission.setsAside || recipients.length > settledAtOnce) return []
+    const now = this.#now
+    const active = newMail(storedMail(mail, id, file), now, recipients.length)
+    const attempts: Attempt[] = []
+    for (const [index, recipient] of recipients.entries()) {
+      const found = this.admission.find(recipient.address, now)
+      if (found instanceof Site || found.status !== 'deferred') return []
+      const numbered = { ...recipient, id: id + index, attempts: 0 }
+      attempts.push(ownAttempt(active, [numbered], found.site, found, now))
+    }
+    return attempts
   }
 
   #settle(mail: ActiveMail, recipient: ActiveRecipient, result: OwnResult): void {

@@ -20,7 +20,7 @@ import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
 import { Alarms } from './alarms.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
-import { type CommitOutcome, Committer, type StoredPending } from './committer.ts'
+import { type CommitContext, type CommitOutcome, Committer, type StoredPending } from './committer.ts'
 import { ContentFolder, sweepOrphans } from './content.ts'
 import type {
   DeliveryReport,
@@ -52,7 +52,7 @@ import { transcriptNotice } from './notices/transcript.ts'
 import { Operators } from './operators.ts'
 import { newQueueId } from './queue-id.ts'
 import { Refill } from './refill.ts'
-import type { JudgedAttempt, MailChange, WriteContext } from './results.ts'
+import type { JudgedAttempt, MailChange } from './results.ts'
 import { storedMail } from './rows.ts'
 import { activeLimits, noticeSettings, protocolOf, type QueueSources } from './settings.ts'
 import { Statistics } from './statistics.ts'
@@ -101,7 +101,7 @@ export class QueueManager {
   readonly #courier: Courier
   readonly #committer = new Committer()
   readonly #intake: Intake
-  #writeContext: WriteContext
+  #commitContext: CommitContext
   readonly #states: MailCounts
   readonly #operators: Operators
   readonly #statistics = new Statistics()
@@ -177,7 +177,8 @@ export class QueueManager {
       arrived: (mail, id, file) => this.#arrived(mail, id, file),
       forget: (mail) => this.#forget(mail),
     })
-    this.#writeContext = {
+    this.#commitContext = {
+      settleNew: (mail, id, file) => this.#courier.settleNew(mail, id, file),
       store: this.#store,
       settings: noticeSettings(config, context.log),
       now: 0,
@@ -195,7 +196,7 @@ export class QueueManager {
     this.#config = config
     this.#active.configure(activeLimits(config))
     this.#courier.configure(config)
-    this.#writeContext = { ...this.#writeContext, settings: noticeSettings(config, this.#context.log) }
+    this.#commitContext = { ...this.#commitContext, settings: noticeSettings(config, this.#context.log) }
     // There may be room for more in memory now, and sooner a look for it.
     this.#askRefill()
     this.#pump()
@@ -218,7 +219,7 @@ export class QueueManager {
   commit(): void {
     this.#commitAsked = false
     if (this.#flush.isUnderWay || this.#committer.isEmpty) return
-    const outcome = this.#guarded(() => this.#committer.commit({ ...this.#writeContext, now: this.#now }))
+    const outcome = this.#guarded(() => this.#committer.commit({ ...this.#commitContext, now: this.#now }))
     if (outcome.ok) {
       this.#flush.start(outcome)
       return
@@ -277,8 +278,14 @@ export class QueueManager {
 
   /** A new mail is on disk. */
   #stored(pending: StoredPending): void {
-    const { mail, file, id } = pending
-    this.#intake.stored(pending, this.#arrived(mail, id, file))
+    const { mail, file, id, isSettled } = pending
+    if (!isSettled) {
+      this.#intake.stored(pending, this.#arrived(mail, id, file))
+      return
+    }
+    this.#states.add('active')
+    if (!this.#refill.hasBacklog) this.#refill.passed(id + mail.envelope.recipients.length - 1)
+    this.#intake.stored(pending, true)
   }
 
   acknowledge(): void {
@@ -419,8 +426,8 @@ export class QueueManager {
   /** Without waiting: whether the notice is stored changes nothing for the mail. */
   #tellPostmaster(transcript: Transcript, about: string): void {
     const now = this.#now
-    const facts = { queueId: this.#writeContext.newQueueId(), about, now }
-    const mail = transcriptNotice(transcript, facts, this.#writeContext.settings)
+    const facts = { queueId: this.#commitContext.newQueueId(), about, now }
+    const mail = transcriptNotice(transcript, facts, this.#commitContext.settings)
     const answer = this.enqueue(mail)
     if ('status' in answer && answer.status === 'refused') {
       const { reason } = answer

@@ -188,6 +188,49 @@ describe('a mail that is deferred', () => {
   })
 })
 
+describe('a mail that is set aside as it comes in', () => {
+  const setAside = { config: { queue: { defer_transports: ['smtp'] } } }
+  const facts = async () => {
+    const { accepted, commits, results } = await harness.queue.ask('stats')
+    const { incoming, active, deferred, hold } = await harness.queue.ask('counts')
+    return { accepted, commits, results, incoming, active, deferred, hold }
+  }
+
+  test('is written once, with the reason', async () => {
+    await start(setAside)
+    const queueId = await harness.enqueue(['a@d.test', 'b@e.test'])
+    const counted = { accepted: 1, commits: 1, results: { deferred: 2 } }
+    expect(await facts()).toEqual({ ...counted, incoming: 0, active: 0, deferred: 1, hold: 0 })
+    expect(await harness.queue.ask('show', queueId)).toMatchObject({
+      queueName: 'deferred',
+      recipients: [
+        { address: 'a@d.test', reason: expect.stringContaining('4.3.2') },
+        { address: 'b@e.test', reason: expect.stringContaining('4.3.2') },
+      ],
+    })
+  })
+
+  test('is not when one of its recipients is to be delivered', async () => {
+    const transport = { 'e.test': 'lmtp:inet:[127.0.0.1]:24' }
+    await start({ config: { ...setAside.config, transport } })
+    await harness.enqueue(['a@d.test', 'b@e.test'])
+    expect(harness.open.map(({ request }) => request.recipients.map(({ address }) => address))).toEqual([
+      ['b@e.test'],
+    ])
+    harness.open[0]!.report({})
+    await harness.system.settle()
+    expect(await facts()).toMatchObject({ results: { deferred: 1, sent: 1 }, active: 0, deferred: 1 })
+  })
+
+  test('is returned at once when nothing may wait', async () => {
+    const queue = { ...setAside.config.queue, maximal_queue_lifetime: 0, bounce_queue_lifetime: 86_400_000 }
+    await start({ config: { queue } })
+    await harness.enqueue(['a@d.test'])
+    expect(harness.events('delivery').map(({ status }) => status)).toContain('expired')
+    expect(harness.events('notice.queued')).toHaveLength(1)
+  })
+})
+
 describe('a mail that bounces', () => {
   test('is returned in one notice at the end of the pass; soft recipients stay', async () => {
     const queueId = await harness.enqueue(['bad@d.test', 'soft@d.test', 'bad@e.test'])
