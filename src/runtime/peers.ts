@@ -45,7 +45,10 @@ export interface PeerHalves {
 
 /** How frames get from thread to thread. Another way than rings is for tests, where all threads are simulated. */
 export interface Transport {
-  outbox(half: OutboxHalf, codec: Codec): Pick<Outbox, 'send' | 'whenRoom' | 'isClosed' | 'flush' | 'close'>
+  outbox(
+    half: OutboxHalf,
+    codec: Codec,
+  ): Pick<Outbox, 'send' | 'whenRoom' | 'isClosed' | 'flush' | 'flushWith' | 'close'>
   inbox(options: InboxOptions): Pick<Inbox, 'add' | 'drain' | 'sleep' | 'finish' | 'close'>
   reviveDefinition(module: string, name: string): AnyActorDefinition | undefined
 }
@@ -264,8 +267,12 @@ export class Peers implements Cluster, RegistryObserver {
     this.#post(thread, id, 0, frame.spawn, slot === undefined ? 0 : 1, [definition, args, ...rest])
     if (slot !== undefined) this.#load.actorStarted(slot)
     if (socket === undefined) return
+    const peer = this.#peers.get(thread)
+    const move = () => peer?.sockets?.postMessage({ id, socket }, [socket as unknown as MessagePort])
     try {
-      this.#peers.get(thread)?.sockets?.postMessage({ id, socket }, [socket as unknown as MessagePort])
+      // The other thread drains when the socket is there: it is woken once for both.
+      if (peer?.outbox === undefined) move()
+      else peer.outbox.flushWith(move)
     } catch (error) {
       // It closed in this very moment: the actor over there waits for it in vain.
       socket.destroy()
@@ -510,6 +517,7 @@ export class Peers implements Cluster, RegistryObserver {
     this.#awaiting.delete(id)
     if (cell === undefined) this.#sockets.set(id, socket)
     else cell.giveSocket(socket)
+    this.#pump()
   }
 }
 

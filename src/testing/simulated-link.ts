@@ -164,6 +164,7 @@ function outbox(link: SimulatedLink, codec: Codec, definitions: Map<string, AnyA
       if (link.waiters.length === 1) link.tellWaiters()
     },
     flush(): void {},
+    flushWith: (carry: () => void): void => carry(),
     close: () => link.close(),
   }
 }

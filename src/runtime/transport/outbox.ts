@@ -94,8 +94,29 @@ export class Outbox {
     this.#publish()
   }
 
+  /**
+   * As `flush`, with something that the consumer drains at when it arrives: it takes the place of the nudge, which costs
+   * both sides a wake-up. @throws what `carry` throws; the consumer is nudged then.
+   */
+  flushWith(carry: () => void): void {
+    const nudges = this.#mustNudge()
+    try {
+      carry()
+    } catch (error) {
+      if (nudges) this.#ring()
+      throw error
+    }
+  }
+
   #publish(): void {
-    if (this.#closed || !this.#writer.publish() || !mustNudge(this.#sleep)) return
+    if (this.#mustNudge()) this.#ring()
+  }
+
+  #mustNudge(): boolean {
+    return !this.#closed && this.#writer.publish() && mustNudge(this.#sleep)
+  }
+
+  #ring(): void {
     this.#nudges++
     this.#nudge.postMessage(0)
   }

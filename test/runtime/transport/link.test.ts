@@ -252,6 +252,30 @@ describe('when a thread dies', () => {
     dying.outbox.nudge.close()
     await until(() => seen.length === 1, 'the frame of the living producer')
   })
+
+  test('is not nudged when something else wakes it, and is when that could not be sent', async () => {
+    const { here, back } = pair()
+    const outbox = own(new Outbox(back.outbox, { codec }))
+    const seen: unknown[] = []
+    own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame.seq))).add(1, back.inbox)
+    const word = new Int32Array(here)
+    await until(() => Atomics.load(word, 0) === 1, 'sleep')
+    let wasVisible = false
+    outbox.send(1, 2, 'first', 1, [])
+    outbox.flushWith(() => {
+      wasVisible = Atomics.load(word, 0) === 0
+    })
+    expect({ wasVisible, nudges: outbox.statistics.nudges }).toEqual({ wasVisible: true, nudges: 0 })
+    // Nothing woke it here; as if the thread had drained for another reason.
+    Atomics.store(word, 0, 1)
+    outbox.send(1, 2, 'second', 2, [])
+    const broken = () => {
+      throw new Error('not sent')
+    }
+    expect(() => outbox.flushWith(broken)).toThrow('not sent')
+    expect(outbox.statistics.nudges).toBe(1)
+    await until(() => seen.length === 2, 'both frames')
+  })
 })
 
 describe('a frame', () => {
