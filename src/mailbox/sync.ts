@@ -48,8 +48,8 @@ export class FolderSync {
   /** When `new/` was changed last, as the last `run` left it: nanoseconds since the epoch. */
   newTime = ''
 
-  /** What `cur/` held when all of it was known. */
-  #listing: string | undefined
+  /** What `cur/` held when all of it was known, and the register as it was then. */
+  #known: { readonly listing: string; readonly revision: number } | undefined
 
   constructor(options: SyncOptions) {
     this.#options = options
@@ -73,7 +73,7 @@ export class FolderSync {
 
     // First new/, then cur/: a mail that another program moves meanwhile is then seen at least once.
     const fresh = await mailNames(folders.fresh, times.fresh)
-    const known = sameCur ? undefined : await this.#readCur(times.cur)
+    let { content: known, listing } = sameCur ? unread : await this.#readCur(times.cur)
     const seen = await inTurns(SeenFiles.of(fresh, known))
     let gone = await this.#match(seen)
     if (gone.length > 0 && known !== undefined) {
@@ -82,7 +82,7 @@ export class FolderSync {
       const missing = new Set(gone.map(({ uid }) => uid))
       gone = (await this.#match(again)).filter(({ uid }) => missing.has(uid))
       for (const base of again.unknown.bases) seen.unknown.set(base, again.unknown.get(base)!)
-      this.#listing = undefined
+      listing = ''
     }
     if (gone.length > 0 && seen.unknown.size > 0 && mode.onlyNew !== true) {
       gone = renamedMails(gone, seen.unknown, folders, register)
@@ -102,7 +102,7 @@ export class FolderSync {
     const mended = mode.readOnly ? 0 : this.#mend(seen, fresh, known)
     // What was moved changed the folders; what could not be done may be done next time.
     const isDone = complete && mended === 0 && toMove.length === 0
-    if (!complete || mended > 0) this.#listing = undefined
+    this.#known = isDone && listing !== '' ? { listing, revision: register.revision } : undefined
     const settled = (time: FolderTime) => (isDone && startedAt - time.mtimeMs > settleMs ? time.mtime : '')
     const kept = mode.keepNew && fresh.names.length > 0
     register.newTime = kept ? keptTime(settled(times.fresh)) : settled(times.fresh)
@@ -110,15 +110,17 @@ export class FolderSync {
     if (complete && settings.maildir.very_dirty_syncs) register.curTime = folders.curTimeAfterOwnChange(true)
   }
 
-  /** What is in `cur/`; undefined: what was there when everything in it was known, whatever its time says. */
-  async #readCur(time: FolderTime): Promise<FolderContent | undefined> {
+  /**
+   * What is in `cur/`, undefined: what was there when everything in it was known, whatever its time says; nor have we
+   * changed anything since.
+   */
+  async #readCur(time: FolderTime): Promise<{ content: FolderContent | undefined; listing: string }> {
     const { folders, register } = this.#options
     const content = await mailNames(folders.cur, time)
     const { names, strange } = content
     const listing = `${register.listsRead} ${names.length} ${await inTurns(sumOf(names))}`
-    if (strange.length === 0 && listing === this.#listing) return undefined
-    this.#listing = listing
-    return content
+    const isKnown = listing === this.#known?.listing && register.revision === this.#known.revision
+    return { content: isKnown && strange.length === 0 ? undefined : content, listing }
   }
 
   #cleanTmp(now: number): void {
@@ -197,6 +199,11 @@ export class FolderSync {
     }
     return count
   }
+}
+
+const unread: { readonly content: FolderContent | undefined; readonly listing: string } = {
+  content: undefined,
+  listing: '',
 }
 
 /** Differs when the names do, or their order. */

@@ -581,3 +581,20 @@ describe('P221 a crash between any two steps of UPDATE', () => {
     expect(step).toBeGreaterThanOrEqual(6)
   })
 })
+
+describe('a listing that is the same as before', () => {
+  test('is compared all the same when we have changed something in between', async () => {
+    const home = new Home()
+    home.mb1()
+    const box = home.mailbox()
+    const { uidValidity } = await box.open(look)
+    await box.open(look)
+    await home.send(m1)
+    expect((await box.open(look)).count).toBe(4)
+    unlinkSync(home.path(`cur/${home.files('cur').at(-1)}`))
+    expect((await box.open(look)).count).toBe(3)
+    await box.update({ uidValidity, seen: uidBytes([1]) })
+    renameSync(home.path('cur/1700000001.M1P1.h:2,S'), home.path('cur/1700000001.M1P1.h:2,'))
+    expect(names(await box.open(look))[0]).toBe('1700000001.M1P1.h:2,')
+  })
+})
