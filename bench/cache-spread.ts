@@ -3,15 +3,16 @@
  * `node bench/cache-spread.ts [MAILS] [OUT.svg]`, 20,000 by default, about a minute.
  *
  * 1,000 domains, each with a server of its own (an address of 127.10.0.0/16), get mail by Zipf's law: the n-th gets 1/n
- * of what the first gets. Settings are the defaults: on demand, two seconds. Each half second: hits and misses since
- * the last one, connections held. The plot has both over time.
+ * of what the first gets. Settings are the defaults: on demand, two seconds. Each half second: hits and misses of the last
+ * two seconds, connections held. The plot has both over time.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { CacheReport, IdleRow } from '../src/cache/contract.ts'
+import type { CacheReport } from '../src/cache/contract.ts'
+import { ControlClient } from '../src/cli/control-client.ts'
 import { type Answer, NameServer } from '../test/dns/name-server.ts'
 import { Service } from '../test/support/service.ts'
 import { sendTraffic } from '../test/support/traffic.ts'
@@ -43,30 +44,66 @@ function zipf(): () => number {
   }
 }
 
-function svg(samples: readonly Sample[]): string {
-  const [width, height, left, top] = [760, 260, 50, 30]
+interface Panel {
+  readonly title: string
+  readonly unit: string
+  readonly colour: string
+  /** Upper end of the axis. */
+  readonly most: number
+  value(sample: Sample): number
+}
+
+/** A round number that is not below `value`, of which a quarter is round as well. */
+function roundUp(value: number): number {
+  const step = 4 * 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1)
+  return Math.max(4, Math.ceil(value / step) * step)
+}
+
+/** One panel below the other, with the same time from left to right. */
+function svg(samples: readonly Sample[], heading: string): string {
+  const [left, width, height, gap, top] = [70, 720, 180, 60, 70]
   const last = samples.at(-1)?.seconds ?? 1
-  const most = Math.max(1, ...samples.map(({ held }) => held))
-  const line = (value: (sample: Sample) => number, highest: number, colour: string) =>
-    `<polyline fill="none" stroke="${colour}" stroke-width="1.5" points="${samples
-      .map((one) => {
-        const x = left + (one.seconds / last) * width
-        const y = top + height - (value(one) / highest) * height
-        return `${x.toFixed(1)},${y.toFixed(1)}`
-      })
-      .join(' ')}"/>`
-  const text = (x: number, y: number, words: string, colour = '#333') =>
-    `<text x="${x}" y="${y}" font-family="sans-serif" font-size="12" fill="${colour}">${words}</text>`
+  const panels: readonly Panel[] = [
+    {
+      title: 'Lookups that found a connection, of the last two seconds',
+      unit: ' %',
+      colour: '#1b6ca8',
+      most: 100,
+      value: ({ hitPercent }) => hitPercent,
+    },
+    {
+      title: 'Idle connections held',
+      unit: '',
+      colour: '#b5482a',
+      most: roundUp(Math.max(...samples.map(({ held }) => held))),
+      value: ({ held }) => held,
+    },
+  ]
+  const text = (x: number, y: number, words: string, more = '') =>
+    `<text x="${x}" y="${y}" ${more}>${words}</text>`
+  const every = [1, 2, 5, 10, 20, 30, 60, 120].find((step) => last / step <= 10) ?? 300
+  const drawn = panels.flatMap(({ title, unit, colour, most, value }, index) => {
+    const above = top + index * (height + gap)
+    const below = above + height
+    const x = (seconds: number) => left + (seconds / last) * width
+    const y = (amount: number) => below - (amount / most) * height
+    const points = samples.map((one) => `${x(one.seconds).toFixed(1)},${y(value(one)).toFixed(1)}`)
+    const levels = [0, 1, 2, 3, 4].map((quarter) => (most * quarter) / 4)
+    const times = Array.from({ length: Math.floor(last / every) + 1 }, (_, n) => n * every)
+    return [
+      text(left, above - 12, title, `fill="${colour}" font-weight="bold"`),
+      ...levels.map((level) => `<path d="M${left} ${y(level)}h${width}" stroke="#ddd"/>`),
+      ...levels.map((level) => text(left - 8, y(level) + 4, `${level}${unit}`, 'text-anchor="end"')),
+      ...times.map((time) => text(x(time), below + 18, `${time} s`, 'text-anchor="middle"')),
+      `<polyline fill="none" stroke="${colour}" stroke-width="2" stroke-linejoin="round" points="${points.join(' ')}"/>`,
+    ]
+  })
+  const size = [left + width + 40, top + panels.length * (height + gap)]
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 60}" height="${top + height + 40}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.join(' ')}" font-family="sans-serif" font-size="13" fill="#333">`,
     '<rect width="100%" height="100%" fill="white"/>',
-    `<path d="M${left} ${top}V${top + height}H${left + width}" fill="none" stroke="#999"/>`,
-    line(({ hitPercent }) => hitPercent, 100, '#1b6ca8'),
-    line(({ held }) => held, most, '#c0504d'),
-    text(left, 18, `hit rate, 0 to 100 %`, '#1b6ca8'),
-    text(left + 180, 18, `connections held, 0 to ${most}`, '#c0504d'),
-    text(left, top + height + 20, '0 s'),
-    text(left + width - 20, top + height + 20, `${last.toFixed(0)} s`),
+    text(left, 28, heading, 'font-size="16"'),
+    ...drawn,
     '</svg>',
     '',
   ].join('\n')
@@ -93,20 +130,29 @@ tcp_port = "${sink.port}"
 `,
 })
 await service.run()
-const ask = async <T>(what: string): Promise<T> =>
-  JSON.parse((await service.command(['cache', what, '--json'])).stdout) as T
+const control = new ControlClient(service.dataDir)
+const stats = async () => (await control.request('cache.stats')) as CacheReport
+async function heldNow(): Promise<number> {
+  let count = 0
+  const onItem = () => count++
+  await control.request('cache.list', {}, { onItem })
+  return count
+}
 
 const samples: Sample[] = []
 let isDone = false
 const begun = performance.now()
 const sampling = (async () => {
-  let before = { hits: 0, misses: 0 }
+  // A rate of what half a second brings jumps up and down: each point is about the last two.
+  const seen = [{ hits: 0, misses: 0 }]
   while (!isDone) {
-    const { savings } = await ask<CacheReport>('stats')
-    const { length: held } = await ask<IdleRow[]>('list')
+    const { savings } = await stats()
+    const held = await heldNow()
+    const before = seen[0]!
     const asked = savings.hits + savings.misses - before.hits - before.misses
     const hitPercent = asked === 0 ? 0 : (100 * (savings.hits - before.hits)) / asked
-    before = { hits: savings.hits, misses: savings.misses }
+    seen.push({ hits: savings.hits, misses: savings.misses })
+    if (seen.length > 4) seen.shift()
     samples.push({ seconds: (performance.now() - begun) / 1_000, held, hitPercent })
     await sleep(500)
   }
@@ -125,7 +171,7 @@ try {
   await sink.waitFor(mails, 300_000)
   isDone = true
   await sampling
-  const { savings, maxSessions, maxDestinations } = await ask<CacheReport>('stats')
+  const { savings, maxSessions, maxDestinations } = await stats()
   const { connections } = await sink.counts()
   const asked = savings.hits + savings.misses
   console.log(
@@ -138,7 +184,8 @@ try {
     ].join('\n'),
   )
   mkdirSync(dirname(out), { recursive: true })
-  writeFileSync(out, svg(samples))
+  const heading = `${mails} mails for ${domains} destinations by Zipf's law, defaults of the cache`
+  writeFileSync(out, svg(samples, heading))
 } finally {
   isDone = true
   await service.stop()
