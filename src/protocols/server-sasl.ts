@@ -29,7 +29,8 @@ export const saslFacts = (socket: Socket, remote: string): SaslFacts => ({
 
 /** What a mechanism can be bound to on this connection: nothing without TLS. */
 function channelBindings(socket: Socket): SaslFacts['bindings'] {
-  if (!(socket instanceof TLSSocket)) return {}
+  // Nobody is there any more who could go on; see `tlsFacts`.
+  if (!(socket instanceof TLSSocket) || socket.destroyed) return {}
   const bindings: { [name: string]: Uint8Array } = {}
   const protocol = socket.getProtocol()
   // RFC 9266: with TLS 1.3 always, before it only where the extended master secret is used, which cannot be seen here.

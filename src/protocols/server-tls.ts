@@ -94,9 +94,24 @@ export function upgradeToTls(socket: Socket, tls: ServerTls, alpn?: string): TLS
   return secured
 }
 
+export interface TlsFacts {
+  /** `TLSv1.3`. */
+  readonly version: string
+  readonly cipher: string
+}
+
+/**
+ * To be read when the handshake is done, and kept: a connection that broke within it must not be asked, as Node 24 then
+ * reads what is no longer there, and the process ends.
+ */
+export const tlsFacts = (secured: TLSSocket): TlsFacts => ({
+  version: secured.getProtocol() ?? 'unknown',
+  cipher: secured.getCipher().standardName,
+})
+
 /** Common name of the certificate that a client has shown; undefined: none, or nobody we know has signed it. */
 export function verifiedName(socket: Socket): string | undefined {
-  if (!(socket instanceof TLSSocket)) return undefined
+  if (!(socket instanceof TLSSocket) || socket.destroyed) return undefined
   const { CN } = socket.getPeerCertificate().subject ?? {}
   // Not `authorized`: that is set where a server of Node's looks at it, and we are none.
   const problem = (socket as unknown as { ssl: { verifyError(): Error | null } }).ssl.verifyError()

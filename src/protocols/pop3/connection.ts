@@ -1,10 +1,9 @@
 /** The connection of a session: the accepted socket, or TLS over it, with what is written to it. */
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import type { ActorContext } from '../../actors/index.ts'
 import type { SaslFacts } from '../../auth/contract.ts'
 import { saslFacts } from '../server-sasl.ts'
-import { type ServerTls, upgradeToTls, verifiedName } from '../server-tls.ts'
+import { type ServerTls, tlsFacts, upgradeToTls, verifiedName } from '../server-tls.ts'
 import { Output } from './output.ts'
 
 export interface ConnectionEvents {
@@ -22,6 +21,7 @@ export class Connection {
   readonly #accepted: Socket
   /** The accepted socket, or TLS over it. */
   #socket: Socket
+  #tlsVersion: string | null = null
   readonly #listeners: readonly (readonly [event: string, listener: (...args: never[]) => void])[]
   #isPaused = false
 
@@ -55,7 +55,11 @@ export class Connection {
     }
     // Its errors come out of the TLS socket, too.
     this.#accepted.on('error', () => {})
-    this.#socket = upgradeToTls(this.#accepted, tls, 'pop3')
+    const secured = upgradeToTls(this.#accepted, tls, 'pop3')
+    secured.once('secure', () => {
+      this.#tlsVersion = tlsFacts(secured).version
+    })
+    this.#socket = secured
     this.output.moveTo(this.#socket)
     this.#listen()
     this.#isPaused = false
@@ -73,9 +77,9 @@ export class Connection {
     return this.#socket !== this.#accepted
   }
 
-  /** Version of TLS; null without. */
+  /** Version of TLS; null without, and while the handshake is not done. */
   get tlsVersion(): string | null {
-    return this.hasTls ? (this.#socket as TLSSocket).getProtocol() : null
+    return this.#tlsVersion
   }
 
   /** Common name of a client certificate that was verified. */

@@ -215,7 +215,8 @@ export class Session implements ReplyListener {
   /** RFC 9266 and RFC 5929: what ties an authentication to this TLS connection; undefined: there is none. */
   get channelBinding(): { readonly name: string; readonly data: Buffer } | undefined {
     const socket = this.#socket
-    if (!(socket instanceof TLSSocket)) return undefined
+    // One that has ended meanwhile has no keys; to ask it would end the process (Node 24).
+    if (!(socket instanceof TLSSocket) || socket.destroyed) return undefined
     return {
       name: 'tls-exporter',
       data: socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0)),

@@ -3,11 +3,10 @@
  * whether the client reads them, and says goodbye so that the last reply arrives.
  */
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import type { ActorContext } from '../../../actors/index.ts'
 import type { SaslFacts } from '../../../auth/contract.ts'
 import { saslFacts } from '../../server-sasl.ts'
-import { type ServerTls, upgradeToTls } from '../../server-tls.ts'
+import { type ServerTls, type TlsFacts, tlsFacts, upgradeToTls } from '../../server-tls.ts'
 
 export interface ConnectionEvents {
   readonly received: (chunk: Buffer) => void
@@ -27,6 +26,7 @@ export class Connection {
   readonly #accepted: Socket
   readonly #listeners: readonly (readonly [string, (...args: never[]) => void])[]
   #socket: Socket
+  #tls: TlsFacts | undefined
   #output = ''
   #isPaused = false
 
@@ -64,12 +64,9 @@ export class Connection {
     return this.#accepted.bytesWritten
   }
 
-  /** Version of TLS and its cipher; undefined without. */
-  get tls(): { readonly version: string; readonly cipher: string } | undefined {
-    if (this.#socket === this.#accepted) return undefined
-    const secured = this.#socket as TLSSocket
-    const version = secured.getProtocol()
-    return version === null ? undefined : { version, cipher: secured.getCipher().standardName }
+  /** Undefined without TLS, and while the handshake is not done. */
+  get tls(): TlsFacts | undefined {
+    return this.#tls
   }
 
   /** What a SASL exchange has to know. */
@@ -96,6 +93,7 @@ export class Connection {
       'secure',
       this.#context.bind(() => {
         this.failure = 'connection lost'
+        this.#tls = tlsFacts(secured)
       }),
     )
     this.isBlocked = false

@@ -147,6 +147,13 @@ describe('whether there is TLS', () => {
     const reverse = { keywords: [], tls: { ...(await named('x')), keywords: ['SIZE 10'] } }
     expect(await run({ tls_security_level: 'may' }, reverse)).toMatchObject({ outcome: 'bounced 5.3.4' })
   })
+
+  it('J08 a login that was offered before TLS alone does not take place', async () => {
+    const account = { sasl_auth_enable: true, sasl_password_maps: ['static:u:p'], sasl_security_options: [] }
+    const script = { keywords: ['AUTH PLAIN'], tls: { ...(await named('x')), keywords: [] } }
+    const seen = await run({ tls_security_level: 'may', ...account }, script)
+    expect(seen).toMatchObject({ outcome: 'sent', commands: secured })
+  })
 })
 
 describe('handshakes that fail', () => {

@@ -118,6 +118,27 @@ describe.skipIf(!hasOpenssl)(`TLS${hasOpenssl ? '' : ' (skipped: no openssl to m
     expect(codes(transcript)).toEqual([250, 503, 221])
   })
 
+  test('no TLS in the middle of a mail: what was agreed in clear would go on within', async () => {
+    const server = await TestServer.start({ listenerTls: 'starttls', tls: files() })
+    expect(
+      codes(await server.exchange('EHLO c\r\nMAIL FROM:<evil@x.test>\r\nSTARTTLS\r\nRSET\r\nQUIT\r\n')),
+    ).toEqual([220, 250, 250, 503, 250, 221])
+  })
+
+  test('octets in clear between the reply to STARTTLS and the handshake end the session', async () => {
+    const server = await TestServer.start({ listenerTls: 'starttls', tls: files() })
+    const socket = server.connect()
+    socket.on('error', () => {})
+    await expecting(socket, '220 ')
+    socket.write('EHLO c\r\nSTARTTLS\r\n')
+    await expecting(socket, '220 2.0.0')
+    const closed = new Promise((resolve) => socket.once('close', resolve))
+    socket.write('MAIL FROM:<evil@x.test>\r\nRCPT TO:<x@d.test>\r\n')
+    await within('the close', closed)
+    await server.sessionsEnded()
+    expect(server.events('smtpd.disconnect')).toMatchObject([{ reason: 'TLS handshake failed', mails: 0 }])
+  })
+
   test('implicit TLS greets inside, and passwords are taken from anywhere', async () => {
     const server = await TestServer.start({ listenerTls: 'implicit', tls: files(), service: 'submission' })
     const login = Buffer.from('\0ann\0secret').toString('base64')
