@@ -1,11 +1,12 @@
 /** Starts and stops leave nothing behind: no thread, port, timer, listener or memory. Needs the collector at hand. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, expect, test } from 'vitest'
 import { type ActorRef, ActorSystem } from '../../src/index.ts'
 import { createRing } from '../../src/runtime/transport/ring.ts'
 import { TestSystem } from '../../src/testing/index.ts'
+import { expectNoMore, ofTheSystem, resources } from '../support/leak-probe.ts'
 import { type Faulty, faulty } from './fault-actors.ts'
 
 setFlagsFromString('--expose-gc')
@@ -14,30 +15,8 @@ const collect = runInNewContext('gc') as () => void
 let system: ActorSystem | undefined
 afterEach(() => system?.stop())
 
-/** Handles, requests and timers of this process by kind, with what belongs to the test runner. */
-function resources(): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1
-  // Come and go with the runner's own work.
-  for (const kind of ['Immediate', 'FSReqPromise', 'CloseReq', 'WriteWrap']) delete counts[kind]
-  return counts
-}
-
-/** The runner's own timers come and go, so fewer is well, and more is given a moment to go. */
-async function expectNoMore(before: Record<string, number>): Promise<void> {
-  const more = () => Object.entries(resources()).filter(([kind, count]) => count > (before[kind] ?? 0))
-  for (let i = 0; i < 100 && more().length > 0; i++) await new Promise((resolve) => setTimeout(resolve, 20))
-  expect(more()).toEqual([])
-}
-
 const listeners = (): number =>
   process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0)
-
-/** What the kernel has of this process; nothing where there is no /proc. */
-function ofTheSystem(): { readonly threads: number; readonly files: number } {
-  const count = (dir: string): number => (existsSync(dir) ? readdirSync(dir).length : 0)
-  return { threads: count('/proc/self/task'), files: count('/proc/self/fd') }
-}
 
 async function quiet(): Promise<void> {
   for (let i = 0; i < 5; i++) {
