@@ -54,6 +54,7 @@ export type {
   SupervisorOptions,
   SupervisorSpec,
   Transition,
+  TypedChildSpec,
   Wire,
   WireValue,
 } from './actors/index.ts'
@@ -61,6 +62,7 @@ export {
   ActorExit,
   AskError,
   actor,
+  child,
   Deferred,
   errorReason,
   groups,

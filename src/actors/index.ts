@@ -68,6 +68,8 @@ export type {
   SupervisorContract,
   SupervisorOptions,
   SupervisorSpec,
+  TypedChildSpec,
 } from './supervisor.ts'
+export { child } from './supervisor.ts'
 export { supervisor } from './supervisor-behaviour.ts'
 export type { Wire, WireValue } from './wire.ts'

@@ -5,8 +5,8 @@
 import type { Socket } from 'node:net'
 import type { Backoff } from './backoff.ts'
 import type { ActorContext, Placement } from './context.ts'
-import type { Contract } from './contract.ts'
-import type { AnyActorDefinition } from './definition.ts'
+import type { AnyContract, Contract } from './contract.ts'
+import type { ActorDefinition, AnyActorDefinition } from './definition.ts'
 import type { ExitReason, ignore } from './exit-reason.ts'
 import type { ActorRef } from './ref.ts'
 
@@ -43,6 +43,20 @@ export interface ChildSpec {
   /** Waits before restarts of this child; without it the supervisor's. */
   readonly backoff?: Backoff
 }
+
+/**
+ * A child spec whose `args` the compiler holds against its actor. At run time it is the spec itself: a plain object does as well.
+ *
+ *     children: [child({ id: 'store', actor: store, args: { file } })]
+ */
+export function child<C extends AnyContract, A>(spec: TypedChildSpec<C, A>): ChildSpec {
+  return spec
+}
+
+/** What `child` takes: `args` must be given where the actor wants some. */
+export type TypedChildSpec<C extends AnyContract, A> = Omit<ChildSpec, 'actor' | 'args'> & {
+  readonly actor: ActorDefinition<C, A>
+} & (undefined extends A ? { readonly args?: NoInfer<A> } : { readonly args: NoInfer<A> })
 
 /**
  * - `one_for_one`: only the child that ended is restarted.

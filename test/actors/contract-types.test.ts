@@ -2,13 +2,15 @@
  * What contracts accept and refuse at compile time. `npm run check` is the test; at run time nothing happens here but
  * that the file loads.
  */
-import { describe, expectTypeOf, test } from 'vitest'
+import { describe, expect, expectTypeOf, test } from 'vitest'
 import {
   type ActorRef,
   type AnyRef,
   actor,
   type Body,
+  type ChildSpec,
   type Contract,
+  child,
   type Handlers,
   type MessageType,
   type Reply,
@@ -159,5 +161,28 @@ describe('contracts', () => {
     // @ts-expect-error a reply of another type
     const handlers: Handlers<Node> = wrong
     void handlers
+  })
+
+  test('have child specs whose arguments are checked, where one wants it', () => {
+    type Args = { readonly file: string }
+    const worker = actor<Contract<{ go(): void }>, Args>({
+      name: 'w',
+      module: import.meta.url,
+      init: () => ({ go() {} }),
+    })
+    const plain = actor<Contract<{ go(): void }>>({
+      name: 'p',
+      module: import.meta.url,
+      init: () => ({ go() {} }),
+    })
+    const specs: ChildSpec[] = [
+      child({ id: 'a', actor: worker, args: { file: 'x' }, restart: 'transient' }),
+      child({ id: 'b', actor: plain }),
+    ]
+    expect(specs[0]).toEqual({ id: 'a', actor: worker, args: { file: 'x' }, restart: 'transient' })
+    // @ts-expect-error it wants arguments
+    child({ id: 'c', actor: worker })
+    // @ts-expect-error other ones
+    child({ id: 'd', actor: worker, args: { file: 1 } })
   })
 })
