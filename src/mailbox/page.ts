@@ -126,9 +126,14 @@ export class Page {
     return text(this.#bytes, this.#namesAt, this.#bytes.length)
   }
 
+  /** Whether they were not cut off. */
+  get hasNames(): boolean {
+    return this.#namesAt < this.#bytes.length || this.count === 0
+  }
+
   /** Names in the order of the mails; undefined when they were cut off. */
   get names(): string[] | undefined {
-    return this.#namesAt === this.#bytes.length && this.count > 0 ? undefined : lines(this.namesText)
+    return this.hasNames ? lines(this.namesText) : undefined
   }
 
   /** The octets up to the names. */

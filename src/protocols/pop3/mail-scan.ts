@@ -17,6 +17,9 @@ export const noFindings = (): Findings => ({
   misnamed: [],
 })
 
+export const isEmpty = ({ sized, xuidls, misnamed }: Findings): boolean =>
+  sized.uids.length === 0 && xuidls.uids.length === 0 && misnamed.length === 0
+
 export interface ScanOptions {
   readonly maildir: string
   /** Accept the size on the disk. */

@@ -13,7 +13,7 @@ import {
   type UpdateResult,
   uidBytes,
 } from '../../mailbox/contract.ts'
-import { type Findings, noFindings } from './mail-scan.ts'
+import { type Findings, isEmpty, noFindings } from './mail-scan.ts'
 import type { Maildrop } from './maildrop.ts'
 import { mailboxTimeoutMs } from './opening.ts'
 
@@ -33,7 +33,7 @@ export class MailboxLink<C extends AnyContract> {
   readonly #context: ActorContext<C>
   readonly #uidValidity: number
   /** Found out and not yet told. */
-  #findings: Findings
+  #findings: Findings | undefined
   /** Its UIDLs may have to be kept. */
   readonly #maildrop: Maildrop | undefined
 
@@ -49,23 +49,24 @@ export class MailboxLink<C extends AnyContract> {
     this.#name = placeName(account)
     this.#home = account.home
     this.#uidValidity = uidValidity
-    this.#findings = findings
+    this.#findings = isEmpty(findings) ? undefined : findings
     this.#maildrop = maildrop
   }
 
   /** Something was found out and waits to be told. */
   get hasFindings(): boolean {
-    const { sized, xuidls, misnamed } = this.#findings
-    return sized.uids.length > 0 || xuidls.uids.length > 0 || misnamed.length > 0
+    return this.#findings !== undefined
   }
 
   learn(uid: number, octets: number): void {
+    this.#findings ??= noFindings()
     this.#findings.sized.uids.push(uid)
     this.#findings.sized.sizes.push(octets)
   }
 
   /** The name of its file says a wrong size. */
   misnamed(uid: number): void {
+    this.#findings ??= noFindings()
     this.#findings.misnamed.push(uid)
   }
 
@@ -115,8 +116,8 @@ export class MailboxLink<C extends AnyContract> {
   }
 
   #request(wanted: Changes): UpdateRequest {
-    const { sized, xuidls, misnamed } = this.#findings
-    this.#findings = noFindings()
+    const { sized, xuidls, misnamed } = this.#findings ?? noFindings()
+    this.#findings = undefined
     const uidls = this.#maildrop?.takeUidls()
     return {
       uidValidity: this.#uidValidity,

@@ -29,7 +29,8 @@ interface MaildropPage {
   readonly count: number
   keysText: string
   keys: string[] | undefined
-  names: string[] | undefined
+  /** As text until one is asked for: an idle session has no use for them. */
+  names: string | readonly string[] | undefined
 }
 
 export class Maildrop {
@@ -56,7 +57,7 @@ export class Maildrop {
   /** Uids of mails that are known to be gone: names and keys of them do not count any more. */
   #gone: Set<number> | undefined
   /** X-UIDL fields that were read, by index. */
-  #xuidls = new Map<number, string>()
+  #xuidls: Map<number, string> | undefined
   /** 1: its UIDL was told and is to be kept. */
   #told: Uint8Array | undefined
   #toldCount = 0
@@ -80,9 +81,11 @@ export class Maildrop {
     this.count = snapshot.count
     this.generation = snapshot.generation
     this.newTime = snapshot.newTime
-    this.sizes = new Float64Array(snapshot.count)
-    this.#uids = new Uint32Array(snapshot.count)
-    this.#flags = new Uint8Array(snapshot.count)
+    // One piece of memory for all columns: there may be many sessions, and most mailboxes are small.
+    const columns = new ArrayBuffer(snapshot.count * 13)
+    this.sizes = new Float64Array(columns, 0, snapshot.count)
+    this.#uids = new Uint32Array(columns, snapshot.count * 8, snapshot.count)
+    this.#flags = new Uint8Array(columns, snapshot.count * 12, snapshot.count)
     this.#options = options
     this.#format = compileUidlFormat(options.uidl_format)
     this.#needsNames = usesFileName(options.uidl_format)
@@ -116,7 +119,8 @@ export class Maildrop {
       this.sizes.set(page.sizes, start)
       this.#uids.set(page.uids, start)
       this.#flags.set(page.flags, start)
-      const { count, keysText, names } = page
+      const { count, keysText, hasNames, namesText } = page
+      const names = hasNames ? namesText : undefined
       this.#pages.push({ start, count, keysText, keys: undefined, names })
       this.#loaded += count
     }
@@ -134,7 +138,7 @@ export class Maildrop {
     this.#namesFrom = from
     pages.forEach((bytes, i) => {
       const page = this.#pages[from + i]
-      if (page !== undefined) page.names = Page.of(bytes).names
+      if (page !== undefined) page.names = Page.of(bytes).namesText
     })
   }
 
@@ -162,17 +166,18 @@ export class Maildrop {
 
   /** Whether the header of a mail has to be read for its UIDL. */
   wantsXuidl(index: number): boolean {
-    if (!this.#options.reuse_xuidl || this.#xuidls.has(index)) return false
+    if (!this.#options.reuse_xuidl || this.#xuidls?.has(index) === true) return false
     const keys = this.#keys(index)
     return keyOf(keys, 'P') === undefined && keyOf(keys, 'x') === undefined
   }
 
   /** The X-UIDL field of a mail; empty: it has none. */
   xuidl(index: number): string {
-    return this.#xuidls.get(index) ?? keyOf(this.#keys(index), 'x') ?? ''
+    return this.#xuidls?.get(index) ?? keyOf(this.#keys(index), 'x') ?? ''
   }
 
   learnXuidl(index: number, value: string): void {
+    this.#xuidls ??= new Map()
     this.#xuidls.set(index, value)
   }
 
@@ -194,9 +199,10 @@ export class Maildrop {
 
   /** Where it was when the mailbox was opened; undefined: its name was not fetched. */
   file(index: number): MailPlace | undefined {
-    const { names, start } = this.#pages[this.pageOf(index)]!
-    if (names === undefined) return undefined
-    return { name: names[index - start]!, inNew: (this.#flags[index]! & inNewFlag) !== 0 }
+    const page = this.#pages[this.pageOf(index)]!
+    if (page.names === undefined) return undefined
+    if (typeof page.names === 'string') page.names = page.names.split('\n')
+    return { name: page.names[index - page.start]!, inNew: (this.#flags[index]! & inNewFlag) !== 0 }
   }
 
   isGone(index: number): boolean {
