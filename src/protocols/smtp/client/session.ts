@@ -108,6 +108,8 @@ export class Session implements ReplyListener {
   #unclaimed: Reply[] = []
   readonly #secrets: string[] = []
   #garbage = 0
+  /** Within AUTH: who listens takes care of secrets. */
+  isAuthenticating = false
   /** Lines that were too long to be kept whole, so far. */
   cutLines = 0
   #end: EndCause | undefined
@@ -196,7 +198,7 @@ export class Session implements ReplyListener {
     return this.#garbage
   }
 
-  /** What must not be written down, should the server repeat it. */
+  /** What must not be written down, should the server repeat it, now or as long as the session lives. */
   hide(secret: string): void {
     if (secret.length > 1) this.#secrets.push(secret)
   }
@@ -204,6 +206,12 @@ export class Session implements ReplyListener {
   /** Text of the server without what is hidden. */
   redacted(text: string): string {
     return this.#secrets.reduce((shown, secret) => shown.replaceAll(secret, '(hidden)'), text)
+  }
+
+  /** Replies end up in the log and with the sender. A challenge has to stay as it is. */
+  #withoutSecrets(reply: Reply): Reply {
+    if (this.#secrets.length === 0 || this.isAuthenticating) return reply
+    return { ...reply, text: this.redacted(reply.text), lastLine: this.redacted(reply.lastLine) }
   }
 
   /** Sends a line of which only `shown` is written down. */
@@ -385,9 +393,10 @@ export class Session implements ReplyListener {
     this.#socket.destroy()
   }
 
-  onReply(reply: Reply): void {
+  onReply(said: Reply): void {
+    const reply = this.#withoutSecrets(said)
     if (this.transcript !== undefined)
-      for (const line of reply.text.split('\n')) this.transcript.in(this.redacted(line))
+      for (const line of this.redacted(reply.text).split('\n')) this.transcript.in(line)
     if (this.#listener !== undefined) this.#listener.onReply(reply)
     else if (this.#unclaimed.length < maxUnclaimed) this.#unclaimed.push(reply)
     else this.#abort('too many replies that nobody asked for')
@@ -396,7 +405,7 @@ export class Session implements ReplyListener {
   onGarbage(line: string): void {
     this.#garbage++
     this.trouble.add('protocol')
-    this.transcript?.in(line)
+    this.transcript?.in(this.redacted(line))
   }
 
   onCutLine(): void {

@@ -247,6 +247,28 @@ describe('refusals', () => {
   })
 })
 
+describe('a server that repeats what it was told, later', () => {
+  it.each(['PLAIN', 'CRAM-MD5'])(
+    '%s: neither the log nor the sender nor the postmaster reads it',
+    async (mechanism) => {
+      let told = ''
+      const respond = (command: string) => {
+        if (command.startsWith('AUTH PLAIN ')) told = command.slice(11)
+        if (command.startsWith('dS')) told = command
+        const words = Buffer.from(told, 'base64').toString().split(/[ \0]/)
+        return /^(?:RCPT|QUIT)/.test(command) ? `550 5.1.1 ${told} ${words.at(-1)}` : undefined
+      }
+      const answers = { 'AUTH CRAM-MD5': '334 PDFAbXg+' }
+      const { outcome, everything } = await run([[{ keywords: [`AUTH ${mechanism}`], answers, respond }]])
+      expect(outcome).toEqual(['bounced 5.1.1'])
+      expect(told).not.toBe('')
+      expect(everything).toContain('550 5.1.1 (hidden) (hidden)')
+      expect(everything).not.toContain(told)
+      expect(everything).not.toContain(secret)
+    },
+  )
+})
+
 describe('the exchange', () => {
   const token = 'x'.repeat(500)
   const oauth = (answers: Record<string, Answer | readonly Answer[]>): Parameters<typeof run> => [

@@ -60,11 +60,13 @@ class Authentication implements SessionListener {
 
   start(): void {
     const { mechanism, exchange, account } = this.#options
+    this.#session.isAuthenticating = true
     this.#session.attach(this)
     if (this.#over) return
     this.#session.hide(account.password)
     const initial = exchange.initial()
     const encoded = initial === undefined ? '' : initial.length === 0 ? '=' : initial.toString('base64')
+    if (initial !== undefined) this.#hideWords(initial)
     const fits = `AUTH ${mechanism.name} ${encoded}\r\n`.length <= commandLimit
     if (initial !== undefined && !fits) this.#held = initial
     this.#send(`AUTH ${mechanism.name}`, fits ? encoded : '')
@@ -114,6 +116,7 @@ class Authentication implements SessionListener {
       const answer = await this.#options.exchange.answer(challenge)
       if (this.#over) return
       this.#busy = false
+      this.#hideWords(answer)
       this.#send('', answer.toString('base64'))
     } catch (error) {
       if (error instanceof SaslClientError) this.#fail(localFailure('site', '4.7.0', error.message))
@@ -127,6 +130,12 @@ class Authentication implements SessionListener {
     const line = command === '' ? response : response === '' ? command : `${command} ${response}`
     this.#session.hide(response)
     this.#session.sendSecret(`${line}\r\n`, command === '' ? '(an answer)' : `${command} (and an answer)`)
+  }
+
+  /** What we say, piece by piece: digests and tokens, not the name of the user. */
+  #hideWords(said: Buffer): void {
+    const { user } = this.#options.account
+    for (const word of said.toString().split(/[ \0\x01]+/)) if (word !== user) this.#session.hide(word)
   }
 
   #refused(reply: Reply): void {
@@ -145,6 +154,7 @@ class Authentication implements SessionListener {
   #end(refusal: Refusal | undefined): void {
     if (this.#over) return
     this.#over = true
+    this.#session.isAuthenticating = false
     this.#session.detach()
     this.#resolve(refusal)
   }
