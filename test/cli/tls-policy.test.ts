@@ -52,6 +52,18 @@ describe('mailactors tls-policy', () => {
     })
     expect(byTable.stdout).toContain('level secure, from tls_policy_maps, d.test')
     expect(byTable.stdout).toContain('certificate for mail.test')
+    expect(byTable.stdout).toContain('connections end with their mail (tls_connection_reuse is off)')
+  })
+
+  test('of a domain without servers, and of an address', async () => {
+    const nowhere = await tlsPolicy(['nowhere.test'], {
+      'smtp.tls_policy_maps': 'inline:{ { nowhere.test = verify match=mail.test connection_reuse=yes } }',
+    })
+    expect(nowhere.code).toBe(69)
+    expect(nowhere.stdout).toContain('  certificate for mail.test\n')
+    expect(nowhere.stdout).toContain('  connections may be kept for the next mail\n')
+    const address = await tlsPolicy(['x@d.test'], {})
+    expect(address).toMatchObject({ code: 64, stderr: expect.stringContaining('(try d.test)') })
   })
 
   test('a policy that is broken', async () => {

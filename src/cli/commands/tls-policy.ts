@@ -96,7 +96,7 @@ async function explain(nexthop: string, config: Config, options: Options): Promi
   const explained: Explained[] = []
   for (const destination of parsed) {
     if (destination instanceof DestinationError)
-      throw new CommandFailure(exitCodes.usage, `${nexthop}: ${destination.message}`)
+      throw new CommandFailure(exitCodes.usage, `${nexthop}: ${destination.message}${hintFor(nexthop)}`)
     const found = await findServers(destination, {
       protocol,
       settings,
@@ -117,6 +117,10 @@ async function explain(nexthop: string, config: Config, options: Options): Promi
   return explained
 }
 
+/** Many will try the address of a recipient. */
+const hintFor = (nexthop: string): string =>
+  nexthop.includes('@') ? ` (try ${nexthop.slice(nexthop.lastIndexOf('@') + 1)})` : ''
+
 function text(explained: Explained): string {
   const { nexthop, policy, refusal, sts, lookup, servers } = explained
   const lines = [nexthop]
@@ -126,6 +130,14 @@ function text(explained: Explained): string {
     if (policy.level !== 'none') {
       const without = policy.excluded.length === 0 ? '' : ` without ${policy.excluded.join(', ')}`
       lines.push(`  versions ${policy.protocols.join(' ')}, ciphers ${policy.ciphers}${without}`)
+      // With servers it stands there, with their names in it.
+      if (servers.length === 0 && policy.match.length > 0)
+        lines.push(`  certificate for ${policy.match.join(' or ')}`)
+      lines.push(
+        policy.reuse
+          ? '  connections may be kept for the next mail'
+          : '  connections end with their mail (tls_connection_reuse is off)',
+      )
     }
   }
   if (sts !== undefined) {

@@ -104,7 +104,12 @@ export class TlsClient {
     if (listed !== undefined && result.policy.level === 'may') {
       this.#hint('delivery.tls-on-unix', { nexthop: destination.nexthop })
     }
-    return { ok: true, policy: { ...result.policy, level: 'none' } }
+    const { policy } = result
+    const source =
+      policy.level === 'none'
+        ? policy.source
+        : `${policy.source}: ${policy.level}, which a unix socket does without`
+    return { ok: true, policy: { ...policy, level: 'none', source } }
   }
 
   /** Once for each thread and transport. */

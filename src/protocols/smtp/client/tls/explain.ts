@@ -19,6 +19,10 @@ export interface ExplainedTls {
     readonly protocols: readonly string[]
     readonly ciphers: string
     readonly excluded: readonly string[]
+    /** Names or digests that certificates must have one of, as the policy has them. */
+    readonly match: readonly string[]
+    /** Whether the cache keeps connections with TLS. */
+    readonly reuse: boolean
   }
   readonly refusal?: string
   readonly sts?: {
@@ -90,7 +94,8 @@ export async function explainTls(destination: Destination, options: ExplainOptio
   const sts = await explainedSts(destination, options)
   const result = await tls.policy(destination)
   if (!result.ok) return { nexthop, refusal: result.reason, ...sts, servers: [] }
-  const { level, source, protocols, ciphers, excluded } = result.policy
+  const { level, source, protocols, ciphers, excluded, match, given } = result.policy
+  const reuse = given.reuse ?? options.settings.tls_connection_reuse
   const explained: ExplainedServer[] = []
   for (const server of servers) {
     const { host, address, port } = server
@@ -119,7 +124,12 @@ export async function explainTls(destination: Destination, options: ExplainOptio
       ...(options.test ? { test: await testServer(server, plan, options) } : {}),
     })
   }
-  return { nexthop, policy: { level, source, protocols, ciphers, excluded }, ...sts, servers: explained }
+  return {
+    nexthop,
+    policy: { level, source, protocols, ciphers, excluded, match, reuse },
+    ...sts,
+    servers: explained,
+  }
 }
 
 async function explainedSts(
