@@ -17,14 +17,18 @@ import {
   ReplyStream,
   UsageError,
 } from '../actors/index.ts'
+import { asPromise } from './as-promise.ts'
 import { CellContext } from './cell-context.ts'
+import { handOver, reasonOfParent, refuseMessages, tellEnd, whyEnded } from './ending.ts'
+import { type AnyHandlers, handlerOf } from './handlers.ts'
 import { type Asker, Message, Signal } from './message.ts'
-import { type MessageList, MessageQueue } from './message-queue.ts'
+import { MessageQueue } from './message-queue.ts'
+import { Rare } from './rare.ts'
 import { Ref } from './ref.ts'
 import type { Relations } from './relations.ts'
 import { answerByStream, answerLater, isSendable, refuseUnknown } from './replies.ts'
 import { currentActor, type Scope } from './scopes.ts'
-import { SignalQueue } from './signal-queue.ts'
+import { waitsForTurn } from './signals.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import { refuseUnsendable } from './transport/unsendable.ts'
 
@@ -33,16 +37,6 @@ export { currentActor } from './scopes.ts'
 export type CellState = 'new' | 'starting' | 'idle' | 'running' | 'waiting' | 'stopping' | 'ended'
 
 const defaultMaxQueue = 10_000
-
-// Handlers may be any object, and each has these; or they are not for messages.
-const notMessages: ReadonlySet<string> = new Set([
-  ...Object.getOwnPropertyNames(Object.prototype),
-  'terminate',
-  'handleDown',
-  'handleExit',
-])
-
-type AnyHandlers = { readonly [type: string]: ((...body: unknown[]) => unknown) | undefined }
 
 /** What the cell is told when it is made. */
 export interface CellStart {
@@ -55,22 +49,6 @@ export interface CellStart {
   readonly socket: Socket | undefined
   /** Called once: `init` is done, or the reason why the actor ended before. */
   readonly started: ((reason: ExitReason | undefined) => void) | undefined
-}
-
-/** What an actor needs only now and then: the many that are idle do without. */
-class Rare extends SignalQueue {
-  /** Messages put aside. They count for the queue. */
-  stash: MessageList | undefined = undefined
-  stashed = 0
-  stopReason: ExitReason | undefined = undefined
-  /** Messages to handle before it ends, on a thread that drains. */
-  left = 0
-  /** When the handler in hand began to await; of use only while it does. */
-  waitingSince = 0
-  resume: ((value: unknown) => void) | undefined = undefined
-  crash: ((error: unknown) => void) | undefined = undefined
-  /** Those who wait for a Deferred of this actor. */
-  promised: Set<Asker> | undefined = undefined
 }
 
 export class ActorCell extends MessageQueue {
@@ -313,8 +291,8 @@ export class ActorCell extends MessageQueue {
 
   #handle(message: Message): void {
     const { type } = message
-    const handler = this.#handlers?.[type]
-    if (typeof handler !== 'function' || notMessages.has(type)) {
+    const handler = handlerOf(this.#handlers, type)
+    if (handler === undefined) {
       refuseUnknown(this, message)
       return
     }
@@ -397,25 +375,14 @@ export class ActorCell extends MessageQueue {
     const message = this.#current
     if (message === undefined) throw new UsageError('there is no message in hand to put aside')
     this.#current = undefined
-    message.next = undefined
-    const rare = this.#made
-    if (rare.stash === undefined) rare.stash = { first: message, last: message }
-    else {
-      rare.stash.last.next = message
-      rare.stash.last = message
-    }
-    rare.stashed++
+    this.#made.putAside(message)
     this.queueLength++
   }
 
   /** Those put aside are next, in the order they came. */
   unstashAll(): void {
-    const rare = this.#rare
-    const stash = rare?.stash
-    if (rare === undefined || stash === undefined) return
-    rare.stash = undefined
-    rare.messagesTaken(-rare.stashed)
-    rare.stashed = 0
+    const stash = this.#rare?.takeStash()
+    if (stash === undefined) return
     this.prependMessages(stash)
     if (this.state === 'idle') this.#ready()
   }
@@ -435,36 +402,9 @@ export class ActorCell extends MessageQueue {
 
   signal(signal: Signal): void {
     if (this.state === 'ended') return
-    switch (signal.kind) {
-      case 'exit':
-        if (this.traps) break
-        // As in OTP: nobody ends another one by saying that all is well.
-        if (signal.reason.kind === 'normal' && signal.ref.id !== this.id) return
-        this.stop(signal.reason, true)
-        return
-      case 'link': {
-        if (!this.relations.unlinkFrom(signal.ref.id)) return
-        const ended = this.relations.takeExpectation(signal.ref.id)
-        if (ended !== undefined) {
-          this.#inScope.runInAsyncScope(ended, undefined, signal.reason)
-          return
-        }
-        if (signal.ref.id === this.parent?.id) {
-          // A helper lives and dies with its parent, also when that one ended well. The parent's successor may want
-          // its name before its handler in hand is done.
-          this.runtime.registry.release(this.ref)
-          if (this.traps) break
-          this.stop(reasonOfParent(signal), true)
-          return
-        }
-        if (this.traps) break
-        if (signal.reason.kind !== 'normal') this.stop(signal.reason, true)
-        return
-      }
-      case 'down':
-        if (this.relations.removeMonitor(signal.monitor) === undefined) return
-        break
-    }
+    const perform = (ended: (reason: ExitReason) => void): void =>
+      this.#inScope.runInAsyncScope(ended, undefined, signal.reason)
+    if (!waitsForTurn(this, signal, perform)) return
     const rare = this.#made
     rare.addSignal(signal, this.queueLength - rare.stashed)
     if (this.state === 'idle') this.#ready()
@@ -591,16 +531,13 @@ export class ActorCell extends MessageQueue {
     const { relations } = this
     // The names first: whoever learns of the end may start a successor under the same name at once.
     for (const name of relations.names) runtime.registry.unregister(name, ref)
-    this.#handOver(reason)
+    handOver(this, reason)
     this.#refuseAll(reason)
     this.socket?.destroy()
     relations.cancelTimers()
     for (const [monitor, target] of relations.monitors()) runtime.ties.unwatch(this, target, monitor)
     this.#origin?.started?.(reason)
-    for (const linked of relations.links()) runtime.ties.send(linked, new Signal('link', ref, reason))
-    for (const watcher of relations.watchers()) {
-      runtime.ties.send(watcher.ref, new Signal('down', ref, reason, watcher.monitor))
-    }
+    tellEnd(this, reason)
     runtime.ended(this, reason)
     this.#handlers = this.#origin = undefined
     if (this.#scope !== undefined) runtime.scopes.close(this.#scope)
@@ -609,44 +546,15 @@ export class ActorCell extends MessageQueue {
     this.socket = undefined
   }
 
-  /** On a thread that drains, what waits for a named actor goes to its successor. */
-  #handOver(reason: ExitReason): void {
-    const { runtime, id } = this
-    const [name] = this.relations.names
-    if (!runtime.isDraining || reason.kind !== 'shutdown' || name === undefined) return
-    runtime.successors.moved(id, name)
-    let message = this.firstMessage
-    while (
-      message !== undefined &&
-      runtime.successors.accept(id, message.type, message.body, message.asker)
-    ) {
-      message = message.next
-    }
-    this.dropMessagesBefore(message)
-  }
-
   /** Settles everything others wait for from this actor, and everything it waits for. */
   #refuseAll(reason: ExitReason): void {
-    const why = `it ended (${reason.kind}${reason.message === undefined ? '' : `: ${reason.message}`})`
+    const why = whyEnded(reason)
     this.#current?.asker?.refuse('down', why, reason)
     this.#current = undefined
     this.unstashAll()
-    for (let message = this.firstMessage; message !== undefined; message = message.next) {
-      if (message.asker === undefined) this.runtime.deadLetter(this.ref, message.type, message.body)
-      else message.asker.refuse('down', why, reason)
-    }
-    this.dropMessagesBefore(undefined)
-    this.queueLength = 0
-    const rare = this.#rare
-    if (rare !== undefined) {
-      rare.dropSignals()
-      const { promised } = rare
-      rare.promised = undefined
-      const waiting = [...(promised ?? [])]
-      // A Deferred that is settled later must find nobody.
-      promised?.clear()
-      for (const asker of waiting) asker.refuse('down', why, reason)
-    }
+    refuseMessages(this, reason)
+    this.#rare?.dropSignals()
+    this.#rare?.refusePromised(why, reason)
     for (const ask of this.relations.takeAsks()) ask.refuse('cancelled', 'the caller ended')
   }
 
@@ -701,17 +609,4 @@ export class ActorCell extends MessageQueue {
       this.crash(error)
     }
   }
-}
-
-/** Why it ends: an actor whose parent ended well has been stopped. */
-function reasonOfParent({ kind, reason }: Signal): ExitReason {
-  return kind === 'link' && reason.kind === 'normal' ? { kind: 'shutdown' } : reason
-}
-
-/** The promise to wait for, if `value` is one; one of another library counts, and may throw when it is looked at. */
-function asPromise(value: unknown): Promise<unknown> | undefined {
-  if (value instanceof Promise) return value
-  if (typeof value !== 'object' || value === null) return undefined
-  const isThenable = typeof (value as { then?: unknown }).then === 'function'
-  return isThenable ? Promise.resolve(value) : undefined
 }
