@@ -7,7 +7,7 @@
  * its cost, so neither the answer nor its time tells whether there is such a user. After refusals the next attempts
  * from the same address wait before they are looked at, see `penalty.ts`.
  */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type ActorContext, actor, type Contract, Deferred, type HandlerResult } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
@@ -28,10 +28,10 @@ import { needsBinding } from './sasl/offer.ts'
 import type { Secret } from './schemes.ts'
 import { SlowChecks } from './slow-checks.ts'
 import { Tokens } from './tokens.ts'
-import { pathSettings } from './user-name.ts'
-import { addressCandidates, type User, Users } from './users.ts'
+import { type Candidate, UserDatabases } from './user-databases.ts'
+import { addressCandidates } from './users.ts'
 
-/** The passwd-file is looked at no more often than this. */
+/** Databases are looked at no more often than this. */
 const lookAgainMs = 1_000
 /** Longest name that is looked for or logged. */
 const maxNameLength = 512
@@ -59,7 +59,7 @@ const notNow: VerifyResult = { ok: false, reason: 'internal' }
 class Auth {
   readonly #context: ActorContext<AuthMessages>
   #config: Config
-  #users: Users
+  #users: UserDatabases
   #known: KnownPasswords
   #tokens: Tokens
   #salts: Salts
@@ -77,7 +77,7 @@ class Auth {
   constructor(context: ActorContext<AuthMessages>, config: Config, args: AuthArgs | undefined) {
     this.#context = context
     this.#config = config
-    this.#users = usersOf(config)
+    this.#users = new UserDatabases(config)
     this.#known = knownPasswordsOf(config)
     this.#tokens = new Tokens(config.auth)
     this.#salts = saltsOf(config)
@@ -149,20 +149,24 @@ class Auth {
 
   account(address: string): HandlerResult<Account | null> {
     this.#refresh()
-    const account = this.#accountOf(address) ?? (this.#lookNow() ? this.#accountOf(address) : null)
-    if (account === null && !this.#users.isKnown) {
+    const account = this.#accountOf(address) ?? (this.#lookNow() ? this.#accountOf(address) : undefined)
+    if (account === 'invalid' || (account === undefined && !this.#users.isKnown)) {
       const unknown = new Deferred<Account | null>()
-      unknown.reject(new PasswdFileError('the users are not known: the passwd-file cannot be read'))
+      const problem =
+        account === 'invalid'
+          ? `an id of ${address.slice(0, maxNameLength)} is not in auth.valid_uids or auth.valid_gids`
+          : 'the users are not known: the passwd-file cannot be read'
+      unknown.reject(new PasswdFileError(problem))
       return unknown
     }
-    return account
+    return account ?? null
   }
 
   reload(): void {
     const config = this.#context.setting<Config>('config') ?? this.#config
     if (config !== this.#config) {
       this.#config = config
-      this.#users = usersOf(config)
+      this.#users = new UserDatabases(config)
       this.#known = knownPasswordsOf(config)
       this.#tokens = new Tokens(config.auth)
       this.#salts = saltsOf(config)
@@ -197,43 +201,49 @@ class Auth {
   }
 
   #verify(attempt: Attempt, password: string): void {
+    const candidates = this.#candidates(attempt.name)
+    if (candidates.length === 0 && !this.#users.isKnown) this.#postpone(attempt)
+    else this.#tryNext(attempt, password, candidates)
+  }
+
+  /** Tries the password on the first of the users of this name, then on the others; on nobody's where there is none. */
+  #tryNext(attempt: Attempt, password: string, [user, ...others]: readonly Candidate[]): void {
     const { name } = attempt
-    const user = this.#find(name)
-    if (!this.#users.isKnown) {
-      this.#postpone(attempt)
-      return
+    const decoy = user === undefined ? this.#users.decoy : undefined
+    const stored = user === undefined ? decoy?.password : user.password
+    const failed = (reason: string) => {
+      if (others.length > 0) this.#tryNext(attempt, password, others)
+      // The password may have been changed just now: then look at the databases as they are.
+      else if (user !== undefined && this.#lookNow()) this.#verify(attempt, password)
+      else if (this.#users.isKnown) this.#refuse(attempt, reason, password)
+      else this.#postpone(attempt)
     }
-    const stored = user === undefined ? this.#users.decoy : user.password
     if (stored === undefined) {
-      this.#refuse(attempt, user === undefined ? 'unknown user' : 'no usable password')
+      failed(user === undefined ? 'unknown user' : 'no usable password')
       return
     }
     const decide = (fits: boolean) => {
-      if (fits && user !== undefined) this.#accept(attempt)
-      // The password may have been changed just now: then look at the file as it is.
-      else if (user !== undefined && this.#lookNow()) this.#verify(attempt, password)
-      else this.#refuse(attempt, user === undefined ? 'unknown user' : 'wrong password')
+      if (fits && user !== undefined) this.#accept(attempt, user)
+      else failed(user === undefined ? 'unknown user' : 'wrong password')
     }
     if (!stored.isSlow) {
       decide(stored.verify(password) === true)
       return
     }
-    const digest = this.#known.digest(name.toLowerCase(), password)
-    const now = this.#context.clock.monotonic()
-    if (user !== undefined && this.#known.has(user.account.user, digest, user.field, now)) {
-      this.#accept(attempt)
+    const field = user?.field ?? decoy?.field ?? ''
+    const digest = this.#known.digest(name.toLowerCase(), password, field)
+    const known = this.#known.find(digest, this.#context.clock.monotonic())
+    if (known !== undefined) {
+      decide(known && user !== undefined)
       return
     }
-    const field = user?.field ?? this.#users.decoyField
     const isTaken = this.#checks.add(
-      digest.toString('base64'),
+      digest,
       async () => await (stored.blocks ? this.#checkElsewhere(field, password) : stored.verify(password)),
       (fits) => {
         if (fits === undefined) this.#postpone(attempt)
         else {
-          if (fits && user !== undefined) {
-            this.#known.add(user.account.user, digest, user.field, this.#context.clock.monotonic())
-          }
+          this.#known.add(digest, fits, this.#context.clock.monotonic())
           decide(fits)
         }
       },
@@ -312,6 +322,10 @@ class Auth {
     const known = Object.entries(bindings).map(([name, data]) => [name, Buffer.from(data)] as const)
     return {
       hostname,
+      isName: (user) =>
+        Object.values(splitMaster(user, auth.master_separator)).every(
+          (name) => name === '' || this.#loginName(name) !== undefined,
+        ),
       secretOf: (user) => this.#secretOf(user),
       saltFor: (user) => this.#salts.for(this.#loginName(user) ?? user),
       bindings: new Map(known),
@@ -333,48 +347,62 @@ class Auth {
     return name.length > maxNameLength ? undefined : loginName(name, this.#config.auth)
   }
 
-  #find(written: string): User | undefined {
+  #candidates(written: string): readonly Candidate[] {
     const name = this.#loginName(written)
-    if (name === undefined) return undefined
+    if (name === undefined) return []
     this.#refresh()
-    return this.#users.find(name) ?? (this.#lookNow() ? this.#users.find(name) : undefined)
+    const found = this.#users.candidates(name)
+    return found.length > 0 || !this.#lookNow() ? found : this.#users.candidates(name)
   }
 
-  #accountOf(address: string): Account | null {
-    if (address.length > maxNameLength) return null
+  #find(written: string): Candidate | undefined {
+    return this.#candidates(written)[0]
+  }
+
+  #accountOf(address: string): Account | 'invalid' | undefined {
+    if (address.length > maxNameLength) return undefined
     for (const name of addressCandidates(address, this.#config.auth.recipient_delimiter)) {
-      const user = this.#users.find(name)
-      if (user !== undefined) return user.account
+      const account = this.#users.recipient(name)
+      if (account !== undefined) return account
     }
     // RFC 5321 section 4.5.1: mail for the postmaster is taken, by whomever.
-    if (/^postmaster(@|$)/i.test(address)) {
-      const { postmaster } = this.#config.auth
-      return (postmaster === '' ? this.#users.first : this.#users.find(postmaster))?.account ?? null
-    }
-    return null
+    if (!/^postmaster(@|$)/i.test(address)) return undefined
+    const { postmaster } = this.#config.auth
+    return postmaster === '' ? this.#users.accounts[0] : this.#users.recipient(postmaster)
   }
 
   // --- Answers
 
   /** The client is who it says; may it log in? */
-  #accept(attempt: Attempt): void {
+  #accept(attempt: Attempt, user: Candidate | undefined = this.#find(attempt.name)): void {
     const { name, authorization, remote, reply } = attempt
-    const user = this.#find(name)
-    const isOther = authorization !== '' && this.#find(authorization) !== user
+    const isOther = authorization !== '' && this.#loginName(authorization) !== this.#loginName(name)
     const wanted = isOther ? this.#find(authorization) : user
     if (user === undefined || wanted === undefined) this.#refuse(attempt, 'unknown user')
     else if (isOther && !user.isMaster) this.#refuse(attempt, 'may not log in for others')
     else if (user.isDisabled || wanted.isDisabled) this.#refuse(attempt, 'disabled')
     else if (!isAllowedFrom(remote, user.allowedNetworks)) this.#refuse(attempt, 'not from there')
-    else {
+    else if (wanted.account === undefined) {
+      const facts = { event: 'auth.error', user: name, error: 'no mailbox, or an id that users may not have' }
+      this.#context.log.error(
+        facts,
+        'user without a place (see auth.userdb, auth.valid_uids, auth.valid_gids)',
+      )
+      this.#postpone(attempt)
+    } else {
       this.#penalties.succeeded(remote)
       reply({ ok: true, account: wanted.account })
     }
   }
 
-  #refuse({ name, remote, askedAt, credentials, reply }: Attempt, reason: string): void {
-    const user = name.slice(0, maxNameLength)
-    this.#context.log.info({ event: 'auth.failed', user, remote, reason }, 'login refused')
+  /** `password`: the one that was tried, where it was sent. */
+  #refuse({ name, remote, askedAt, credentials, reply }: Attempt, reason: string, password?: string): void {
+    const { auth_verbose, auth_verbose_passwords } = this.#config.log
+    if (auth_verbose) {
+      const shown = shownPassword(password, auth_verbose_passwords)
+      const facts = { event: 'auth.failed', user: name.slice(0, maxNameLength), remote, reason }
+      this.#context.log.info({ ...facts, ...(shown !== undefined && { password: shown }) }, 'login refused')
+    }
     const now = this.#context.clock.monotonic()
     const { failure_delay, penalty } = this.#config.auth
     if (penalty.enabled && !this.#trusted.has(remote))
@@ -418,7 +446,7 @@ class Auth {
     this.#context.sendAfter(sweepMs, 'sweep')
   }
 
-  // --- The passwd-file
+  // --- The databases
 
   #refresh(): void {
     const now = this.#context.clock.monotonic()
@@ -428,33 +456,37 @@ class Auth {
   /** Whether the file was read anew. Before a refusal it is always looked at: a user made a moment ago is let in. */
   #lookNow(): boolean {
     this.#lookedAt = this.#context.clock.monotonic()
-    const found = this.#users.refresh()
     const { log } = this.#context
-    const path = this.#config.auth.passwd_file
-    if (found.kind === 'failed')
-      log.error({ event: 'auth.passwd_file', path, problem: found.problem }, 'passwd-file')
-    if (found.kind !== 'read') return false
-    log.debug({ event: 'auth.users', path, users: found.users }, 'users read')
-    for (const problem of found.problems)
-      log.warn({ event: 'auth.passwd_file', path, problem }, 'passwd-file')
-    return true
+    let isNew = false
+    for (const { name: path, found } of this.#users.refresh()) {
+      if (found.kind === 'failed')
+        log.error({ event: 'auth.passwd_file', path, problem: found.problem }, 'passwd-file')
+      if (found.kind !== 'read') continue
+      log.debug({ event: 'auth.users', path, users: found.users }, 'users read')
+      for (const problem of found.problems)
+        log.warn({ event: 'auth.passwd_file', path, problem }, 'passwd-file')
+      isNew = true
+    }
+    return isNew
   }
 }
-
-const usersOf = (config: Config): Users =>
-  new Users({
-    ...pathSettings(config),
-    path: config.auth.passwd_file,
-    allowWeakSchemes: config.auth.allow_weak_schemes,
-  })
 
 const knownPasswordsOf = (config: Config): KnownPasswords =>
   new KnownPasswords({
     maxEntries: Math.floor(config.auth.cache.size / knownPasswordOctets),
     ttlMs: config.auth.cache.ttl,
+    negativeTtlMs: config.auth.cache.negative_ttl,
   })
 
 const saltsOf = (config: Config): Salts => new Salts(join(config.data_dir, 'auth-secret'))
+
+/** As `log.auth_verbose_passwords` wants it: `sha1` or `plain`, cut off after `:n` characters. */
+function shownPassword(password: string | undefined, how: string): string | undefined {
+  const [kind, length] = how.split(':')
+  if (password === undefined || kind === 'no') return undefined
+  const shown = kind === 'sha1' ? createHash('sha1').update(password).digest('hex') : password
+  return length === undefined ? shown : shown.slice(0, Number(length))
+}
 
 const isAllowedFrom = (remote: string, networks: readonly string[] | undefined): boolean =>
   networks === undefined || new Networks(networks).has(remote)

@@ -1,4 +1,5 @@
 import { boolean, choice, duration, list, path, size, string } from '../config/schema.ts'
+import { databaseProblem } from './static-fields.ts'
 
 /** Schemes `mailactors user add` can write. */
 export const writableSchemes = ['ARGON2ID', 'SSHA512', 'SSHA256', 'PLAIN'] as const
@@ -28,12 +29,34 @@ const checkMechanisms = (names: readonly string[]): string | undefined => {
 const checkNameFormat = (format: string): boolean =>
   /%[LU]?[un]/.test(format) && !/%(?![LU]?[und])/.test(format)
 
+const checkDatabases = (sources: readonly string[]): string | undefined =>
+  sources.map(databaseProblem).find((problem) => problem !== undefined)
+
+const checkRange = (text: string): string | undefined =>
+  /^[0-9]{1,10}-[0-9]{0,10}$/.test(text) ? undefined : 'must be like 500- or 500-59999'
+
 /** Table `[auth]`: who may log in, and how passwords are checked. */
 export const authSettings = {
   passwd_file: path({
     default: '',
     doc: 'The users: one `user:{SCHEME}hash:uid:gid:gecos:home:shell:extra` a line. Empty: `users` in `data_dir`. Read again when the file changes.',
   }),
+  passdb: list({
+    default: [],
+    check: checkDatabases,
+    doc: 'Where passwords are looked for, in this order, instead of in `passwd_file`: `passwd-file:/FILE`, or `static:` with blank-separated fields that are the same for everybody: `password=`, `nologin`, `allow_nets=`, `uid=`, `gid=`, `home=`, `mail=`. A password that is wrong for a user of one is tried on the next; if one cannot be read and no other lets the user in, the login fails for now.',
+  }),
+  userdb: list({
+    default: [],
+    check: checkDatabases,
+    doc: 'Where home, mail and ids of a user are looked for, in this order; empty: in what knew the password. In `passwd-file:/FILE`, or `static:uid=5000 gid=5000 home=/srv/mail/%d/%n`, which is for users that a password database knows, or for everybody with `allow_all_users=yes`.',
+  }),
+  valid_uids: string({
+    default: '500-',
+    check: checkRange,
+    doc: 'User ids that users may have, `first-` or `first-last`: one with another in its database cannot log in and gets no mail for now. Users without an id have that of the service.',
+  }),
+  valid_gids: string({ default: '1-', check: checkRange, doc: 'The same for group ids.' }),
   allow_cleartext: boolean({
     default: false,
     doc: 'Whether passwords may cross a connection without TLS. Connections from this machine itself (loopback) count as secured.',
@@ -164,17 +187,22 @@ export const penaltySettings = {
   }),
 }
 
-/** Table `[auth.cache]`: passwords that were found right. */
+/** Table `[auth.cache]`: passwords that were found right or wrong. */
 export const cacheSettings = {
   size: size({
     default: 4 * 1024 * 1024,
     min: 0,
     max: 1024 * 1024 * 1024,
-    doc: 'Memory for users whose last good password is remembered (as a salted fast hash, never on disk; about 400 octets each), so that clients that poll do not pay for the slow hash each time. An entry ends when the user changes in the passwd-file. 0 remembers none.',
+    doc: 'Memory for passwords of which it is remembered whether they are right (as a keyed fast hash, never on disk; about 400 octets each), so that clients that poll do not pay for the slow hash each time. An entry ends when the password changes in its database. 0 remembers none.',
   }),
   ttl: duration({
     default: 3_600_000,
     min: 0,
     doc: 'How long a good password is remembered at most.',
+  }),
+  negative_ttl: duration({
+    default: 3_600_000,
+    min: 0,
+    doc: 'How long it is remembered of a password that it is wrong. The answer is as late as ever (`auth.failure_delay`, `[auth.penalty]`).',
   }),
 }

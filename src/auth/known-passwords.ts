@@ -1,55 +1,58 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 
 /** Memory of one, about. */
 export const knownPasswordOctets = 400
 
-interface KnownPassword {
-  readonly digest: Buffer
-  /** The password field it was checked against; another one there makes this worthless. */
-  readonly field: string
+export interface KnownPasswordsSettings {
+  readonly maxEntries: number
+  /** How long right and wrong ones are remembered. */
+  readonly ttlMs: number
+  readonly negativeTtlMs: number
+}
+
+interface Finding {
+  readonly fits: boolean
   /** On the clock that never jumps. */
   readonly until: number
 }
 
 /**
- * Remembers passwords that were found right, so that a client that polls pays for the slow hash once. Kept in
- * memory only, as a keyed hash whose key is this object's own. Bounded: the one unused for longest goes first.
+ * Remembers which passwords were found right or wrong, so that a client that polls pays for the slow hash once, and one that
+ * tries the same wrong password again and again costs nothing. Kept in memory only, as a keyed hash whose key is
+ * this object's own. Bounded: the one unused for longest goes first.
  */
 export class KnownPasswords {
   readonly #key = randomBytes(32)
-  readonly #maxEntries: number
-  readonly #ttlMs: number
-  readonly #entries = new Map<string, KnownPassword>()
+  readonly #settings: KnownPasswordsSettings
+  readonly #entries = new Map<string, Finding>()
 
-  constructor(settings: { readonly maxEntries: number; readonly ttlMs: number }) {
-    this.#maxEntries = settings.maxEntries
-    this.#ttlMs = settings.ttlMs
+  constructor(settings: KnownPasswordsSettings) {
+    this.#settings = settings
   }
 
-  /** The digest under which a user's password is remembered. */
-  digest(user: string, password: string): Buffer {
-    return createHmac('sha256', this.#key).update(user).update('\0').update(password).digest()
+  /** Stands for a user's password and the field of a database that it is compared with. */
+  digest(user: string, password: string, field: string): string {
+    const parts = [user, password, field].map((text) => `${Buffer.byteLength(text)}:${text}`)
+    return createHmac('sha256', this.#key).update(parts.join('')).digest('base64')
   }
 
-  /** Whether this very password was found right for this very field, and not too long ago. */
-  has(user: string, digest: Buffer, field: string, now: number): boolean {
-    const known = this.#entries.get(user)
-    if (known === undefined) return false
-    if (known.field !== field || now >= known.until) {
-      this.#entries.delete(user)
-      return false
-    }
-    if (!timingSafeEqual(known.digest, digest)) return false
-    this.#entries.delete(user)
-    this.#entries.set(user, known)
-    return true
+  /** Whether it was found to fit; undefined: not known, or too long ago. */
+  find(digest: string, now: number): boolean | undefined {
+    const known = this.#entries.get(digest)
+    if (known === undefined) return undefined
+    this.#entries.delete(digest)
+    if (now >= known.until) return undefined
+    this.#entries.set(digest, known)
+    return known.fits
   }
 
-  add(user: string, digest: Buffer, field: string, now: number): void {
-    if (this.#maxEntries === 0 || this.#ttlMs === 0) return
-    this.#entries.delete(user)
-    this.#entries.set(user, { digest, field, until: now + this.#ttlMs })
-    if (this.#entries.size <= this.#maxEntries) return
+  add(digest: string, fits: boolean, now: number): void {
+    const { maxEntries, ttlMs, negativeTtlMs } = this.#settings
+    const lifetime = fits ? ttlMs : negativeTtlMs
+    if (maxEntries === 0 || lifetime === 0) return
+    this.#entries.delete(digest)
+    this.#entries.set(digest, { fits, until: now + lifetime })
+    if (this.#entries.size <= maxEntries) return
     const [oldest] = this.#entries.keys()
     if (oldest !== undefined) this.#entries.delete(oldest)
   }

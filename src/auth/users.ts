@@ -4,43 +4,27 @@ import type { Account } from './contract.ts'
 import type { PasswdEntry } from './passwd-entry.ts'
 import { type parsePasswd, readPasswd } from './passwd-file.ts'
 import { quotaFields } from './quota-fields.ts'
-import { readPassword, type StoredPassword } from './schemes.ts'
+import { readPassword } from './schemes.ts'
+import type { Refresh, User, UserDatabase } from './user-database.ts'
 import { mailLocation, type PathSettings, userPaths } from './user-name.ts'
-
-export interface User {
-  readonly account: Account
-  /** The password field as written: tells whether the password changed. */
-  readonly field: string
-  /** Undefined: it cannot be checked, so it never fits. */
-  readonly password: StoredPassword | undefined
-  /** `nologin`: gets mail and cannot log in. */
-  readonly isDisabled: boolean
-  /** `master`: may log in as anybody else, with PLAIN or SCRAM. */
-  readonly isMaster: boolean
-  /** `allow_nets`: where logins may come from; undefined: from anywhere. */
-  readonly allowedNetworks: readonly string[] | undefined
-}
 
 export interface UsersSettings extends PathSettings {
   readonly path: string
   readonly allowWeakSchemes: boolean
 }
 
-/** What a look at the file found out. */
-export type Refresh =
-  | { readonly kind: 'unchanged' }
-  | { readonly kind: 'read'; readonly users: number; readonly problems: readonly string[] }
-  /** The users known before stay. `problem` is given once for each change of the file. */
-  | { readonly kind: 'failed'; readonly problem: string }
-
-export class Users {
+export class Users implements UserDatabase {
+  readonly isCertain = true
   readonly #settings: UsersSettings
   #byName: ReadonlyMap<string, User> = new Map()
-  #decoy: StoredPassword | undefined
-  #decoyField = ''
+  #decoy: UserDatabase['decoy']
   /** Identity of the file that was read last; `failed…` after a failure. */
   #stamp = ''
   #wasRead = false
+
+  get name(): string {
+    return this.#settings.path
+  }
 
   constructor(settings: UsersSettings) {
     this.#settings = settings
@@ -51,14 +35,8 @@ export class Users {
     return this.#wasRead
   }
 
-  /** A password to check for users that do not exist, so that they cost what others cost. */
-  get decoy(): StoredPassword | undefined {
+  get decoy(): UserDatabase['decoy'] {
     return this.#decoy
-  }
-
-  /** The field it was read from. */
-  get decoyField(): string {
-    return this.#decoyField
   }
 
   /** The user of exactly this name, in whatever case. */
@@ -69,11 +47,6 @@ export class Users {
   /** In the order of the file. */
   get accounts(): readonly Account[] {
     return Array.from(this.#byName.values(), ({ account }) => account)
-  }
-
-  /** The user of the first line. */
-  get first(): User | undefined {
-    return this.#byName.values().next().value
   }
 
   /** Reads the file if it is not the one that was read last. */
@@ -117,8 +90,7 @@ export class Users {
       if ('problem' in password) problems.push(`${path}: user ${entry.user}: ${password.problem}`)
       const stored = 'problem' in password ? undefined : password
       if (this.#decoy === undefined && stored !== undefined && stored.hash !== '') {
-        this.#decoy = stored
-        this.#decoyField = entry.password
+        this.#decoy = { password: stored, field: entry.password }
       }
       users.set(entry.user.toLowerCase(), {
         account: this.#account(entry, extra),

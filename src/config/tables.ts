@@ -185,6 +185,18 @@ export const poolsSettings = {
 
 /** Table `[log]`. */
 export const logSettings = {
+  auth_verbose: boolean({
+    default: true,
+    doc: 'Whether each refused login is logged with its reason (`auth.failed`): unknown user, wrong password, from where it may not come.',
+  }),
+  auth_verbose_passwords: string({
+    default: 'no',
+    check: (value) =>
+      /^(?:no|(?:plain|sha1)(?::[1-9][0-9]{0,2})?)$/.test(value)
+        ? undefined
+        : 'must be no, plain, sha1, plain:N or sha1:N',
+    doc: 'What those lines show of the password that was tried, for finding out what is wrong: `sha1` its hash, `plain` itself, `sha1:6` the first 6 characters. People mistype passwords that are good elsewhere: turn it off again.',
+  }),
   delay_logging_resolution_limit: integer({
     default: 2,
     min: 0,

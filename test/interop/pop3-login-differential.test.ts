@@ -1,6 +1,6 @@
 /**
  * Random sessions before login, here and in a real Dovecot: the same replies, line by line. What is different on purpose
- * is left out of the scripts: NUL in commands, an initial response to CRAM-MD5.
+ * is left out of the scripts: NUL in commands, an initial response to CRAM-MD5, blanks around base64.
  *
  * `SEED=random DIFFERENTIAL_ROUNDS=500` runs a campaign; each round has a seed of its own, from the given one on.
  */

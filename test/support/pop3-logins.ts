@@ -66,8 +66,6 @@ function message(random: Random): string {
     () => 'AGFubg=',
     () => 'AGFubg',
     () => '!!!!',
-    () => `${base64(`\0${user}\0${password}`)} `,
-    () => ` ${base64(`\0u0\0secret`)}`,
     () => `${base64('\0u0\0secret')} x`,
     () => base64('x'.repeat(random.pick([700, 900, 3_000]))),
   ])()

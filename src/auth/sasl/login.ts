@@ -1,9 +1,23 @@
 /** LOGIN: never a standard, asked for by many clients. Two questions, whose wording some of them look for. */
-import { challenge, malformed, nameOf, type SaslExchange, type SaslStep, textOf } from './mechanism.ts'
+import {
+  challenge,
+  malformed,
+  nameOf,
+  refused,
+  type SaslExchange,
+  type SaslHost,
+  type SaslStep,
+  textOf,
+} from './mechanism.ts'
 
 export class LoginExchange implements SaslExchange {
+  readonly #host: Pick<SaslHost, 'isName'>
   #wasAsked = false
   #user: string | undefined
+
+  constructor(host: Pick<SaslHost, 'isName'>) {
+    this.#host = host
+  }
 
   next(response: Buffer | undefined): SaslStep {
     const isFirst = !this.#wasAsked
@@ -16,6 +30,9 @@ export class LoginExchange implements SaslExchange {
       return { kind: 'password', identity: { user: this.#user, authorization: '' }, password: text }
     }
     this.#user = nameOf(text)
-    return this.#user === undefined ? malformed('no user name') : challenge('Password:')
+    if (this.#user === undefined) return malformed('no user name')
+    return this.#host.isName(this.#user)
+      ? challenge('Password:')
+      : refused(this.#user, 'no name that users have')
   }
 }

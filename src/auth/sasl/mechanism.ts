@@ -52,6 +52,8 @@ export type TokenVerdict =
 export interface SaslHost {
   /** Ours, for challenges. */
   readonly hostname: string
+  /** Whether users here can have such a name at all. */
+  isName(user: string): boolean
   /** What is kept of a user's password, if it is of use here. Undefined for users that do not exist as well. */
   secretOf(user: string): Secret | undefined
   /** A salt that is always the same for a name, and that nobody can tell from a real one. */

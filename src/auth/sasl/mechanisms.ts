@@ -9,7 +9,7 @@ import { Scram } from './scram.ts'
 
 const mechanisms: Readonly<Record<string, (host: SaslHost) => SaslExchange>> = {
   PLAIN: () => new Plain(),
-  LOGIN: () => new LoginExchange(),
+  LOGIN: (host) => new LoginExchange(host),
   'CRAM-MD5': (host) => new CramMd5(host),
   'SCRAM-SHA-1': (host) => new Scram(host, { hash: 'sha1', withBinding: false }),
   'SCRAM-SHA-1-PLUS': (host) => new Scram(host, { hash: 'sha1', withBinding: true }),

@@ -2,8 +2,7 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { silentLog } from '../../actors/index.ts'
 import type { Account } from '../../auth/contract.ts'
-import { pathSettings } from '../../auth/user-name.ts'
-import { Users } from '../../auth/users.ts'
+import { UserDatabases } from '../../auth/user-databases.ts'
 import type { Config } from '../../config/settings.ts'
 import { MailboxError } from '../../mailbox/errors.ts'
 import { IndexStore } from '../../mailbox/index-store.ts'
@@ -105,13 +104,14 @@ export function addMailboxCommand(program: Command, terminal: Terminal): void {
 /** Those named, or all. */
 function accounts(config: Config, names: readonly string[]): readonly Account[] {
   const { passwd_file } = config.auth
-  const users = new Users({ ...pathSettings(config), path: passwd_file, allowWeakSchemes: true })
-  const read = users.refresh()
-  if (read.kind === 'failed') throw new CommandFailure(exitCodes.noInput, `passwd-file: ${read.problem}`)
+  const users = new UserDatabases(config)
+  for (const { found } of users.refresh()) {
+    if (found.kind === 'failed') throw new CommandFailure(exitCodes.noInput, `passwd-file: ${found.problem}`)
+  }
   if (names.length === 0) return users.accounts
   return names.map((name) => {
-    const found = users.find(name)
-    if (found !== undefined) return found.account
+    const found = users.recipient(name)
+    if (found !== undefined && found !== 'invalid') return found
     throw new CommandFailure(
       exitCodes.noInput,
       `user ${name}: not in ${passwd_file} (see mailactors user list)`,

@@ -23,6 +23,7 @@ export interface AuthenticatorHost extends SessionHost {
 export class Authenticator {
   readonly authorization: Authorization
   readonly #host: AuthenticatorHost
+  readonly #proxyCertificateName: string | undefined
   readonly #service: string
   /** Of the greeting, for APOP; empty: it is not offered. */
   readonly #stamp: string
@@ -37,6 +38,7 @@ export class Authenticator {
 
   constructor(host: AuthenticatorHost, args: Pop3SessionArgs, ends: Endpoints, stls: boolean) {
     this.#host = host
+    this.#proxyCertificateName = ends.proxy?.certificateName
     this.#service = args.service
     const { auth, login, pop3, tls, hostname } = host.config
     const hasApop = auth.mechanisms.some((name) => name.toUpperCase() === 'APOP')
@@ -46,7 +48,7 @@ export class Authenticator {
       cleartext: auth.allow_cleartext || isSecured(ends, host.config, this.#isTrusted),
       tls: false,
       tlsRequired: tls.mode === 'required',
-      certificateName: () => host.connection.certificateName ?? ends.proxy?.certificateName,
+      certificateName: () => this.#certificateName,
       clientCertificates: tls.client_cert,
       trusted: this.#isTrusted,
       capa: pop3.capa,
@@ -56,6 +58,11 @@ export class Authenticator {
       maxBadCommands: login.max_bad_commands,
       maxLine: login.max_line - 1,
     })
+  }
+
+  /** Of a client certificate that was verified, here or where TLS ends. */
+  get #certificateName(): string | undefined {
+    return this.#host.connection.certificateName ?? this.#proxyCertificateName
   }
 
   get greeting(): string {
@@ -138,7 +145,8 @@ export class Authenticator {
     const exchange = new ServerSasl({ context, done: (reply) => this.#saslAnswered(method, reply) })
     this.#sasl = { exchange, method }
     this.#waitForSasl()
-    exchange.start(method, initial, connection.saslFacts(ids.remote))
+    const certificateName = this.#certificateName ?? ''
+    exchange.start(method, initial, { ...connection.saslFacts(ids.remote), certificateName })
   }
 
   #waitForSasl(): void {

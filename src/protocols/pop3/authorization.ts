@@ -36,7 +36,7 @@ export interface AuthorizationOptions {
   readonly stls: boolean
   /** Whether nothing at all is taken that is not `cleartext`: `tls.mode` is `required`. */
   readonly tlsRequired: boolean
-  /** Common name of the client's certificate, asked when it matters: the handshake comes first. */
+  /** Common name of the certificate that the client has shown us or the load balancer, asked when it matters: the handshake comes first. */
   readonly certificateName: () => string | undefined
   readonly clientCertificates: { readonly require: boolean; readonly username: boolean }
   /** May say XCLIENT. */
@@ -95,7 +95,7 @@ export class Authorization {
     const { mechanisms, cleartext, tls, tlsRequired, certificateName } = this.#options
     if (tlsRequired && !cleartext) return []
     const needsCertificate = mechanisms.some((name) => name.toUpperCase() === 'EXTERNAL')
-    const certificate = needsCertificate && tls && certificateName() !== undefined
+    const certificate = needsCertificate && certificateName() !== undefined
     return offeredMechanisms(mechanisms, { cleartext, tls, certificate })
   }
 

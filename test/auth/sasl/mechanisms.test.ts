@@ -35,6 +35,7 @@ const verdicts: Readonly<Record<string, TokenVerdict>> = {
 const host = (changes: Partial<SaslHost> = {}): SaslHost => ({
   hostname: 'mx.test',
   secretOf: (user) => (users[user] === undefined ? undefined : secret(users[user])),
+  isName: (user) => !user.includes(' '),
   saltFor: (user) => Buffer.from(`salt of ${user}`),
   bindings: new Map(),
   certificateName: '',
@@ -103,6 +104,10 @@ describe('LOGIN', () => {
 
   test.each(['al\0ice', 'al\nice'])('the name %j is malformed', async (name) => {
     expect(await step(start('LOGIN'), name)).toEqual(malformed)
+  })
+
+  test('a name that nobody can have is refused without a question for the password', async () => {
+    expect(await step(start('LOGIN'), 'a b')).toMatchObject({ kind: 'failure', reason: 'credentials' })
   })
 
   test('an empty initial response is none, an empty name is malformed', async () => {

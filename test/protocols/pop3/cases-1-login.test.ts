@@ -12,6 +12,16 @@ const behindProxy = (trusted: string) => [
   'listener=[{service="pop3",address="127.0.0.1:1110",proxy_protocol=true}]',
   `proxy_protocol.trusted=${trusted}`,
 ]
+/** A header of version 2 for a client with TLS and a certificate of this name. */
+function certified(name: string, verified: boolean): Buffer {
+  const tlv = (type: number, value: Buffer) => Buffer.concat([Buffer.from([type, 0, value.length]), value])
+  const tls = Buffer.concat([Buffer.from([3, 0, 0, 0, verified ? 0 : 1]), tlv(0x22, Buffer.from(name))])
+  const addresses = Buffer.from([192, 0, 2, 1, 198, 51, 100, 2, 3, 232, 0, 110])
+  const body = Buffer.concat([addresses, tlv(0x20, tls)])
+  const start = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x21\x11\0', 'latin1')
+  return Buffer.concat([start, Buffer.from([body.length]), body])
+}
+
 const header = 'PROXY TCP4 9.9.9.9 8.8.8.8 1000 110\r\n'
 
 test.each([
@@ -47,6 +57,21 @@ test('P045 unless the load balancer ended its TLS, or is said to be safe', async
   client.send(`${header}USER alice\r\n`)
   await client.line()
   expect(await client.line()).toBe('+OK')
+})
+
+test('L23 C34 a client certificate that the load balancer has verified logs in with EXTERNAL', async () => {
+  server = await Pop3Server.start({
+    set: [...behindProxy('127.0.0.1'), 'auth.mechanisms=PLAIN EXTERNAL', 'auth.failure_delay=0'],
+  })
+  const login = async (verified: boolean): Promise<string[]> => {
+    const client = await server.connect()
+    client.socket.write(certified('alice', verified))
+    await client.line()
+    const { lines } = await client.list('AUTH')
+    return [...lines, await client.ask('AUTH EXTERNAL =')]
+  }
+  expect(await login(true)).toEqual(['PLAIN', 'EXTERNAL', expect.stringMatching(/^\+OK /)])
+  expect(await login(false)).toEqual(['PLAIN', expect.stringMatching(/^-ERR \[AUTH\] /)])
 })
 
 test('P045 the load balancer itself is served as any client', async () => {
