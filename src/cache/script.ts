@@ -56,9 +56,10 @@ export class CacheScript {
   #saveEndpoint(args: readonly string[]): string {
     const [ttl = '', endpoint = '', properties = '', fd = `${this.#saved + 1}`] = args
     const expiresAt = this.#expiry(ttl)
-    if (args.length < 3 || args.length > 4 || expiresAt === undefined || !/^\d+$/.test(fd)) {
+    if (args.length < 3 || args.length > 4 || !/^\d+$/.test(fd)) {
       return '1 usage: save_endp TTL ENDPOINT PROPERTIES [FD]'
     }
+    if (expiresAt === undefined) return noTtl
     this.#saved++
     this.#table.saveEndpoint({ handle: Number(fd), endpoint, properties, expiresAt })
     return '0'
@@ -67,9 +68,8 @@ export class CacheScript {
   #saveDestination(args: readonly string[]): string {
     const [ttl = '', destination = '', properties = '', endpoint = ''] = args
     const expiresAt = this.#expiry(ttl)
-    if (args.length !== 4 || expiresAt === undefined) {
-      return '1 usage: save_dest TTL DESTINATION PROPERTIES ENDPOINT'
-    }
+    if (args.length !== 4) return '1 usage: save_dest TTL DESTINATION PROPERTIES ENDPOINT'
+    if (expiresAt === undefined) return noTtl
     this.#table.saveDestination({ destination, endpoint, properties, expiresAt })
     return '0'
   }
@@ -120,6 +120,8 @@ export class CacheScript {
     ].join(' ')
   }
 }
+
+const noTtl = '1 the ttl is a number of seconds above 0'
 
 /** Words between white space; in double quotes they may have some, and be empty. */
 function wordsOf(line: string): string[] {

@@ -83,11 +83,13 @@ describe('cache script', () => {
 
   test('L25 what is malformed has status 1, and nothing breaks', () => {
     const usage = '1 usage: save_endp TTL ENDPOINT PROPERTIES [FD]'
-    play(`save_endp 0 e p 5 -> ${usage}
-          save_endp -1 e p 5 -> ${usage}
-          save_endp x e p 5 -> ${usage}
+    const ttl = '1 the ttl is a number of seconds above 0'
+    play(`save_endp 0 e p 5 -> ${ttl}
+          save_endp -1 e p 5 -> ${ttl}
+          save_endp x e p 5 -> ${ttl}
           save_endp 2 e -> ${usage}
-          save_dest 0 d q e -> 1 usage: save_dest TTL DESTINATION PROPERTIES ENDPOINT
+          save_dest 0 d q e -> ${ttl}
+          save_dest 2 d q -> 1 usage: save_dest TTL DESTINATION PROPERTIES ENDPOINT
           find_endp -> 1 usage: find_endp ENDPOINT
           find_dest a b -> 1 usage: find_dest DESTINATION
           fnord x -> 1 unknown request fnord
