@@ -49,8 +49,10 @@ export class SignalQueue {
 
   /** A message was taken, or, where negative, so many came before all others. */
   messagesTaken(count: number): void {
+    // Mostly there is none.
+    if (this.#first === undefined || this.signalsFirst) return
     const first = this.firstSignal
-    if (first === undefined || this.signalsFirst) return
+    if (first === undefined) return
     first.messagesFirst -= count
     this.#ahead -= count
   }
