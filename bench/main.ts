@@ -18,7 +18,7 @@ import { drain, drainFar } from './drain.ts'
 import { cleanUp, cleanUpOnSignals, run } from './harness/processes.ts'
 import { report } from './harness/report.ts'
 import { runScenario, type Scenario, type ScenarioResult } from './harness/scenario.ts'
-import { intake, intakeReuse } from './intake.ts'
+import { intake, intakeMany, intakeReuse } from './intake.ts'
 import { pop3Drain } from './pop3/drain.ts'
 import { pop3Idle } from './pop3/idle.ts'
 import { pop3Mailbox, pop3MailboxPlain, pop3Million } from './pop3/mailbox.ts'
@@ -26,7 +26,7 @@ import { pop3 } from './pop3.ts'
 import { relay, relayReuse } from './relay.ts'
 
 const scenarios: readonly Scenario[] = [
-  ...[relay, relayReuse, drain, drainFar, cache, intake, intakeReuse],
+  ...[relay, relayReuse, drain, drainFar, cache, intake, intakeReuse, intakeMany],
   ...[pop3, pop3Drain, pop3Idle, pop3Mailbox, pop3MailboxPlain, pop3Million],
 ]
 const here = fileURLToPath(new URL('.', import.meta.url))

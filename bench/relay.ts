@@ -1,10 +1,12 @@
 /**
- * Relaying: smtp-source → server → smtp-sink, all on loopback. Everyone gets the same warm-up, the same mails, a queue
+ * Relaying: smtp-source → server → smtp-sink, all on loopback. Everyone is warm, gets mails of the same kind, a queue
  * on the same disk with the durability the server has by default, and its usual log in a file.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { percentile } from '../src/cli/bench/measured.ts'
+import { ackTimes } from './harness/ack-times.ts'
 import { CountingSink } from './harness/counting-sink.ts'
 import { CpuWindow } from './harness/cpu-window.ts'
 import { whyMissing } from './harness/processes.ts'
@@ -19,6 +21,14 @@ interface Load {
   readonly mails: number
   readonly warmup: number
 }
+
+/** So many mails V8 needs to compile what they pass through; the programs of Postfix are compiled. */
+const loads = {
+  quick: { ours: { mails: 300, warmup: 100 }, postfix: { mails: 300, warmup: 100 } },
+  full: { ours: { mails: 8000, warmup: 10_000 }, postfix: { mails: 3000, warmup: 500 } },
+}
+/** Mails of which the time of the acknowledgement is taken, behind those that are counted. */
+const ackMails = 1000
 
 /** One run: start, warm up, measure until the last mail is at the sink, stop. */
 async function measure(
@@ -38,12 +48,15 @@ async function measure(
     // What follows the last delivery, removing it from the queue, is part of the work.
     await sleep(300)
     const used = cpu.read()
+    const times = await ackTimes(relay.port, { mails: ackMails, sessions: SESSIONS, octets: OCTETS, reuse })
     return {
       acceptedPerSecond: load.mails / accepting,
       deliveredPerSecond: (load.mails / delivered) * 1000,
       perCpuSecond: load.mails / used.server,
       cpuMs: (used.server / load.mails) * 1000,
       busyCores: used.machine / (delivered / 1000 + 0.3),
+      ackP50: percentile(times, 50),
+      ackP99: percentile(times, 99),
     }
   } finally {
     await relay.stop()
@@ -54,7 +67,7 @@ async function measure(
 const contestants =
   (reuse: boolean) =>
   ({ dir, quick }: ScenarioOptions): Contestant[] => {
-    const load = quick ? { mails: 300, warmup: 100, reuse } : { mails: 3000, warmup: 500, reuse }
+    const { ours, postfix: peer } = quick ? loads.quick : loads.full
     let turn = 0
     const fresh = (name: string): string => {
       const path = join(dir, `${name}${turn++}`)
@@ -69,7 +82,7 @@ const contestants =
         unavailable: generators,
         run: () => {
           const path = fresh('ours')
-          return measure(path, load, (sinkPort) => startOurs(path, sinkPort))
+          return measure(path, { ...ours, reuse }, (sinkPort) => startOurs(path, sinkPort))
         },
       },
       {
@@ -77,7 +90,7 @@ const contestants =
         unavailable: postfix,
         run: () => {
           const path = fresh('postfix')
-          return measure(path, load, (sinkPort) => startPostfix(path, sinkPort))
+          return measure(path, { ...peer, reuse }, (sinkPort) => startPostfix(path, sinkPort))
         },
       },
       {
@@ -86,7 +99,7 @@ const contestants =
         unavailable: postfix,
         run: () => {
           const path = fresh('postfix')
-          return measure(path, load, (sinkPort) =>
+          return measure(path, { ...peer, reuse }, (sinkPort) =>
             startPostfix(path, sinkPort, { SETTINGS: 'smtp_connection_cache_on_demand=no' }),
           )
         },
@@ -99,6 +112,8 @@ const columns = [
   { key: 'deliveredPerSecond', title: 'delivered/s', better: 'more' },
   { key: 'perCpuSecond', title: 'delivered per CPU s', better: 'more' },
   { key: 'cpuMs', title: 'CPU ms each', better: 'less', digits: 2 },
+  { key: 'ackP50', title: 'ack p50 ms', better: 'less', digits: 1 },
+  { key: 'ackP99', title: 'ack p99 ms', better: 'less', digits: 1 },
   { key: 'busyCores', title: 'busy cores', digits: 2 },
 ] as const
 
