@@ -126,6 +126,7 @@ export type MailboxContract = Contract<{
 // For who reads what the contract speaks of: pages, file names, and the files themselves.
 export { countBareLf, headerOf, toCrlf } from './line-ends.ts'
 export { baseOf, isSeen, mailPath, sizeInName } from './maildir-name.ts'
+export { openRegular } from './open-file.ts'
 export { inNewFlag, Page, pageLength, seenFlag } from './page.ts'
 export { type MailboxPlace, placeName } from './place.ts'
 export { readSizes, readUids, sizeBytes, uidBytes } from './snapshot.ts'

@@ -3,19 +3,11 @@
  * O_EXCL, its content `pid:hostname`; whoever creates it has the lock.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  statSync,
-  unlinkSync,
-  utimesSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, linkSync, openSync, statSync, unlinkSync, utimesSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { kill } from 'node:process'
 import { errnoOf } from './errors.ts'
+import { readText } from './open-file.ts'
 
 export interface DotlockOptions {
   readonly hostname: string
@@ -121,7 +113,7 @@ function ownerIsDead(path: string, { hostname, pid, mayBeEmpty }: DotlockOptions
   if (ageMs < 2_000) return false
   let content: string
   try {
-    content = readFileSync(path, 'latin1')
+    content = readText(path)
   } catch {
     return false
   }

@@ -5,12 +5,13 @@
  *   The UIDL is `UIDn-validity`, or the file name for mails from before its version 2 (`n` 0).
  * - Header fields of mails that came from an mbox: `X-UID`, and `X-IMAPbase` or `X-IMAP` with the validity.
  */
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, MailboxError } from './errors.ts'
 import { headerOf } from './line-ends.ts'
 import { mailNames } from './maildir.ts'
 import { baseOf, mailPath } from './maildir-name.ts'
+import { openToRead, readText } from './open-file.ts'
 
 export type FormerUidls = ReadonlyMap<string, string>
 
@@ -18,7 +19,7 @@ export type FormerUidls = ReadonlyMap<string, string>
 export function courierUidls(maildir: string): FormerUidls | undefined {
   let text: string
   try {
-    text = readFileSync(join(maildir, 'courierpop3dsizelist'), 'latin1')
+    text = readText(join(maildir, 'courierpop3dsizelist'))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw error
@@ -75,7 +76,7 @@ export async function mboxIdentities(maildir: string): Promise<ReadonlyMap<strin
 function readHeader(path: string | Buffer, buffer: Buffer): string {
   let fd: number
   try {
-    fd = openSync(path, 'r')
+    fd = openToRead(path)
   } catch (error) {
     // Moved or removed meanwhile.
     if (errnoOf(error) === 'ENOENT') return ''

@@ -1,5 +1,5 @@
 /** Looks at a Maildir and its files without changing anything: for the commands of operators. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, readSync } from 'node:fs'
 import { errnoOf, MailboxError } from './errors.ts'
 import { Folders } from './folders.ts'
 import type { StoredIndex } from './index-store.ts'
@@ -8,6 +8,7 @@ import { countBareLf } from './line-ends.ts'
 import { MailTable } from './mail-table.ts'
 import { mailNames } from './maildir.ts'
 import { baseOf, flagsOf, mailPath, sizeInName } from './maildir-name.ts'
+import { openToRead } from './open-file.ts'
 import type { MailboxPlace } from './place.ts'
 import type { QuotaUsage } from './quota-file.ts'
 import { readQuotaFile } from './quota-file.ts'
@@ -154,7 +155,7 @@ const pieceOctets = 256 * 1024
 function sizesOf(path: string | Buffer): { readonly physical: number; readonly virtual: number } | undefined {
   let fd: number
   try {
-    fd = openSync(path, 'r')
+    fd = openToRead(path)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw error

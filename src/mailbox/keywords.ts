@@ -6,18 +6,10 @@
  * Written by whoever holds the lock of the uid list, by way of `dovecot-keywords.lock`. More than 26 keywords do
  * not fit into file names; further ones are kept in our index only.
  */
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fsyncSync, openSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, MailboxError } from './errors.ts'
+import { readText } from './open-file.ts'
 import { inheritFrom } from './ownership.ts'
 
 /** Names by number; holes where a number is free. */
@@ -33,7 +25,7 @@ const pathOf = (folder: string): string => join(folder, 'dovecot-keywords')
 export function readKeywords(folder: string): Keywords {
   let text: string
   try {
-    text = readFileSync(pathOf(folder), 'latin1')
+    text = readText(pathOf(folder))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return []
     throw error

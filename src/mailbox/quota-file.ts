@@ -25,6 +25,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf } from './errors.ts'
 import { mailPath, sizeInName } from './maildir-name.ts'
+import { openRegular, openToRead, readText } from './open-file.ts'
 import { inheritFrom } from './ownership.ts'
 import type { MailboxPlace } from './place.ts'
 import { uniqueName } from './unique-name.ts'
@@ -102,7 +103,7 @@ export async function addToQuota(
   let fd: number
   try {
     // Not created: it is being made anew if it is gone now.
-    fd = openSync(pathOf(place), constants.O_WRONLY | constants.O_APPEND)
+    fd = openRegular(pathOf(place), constants.O_WRONLY | constants.O_APPEND).fd
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw error
@@ -128,7 +129,7 @@ function readFile(place: MailboxPlace): QuotaFile | undefined {
   let changedAt: number
   let size: number
   try {
-    const fd = openSync(pathOf(place), 'r')
+    const fd = openToRead(pathOf(place))
     try {
       const stat = fstatSync(fd)
       changedAt = stat.mtimeMs
@@ -158,7 +159,7 @@ function readFile(place: MailboxPlace): QuotaFile | undefined {
 }
 
 function firstLine(place: MailboxPlace): string {
-  return readFileSync(pathOf(place), 'latin1').split('\n', 1)[0]!
+  return readText(pathOf(place)).split('\n', 1)[0]!
 }
 
 /** `1048576S,100C`; undefined: not that. Kinds of limits that we do not know are passed over. */

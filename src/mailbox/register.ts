@@ -80,6 +80,9 @@ interface StoredState {
   readonly sum: number
 }
 
+/** The next UID is never higher, as in IMAP. */
+const largestUid = 0xffff_ffff
+
 /** Dovecot's wait for this lock; longer than its age at which it counts as left behind. */
 const lockWaitMs = 122_000
 /** For what can be done another time. */
@@ -341,6 +344,7 @@ export class Register {
         const before = this.revision
         await this.refresh()
         const isKnown = this.revision !== before
+        if (this.#nextUid + files.size > largestUid) await this.#renumber()
         prepare()
         const added = await inTurns(this.addInMemory(files, isKnown))
         try {
@@ -362,6 +366,23 @@ export class Register {
       log.error({ event: 'mailbox.uidlist', path: maildir, error: failure.message }, 'no room for new UIDs')
       return false
     }
+  }
+
+  /** No UID is left under this validity: all mails get new ones under another. Their other keys stay. */
+  async #renumber(): Promise<void> {
+    const { maildir, log, now } = this.#options
+    const before = this.#uidValidity
+    const mails = [...this.#mails.mails()].map((mail, i) => ({ ...mail, uid: i + 1 }))
+    this.#uidValidity = newUidValidity(this.#control, Math.floor(now() / 1000))
+    if (this.#uidValidity === before) this.#uidValidity++
+    await inTurns(this.#mails.fill(mails))
+    this.#nextUid = mails.length + 1
+    this.#assigned.clear()
+    this.#rewriteList = true
+    this.#resetIndex = true
+    this.revision++
+    const facts = { event: 'mailbox.uidvalidity', path: maildir, before, now: this.#uidValidity }
+    log.error(facts, 'UIDs are used up: clients will download everything again')
   }
 
   /**

@@ -3,9 +3,10 @@
  * empty file `dovecot-uidvalidity.<the same digits>` beside it is the marker: whoever can rename it to the next number
  * has that one, so no two programs get the same.
  */
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, readdirSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf } from './errors.ts'
+import { createTemporary, readText } from './open-file.ts'
 import { inheritFrom } from './ownership.ts'
 
 const fileName = 'dovecot-uidvalidity'
@@ -33,7 +34,7 @@ function rescanned(folder: string, path: string, last: number, nowSeconds: numbe
   const highest = Math.max(last, ...markers)
   const next = highest === 0 || highest >= largest ? Math.max(nowSeconds, 1) : highest + 1
   try {
-    const marker = openSync(`${path}.${hex(next)}`, 'w', 0o444)
+    const marker = createTemporary(`${path}.${hex(next)}`)
     inheritFrom(folder, marker)
     closeSync(marker)
     for (const value of markers) if (value !== next) unlinkSync(`${path}.${hex(value)}`)
@@ -48,7 +49,7 @@ function rescanned(folder: string, path: string, last: number, nowSeconds: numbe
 /** 0: nothing that makes sense. */
 function readLast(path: string): number {
   try {
-    const text = readFileSync(path, 'latin1')
+    const text = readText(path)
     return /^[0-9a-f]{8}/i.test(text) ? Number.parseInt(text.slice(0, 8), 16) : 0
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
@@ -81,7 +82,7 @@ function moved(from: string, to: string): boolean {
 function keepLast(folder: string, path: string, value: number): void {
   try {
     const temporary = `${path}.tmp`
-    const fd = openSync(temporary, 'w', 0o600)
+    const fd = createTemporary(temporary)
     try {
       inheritFrom(folder, fd)
       writeSync(fd, hex(value))

@@ -1,6 +1,7 @@
 /** `dovecot-uidlist` on the disk: read it, add lines to it, write it anew. Writers hold the dotlock. */
 import {
   closeSync,
+  constants,
   fstatSync,
   fsync,
   openSync,
@@ -14,6 +15,7 @@ import {
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { errnoOf, MailboxError } from './errors.ts'
+import { createTemporary, openRegular, openToRead } from './open-file.ts'
 import { inheritFrom } from './ownership.ts'
 import type { Steps } from './turns.ts'
 import {
@@ -56,7 +58,7 @@ export interface ReadUidList {
 export function* readUidList(folder: string, salvage = false): Steps<ReadUidList | undefined> {
   let fd: number
   try {
-    fd = openSync(uidListPath(folder), 'r')
+    fd = openToRead(uidListPath(folder))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw error
@@ -89,7 +91,7 @@ export function readAdded(
   const [inode, size] = known.split(' ')
   let fd: number
   try {
-    fd = openSync(uidListPath(folder), 'r')
+    fd = openToRead(uidListPath(folder))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw error
@@ -115,7 +117,7 @@ export async function appendRecords(
   records: readonly UidListRecord[],
   flush: boolean,
 ): Promise<ListIdentity> {
-  const fd = openSync(uidListPath(folder), 'a+')
+  const fd = openRegular(uidListPath(folder), constants.O_RDWR | constants.O_APPEND | constants.O_CREAT).fd
   try {
     const before = fstatSync(fd).size
     const text = Buffer.from(records.map(formatRecord).join(''), 'latin1')
@@ -144,7 +146,7 @@ export async function writeUidList(
 ): Promise<ListIdentity> {
   const path = uidListPath(folder)
   const temporary = `${path}.tmp`
-  const fd = openSync(temporary, 'w', 0o600)
+  const fd = createTemporary(temporary)
   try {
     inheritFrom(folder, fd)
     let text = formatHeader(header)

@@ -10,7 +10,7 @@ import { startService } from '../support/fixtures.ts'
 import { chosenSeed } from '../support/seed.ts'
 import type { Service } from '../support/service.ts'
 
-const rounds = Number(process.env.ROUNDS ?? 3)
+const rounds = Number(process.env.ROUNDS ?? 2)
 const users = ['u0', 'u1', 'u2']
 
 interface Mail {

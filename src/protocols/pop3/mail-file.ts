@@ -3,9 +3,9 @@
  * files at any time. Small mails are read at once: that takes microseconds, and a trip through the thread pool
  * ten times as long.
  */
-import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs'
+import { closeSync, read, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { countBareLf, mailPath } from '../../mailbox/contract.ts'
+import { countBareLf, mailPath, openRegular } from '../../mailbox/contract.ts'
 
 /** Mails up to this size are read in one synchronous call. */
 export const smallMailOctets = 256 * 1024
@@ -29,17 +29,11 @@ export class MailFile {
     maildir: string,
     file: { readonly name: string; readonly inNew: boolean },
   ): MailFile | undefined {
-    let fd: number
     try {
-      fd = openSync(mailPath(join(maildir, file.inNew ? 'new' : 'cur'), file.name), 'r')
+      const { fd, octets } = openRegular(mailPath(join(maildir, file.inNew ? 'new' : 'cur'), file.name))
+      return new MailFile(fd, octets)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw error
-    }
-    try {
-      return new MailFile(fd, fstatSync(fd).size)
-    } catch (error) {
-      closeSync(fd)
       throw error
     }
   }
