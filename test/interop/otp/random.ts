@@ -70,14 +70,16 @@ class Generator {
     const id = `w${++this.#ids}`
     this.#workers.push(id)
     const restart = this.#pick('permanent', 'permanent', 'transient', 'temporary')
+    const life = this.#life()
     return {
       kind: 'worker',
       id,
       restart,
       shutdown: this.#pick<number | 'infinity' | 'brutal_kill'>(1_000_000, 'infinity', 'brutal_kill'),
-      life: this.#life(),
+      life,
       goodbye: this.#chance(0.9) ? 'ok' : 'fail',
-      ...(this.#chance(0.25) ? { traps: false } : {}),
+      // One whose init fails may in OTP be ended by its supervisor before it ends itself.
+      ...(life.length === 0 && this.#chance(0.4) ? { traps: false } : {}),
       ...(this.#chance(0.1) ? { name: this.#pick('n1', 'n2') } : {}),
       ...(auto && restart !== 'permanent' && this.#chance(0.6) ? { significant: true } : {}),
     }
