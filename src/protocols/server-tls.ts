@@ -3,6 +3,7 @@
  * change of an accepted socket to TLS. A session that changes forgets what it read before: a command that was sent
  * in clear behind STARTTLS or STLS must not be carried out as if it came through TLS.
  */
+import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { createSecureContext, type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls'
@@ -67,6 +68,8 @@ function certificate(
       cert: readFileSync(cert),
       key: readFileSync(key === '' ? cert : key),
       minVersion: min_version,
+      // A handshake costs us more than the client: one for each connection.
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
       ...(ciphers !== '' && { ciphers }),
       ...(client_cert.ca !== '' && { ca: readFileSync(client_cert.ca) }),
     })

@@ -162,6 +162,21 @@ describe.skipIf(!hasOpenssl)(`TLS${hasOpenssl ? '' : ' (skipped: no openssl to m
     expect(codes(transcript)).toEqual([220, 221])
   })
 
+  test('nobody shakes hands twice on one connection', async () => {
+    const server = await TestServer.start({ listenerTls: 'implicit', tls: files() })
+    const socket = server.connect()
+    const secured = tls.connect({ socket, rejectUnauthorized: false, maxVersion: 'TLSv1.2' })
+    await expecting(secured, '220 ')
+    secured.on('error', () => {})
+    const before = socket.bytesRead
+    secured.renegotiate({}, () => {})
+    await until('an answer', () => socket.bytesRead > before)
+    // An alert, and no certificate.
+    expect(socket.bytesRead - before).toBeLessThan(100)
+    secured.destroy()
+    await server.sessionsEnded()
+  })
+
   test('a certificate that cannot be used is logged, and STARTTLS not offered', async () => {
     const cert = join(dir, 'broken.pem')
     writeFileSync(cert, 'no certificate')
