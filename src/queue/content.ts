@@ -1,9 +1,22 @@
 /** Content of queued mail outside the database: files in `content/`, each named after its queue id. */
-import { closeSync, linkSync, openSync, readdirSync, readSync, statSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { pid } from 'node:process'
+import { crc32 } from 'node:zlib'
 import type { Logger } from '../actors/index.ts'
+import type { ContentFile } from './contract.ts'
 import type { QueueStore } from './store.ts'
+
+const pieceOctets = 256 * 1024
 
 /** The folder of content files. */
 export class ContentFolder {
@@ -42,10 +55,41 @@ export class ContentFolder {
     }
   }
 
-  /** The same content under another name; returns it. */
-  copy(file: string, name: string): string {
-    linkSync(this.path(file), this.path(name))
-    return name
+  /**
+   * The content of a mail behind `front`, under another name and on stable storage; undefined when it is not there, or not
+   * what it was.
+   */
+  copy({ file, size, crc: expected }: ContentFile, name: string, front: Buffer): ContentFile | undefined {
+    const accepted = this.accept(file, size)
+    if (accepted === undefined) return undefined
+    const from = openSync(this.path(accepted), 'r')
+    const to = openSync(this.path(name), 'wx', 0o600)
+    let isDone = false
+    try {
+      let before = 0
+      let crc = crc32(front)
+      writeAll(to, front)
+      const piece = Buffer.allocUnsafe(pieceOctets)
+      for (let at = 0; at < size; ) {
+        const octets = piece.subarray(0, readSync(from, piece, 0, Math.min(piece.length, size - at), at))
+        if (octets.length === 0) return undefined
+        before = crc32(octets, before)
+        crc = crc32(octets, crc)
+        writeAll(to, octets)
+        at += octets.length
+      }
+      if (expected !== undefined && before !== expected) return undefined
+      fsyncSync(to)
+      const folder = openSync(this.#folder, 'r')
+      fsyncSync(folder)
+      closeSync(folder)
+      isDone = true
+      return { file: name, size: front.length + size, crc }
+    } finally {
+      closeSync(from)
+      closeSync(to)
+      if (!isDone) this.remove(name)
+    }
   }
 
   /** Gone already is as good. */
@@ -85,4 +129,8 @@ export function sweepOrphans(folder: ContentFolder, store: QueueStore, now: numb
   )
   if (removed.length === 0) return
   log.info({ event: 'queue.orphans', files: removed.length }, 'content without a mail was removed')
+}
+
+function writeAll(fd: number, octets: Uint8Array): void {
+  for (let at = 0; at < octets.length; ) at += writeSync(fd, octets, at)
 }

@@ -167,6 +167,7 @@ export class QueueManager {
       counts: this.#states,
       log: context.log,
       now: () => this.#now,
+      hostname: () => this.#config.hostname,
       newQueueId: () => newQueueId(context as unknown as ActorContext),
       destination: (address) => this.#courier.admission.destination(address),
       isUnderWay: (recipient) => this.#courier.dispatcher.runningOf(recipient) !== undefined,

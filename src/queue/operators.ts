@@ -3,7 +3,7 @@ import type { Logger } from '../actors/index.ts'
 import { type ActiveSet, fileOf } from './active.ts'
 import type { ContentFolder } from './content.ts'
 import type {
-  ContentFile,
+  Content,
   NewMail,
   OperationPage,
   OperationResult,
@@ -15,6 +15,7 @@ import { listMail, listPage } from './listing.ts'
 import type { MailCounts } from './mail-counts.ts'
 import { matcher } from './selection.ts'
 import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
+import { traceField } from './trace-field.ts'
 
 /** Mails one request may name, or look at. */
 const mailsPerRequest = 1_000
@@ -26,6 +27,7 @@ export interface OperatorTools {
   readonly counts: MailCounts
   readonly log: Logger
   now(): number
+  hostname(): string
   newQueueId(): string
   /** `transport:nexthop` of an address that was not tried yet. */
   destination(address: string): string
@@ -159,17 +161,16 @@ export class Operators {
 
   /** The recipients that are not done go through the intake again, as a mail with another id. */
   #requeue(mail: StoredMail): Done | undefined {
-    const { store, folder, counts, active } = this.#tools
+    const { store, folder, counts } = this.#tools
     const recipients = store
       .recipientsOf(mail)
       .filter(({ id, outcome }) => outcome === undefined && !this.#tools.isUnderWay(id))
     const newId = this.#tools.newQueueId()
     if (recipients.length === 0) return undefined
-    const bytes = mail.file === undefined ? active.beginning(mail, mail.size) : undefined
-    if (mail.file === undefined ? bytes === undefined : folder.accept(mail.file, mail.size) === undefined)
-      return undefined
-    const file = mail.file === undefined ? undefined : folder.copy(mail.file, newId)
-    const fresh = renewed(mail, newId, recipients, this.#tools.now(), bytes ?? fileOf(mail, file!))
+    const content = this.#renewedContent(mail, newId)
+    if (content === undefined) return undefined
+    const fresh = renewed(mail, newId, recipients, content)
+    const file = 'file' in content ? content.file : undefined
     const { id, left } = store.transaction(() => {
       const added = store.insert(fresh, file)
       for (const recipient of recipients) store.removeRecipient(recipient.id)
@@ -186,6 +187,25 @@ export class Operators {
     this.#tools.arrived(fresh, id, file)
     this.#tools.madeDue()
     return { queueId: mail.queueId, newId }
+  }
+
+  /** As any mail that comes in it says that it was here. */
+  #renewedContent(mail: StoredMail, newId: string): Content | undefined {
+    const { folder, active } = this.#tools
+    const field = Buffer.from(`${traceField(this.#tools.hostname(), newId, this.#tools.now())}\r\n`)
+    if (mail.file !== undefined) {
+      try {
+        return folder.copy(fileOf(mail, mail.file), newId, field)
+      } catch (error) {
+        const { syscall, message } = error as NodeJS.ErrnoException
+        if (syscall === undefined) throw error
+        const facts = { event: 'queue.write-failed', queueId: mail.queueId, error: message }
+        this.#tools.log.error(facts, 'the content of a mail cannot be copied: it stays as it is')
+        return undefined
+      }
+    }
+    const bytes = active.beginning(mail, mail.size)
+    return bytes === undefined ? undefined : { bytes: Buffer.concat([field, bytes]) }
   }
 
   #log(event: string, { queueId }: StoredMail, text: string, newId?: string): void {
@@ -210,13 +230,12 @@ function isFor(operation: QueueOperation, { state, expire }: StoredMail): boolea
   }
 }
 
-/** As it would come in now: addresses as they were before rewriting. */
+/** As it would come in now: addresses as they were before rewriting. It is as old as it was. */
 function renewed(
   mail: StoredMail,
   queueId: string,
   recipients: readonly StoredRecipient[],
-  now: number,
-  content: Uint8Array | ContentFile,
+  content: Content,
 ): NewMail {
   const { sender, envid, ret, body, smtputf8, requiretls, trace } = mail
   return {
@@ -235,8 +254,8 @@ function renewed(
       ...(requiretls === undefined ? {} : { requiretls }),
       ...(trace === undefined ? {} : { trace }),
     },
-    content: content instanceof Uint8Array ? { bytes: content } : content,
+    content,
     client: mail.client,
-    arrivedAt: now,
+    arrivedAt: mail.arrivedAt,
   }
 }

@@ -76,6 +76,7 @@ export function* operateStored(
     counts: new MailCounts(store.countStates()),
     log: silentLog,
     now: () => now,
+    hostname: () => config.hostname,
     newQueueId: () => queueIds.next(Date.now()),
     destination: (address) => {
       const route = router.route(address)

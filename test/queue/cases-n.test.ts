@@ -513,8 +513,10 @@ describe('notices', () => {
 describe('operators', () => {
   it('N35 requeue: a new id, and the address before rewriting', async () => {
     harness.auto = () => soft
+    const arrivedAt = harness.system.now()
     const queueId = await harness.enqueue([{ address: 'new@d.test', origTo: 'old@alias.test' }])
     harness.auto = undefined
+    await harness.system.advance(60_000)
     const { done } = await harness.queue.ask(
       'operate',
       'requeue',
@@ -529,7 +531,10 @@ describe('operators', () => {
       queueId: newId,
       recipients: [expect.objectContaining({ address: 'old@alias.test' })],
     })
-    expect(textOf(harness.open[0]!.request)).toContain('The body.')
+    const text = textOf(harness.open[0]!.request)
+    expect(text).toContain('The body.')
+    expect(text.startsWith(`Received: by queue.test (mailactors) id ${newId};\r\n\t`)).toBe(true)
+    expect(harness.open[0]!.request.arrivedAt).toBe(arrivedAt)
     expect(await harness.queue.ask('counts')).toMatchObject({ active: 1, deferred: 0 })
   })
 

@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../../src/actors/index.ts'
 import { QueueStore } from '../../src/queue/store.ts'
@@ -254,15 +255,19 @@ describe('content files', () => {
     await using harness = await Harness.start({ directory })
     const mail = harness.mail(['a@d.test'])
     const file = write(mail.queueId, 'large content')
-    await harness.result({ ...mail, content: { file, size: 13, crc: 4_000_000_000 } })
-    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: 4_000_000_000 })
+    await harness.result({ ...mail, content: { file, size: 13, crc: crc32('large content') } })
+    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: crc32('large content') })
     await harness.halt()
     await harness.boot()
-    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: 4_000_000_000 })
+    expect(harness.open[0]!.request.content).toEqual({ file, size: 13, crc: crc32('large content') })
     harness.open[0]!.report({ status: 'deferred', dsn: '4.2.0' })
     await harness.system.settle()
     await harness.operate('requeue', [mail.queueId])
-    expect(harness.open[0]!.request.content).toMatchObject({ size: 13, crc: 4_000_000_000 })
+    const again = harness.open[0]!.request.content as { file: string; size: number; crc: number }
+    const stored = readFileSync(again.file)
+    expect(stored.toString()).toMatch(/^Received: .*\r\n\t.*\r\nlarge content$/)
+    expect(again).toMatchObject({ size: stored.length, crc: crc32(stored) })
+    expect(existsSync(file)).toBe(false)
   })
 
   test('that are not there, or not whole, are refused', async () => {

@@ -7,6 +7,7 @@
  *
  * Mail that needs SMTPUTF8 has the `message/global-*` types of RFC 6533 instead.
  */
+import { mailDate, traceField } from '../trace-field.ts'
 import type { NoticeTemplate } from './template.ts'
 import { maskText, wrapText } from './text.ts'
 
@@ -91,8 +92,7 @@ export function buildReport(facts: ReportFacts): Report {
   const { template, audience, thread } = facts
   const isCopy = audience !== 'sender'
   const head = [
-    `Received: by ${facts.hostname} (mailactors) id ${facts.noticeId};`,
-    `\t${mailDate(facts.now)}`,
+    traceField(facts.hostname, facts.noticeId, facts.now),
     `Date: ${mailDate(facts.now)}`,
     `From: ${template.from}`,
     `To: ${addressField(facts.to, utf8)}`,
@@ -250,7 +250,3 @@ function hasHighOctet(bytes: Uint8Array): boolean {
 }
 
 /** RFC 5322 section 3.3, in UTC. */
-/** RFC 5322 section 3.3, in UTC. */
-export function mailDate(time: number): string {
-  return new Date(time).toUTCString().replace('GMT', '+0000')
-}

@@ -1,7 +1,7 @@
 /** Tells the postmaster what was said in a session with a server that went wrong. */
 import type { NewMail, Transcript } from '../contract.ts'
+import { mailDate, traceField } from '../trace-field.ts'
 import type { NoticeSettings } from './compose.ts'
-import { mailDate } from './report.ts'
 
 export interface TranscriptFacts {
   readonly queueId: string
@@ -19,8 +19,7 @@ export function transcriptNotice(
   const to = notify.error_notice_recipient
   const address = to.includes('@') ? to : `${to}@${hostname}`
   const content = [
-    `Received: by ${hostname} (mailactors) id ${queueId};`,
-    `\t${mailDate(now)}`,
+    traceField(hostname, queueId, now),
     `Date: ${mailDate(now)}`,
     `From: "Mail system at ${hostname}" <mailer-daemon@${hostname}>`,
     `To: <${address}>`,
