@@ -407,7 +407,8 @@ class Auth {
     const { failure_delay, penalty } = this.#config.auth
     if (penalty.enabled && !this.#trusted.has(remote))
       this.#penalties.failed(remote, credentials, now, penalty.expire)
-    this.#at(askedAt + failure_delay, () => reply(refused))
+    const isUndelayed = this.#find(name)?.isUndelayed === true
+    this.#at(isUndelayed ? askedAt : askedAt + failure_delay, () => reply(refused))
   }
 
   /** It cannot be checked now. */

@@ -12,8 +12,9 @@ export interface PasswdEntry {
   readonly user: string
   /** As written: `{SCHEME}hash`, or a hash alone. Empty: nobody can log in. */
   readonly password: string
-  readonly uid: number | undefined
-  readonly gid: number | undefined
+  /** A text is the name of a user or group of the system. */
+  readonly uid: number | string | undefined
+  readonly gid: number | string | undefined
   readonly gecos: string
   /** May have `%` variables; empty: the default home. */
   readonly home: string
@@ -23,6 +24,12 @@ export interface PasswdEntry {
 
 export type ParsedLine = { readonly entry: PasswdEntry } | { readonly problem: string } | undefined
 
+/** A number, or a name as `useradd` and `groupadd` accept it. */
+const idPattern = /^(?:\d{0,10}|[a-z_][a-z0-9_.-]*\$?)$/i
+
+const idOf = (written: string): number | string | undefined =>
+  written === '' ? undefined : /^\d/.test(written) ? Number(written) : written
+
 /** Parses one line; undefined for an empty line or a comment. */
 export function parsePasswdLine(line: string): ParsedLine {
   if (line.trim() === '' || line.startsWith('#')) return undefined
@@ -31,14 +38,14 @@ export function parsePasswdLine(line: string): ParsedLine {
   if (fields.length < 2) return { problem: 'no password field (write user:{SCHEME}hash)' }
   const problem = userNameProblem(user)
   if (problem !== undefined) return { problem: `the user name ${problem}` }
-  if (!/^\d*$/.test(uid) || !/^\d*$/.test(gid)) return { problem: 'uid and gid must be numbers' }
+  if (!idPattern.test(uid) || !idPattern.test(gid)) return { problem: 'uid and gid must be numbers or names' }
   if (home.includes('\0')) return { problem: 'the home contains a NUL' }
   return {
     entry: {
       user,
       password,
-      uid: uid === '' ? undefined : Number(uid),
-      gid: gid === '' ? undefined : Number(gid),
+      uid: idOf(uid),
+      gid: idOf(gid),
       gecos,
       home,
       shell,

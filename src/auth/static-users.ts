@@ -40,6 +40,7 @@ export class StaticUsers implements UserDatabase {
       password: this.#password,
       isDisabled: nologin,
       isMaster: false,
+      isUndelayed: false,
       allowedNetworks: allowNets,
     }
   }

@@ -22,6 +22,8 @@ export interface User {
   readonly isDisabled: boolean
   /** `master`: may log in as anybody else, with PLAIN or SCRAM. */
   readonly isMaster: boolean
+  /** `nodelay`: a refusal is answered at once. */
+  readonly isUndelayed: boolean
   /** `allow_nets`: where logins may come from; undefined: from anywhere. */
   readonly allowedNetworks: readonly string[] | undefined
 }

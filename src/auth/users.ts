@@ -4,9 +4,10 @@ import type { Account } from './contract.ts'
 import type { PasswdEntry } from './passwd-entry.ts'
 import { type parsePasswd, readPasswd } from './passwd-file.ts'
 import { quotaFields } from './quota-fields.ts'
-import { readPassword } from './schemes.ts'
+import { readPassword, type StoredPassword } from './schemes.ts'
+import { type IdKind, systemId } from './system-ids.ts'
 import type { Refresh, User, UserDatabase } from './user-database.ts'
-import { mailLocation, type PathSettings, userPaths } from './user-name.ts'
+import { mailLocation, type PathSettings, userNameProblem, userPaths } from './user-name.ts'
 
 export interface UsersSettings extends PathSettings {
   readonly path: string
@@ -92,10 +93,16 @@ export class Users implements UserDatabase {
       if (this.#decoy === undefined && stored !== undefined && stored.hash !== '') {
         this.#decoy = { password: stored, field: entry.password }
       }
+      const account = this.#account(entry, extra)
+      const { uid = 0, gid = 0 } = account
+      if (Number.isNaN(uid + gid))
+        problems.push(`${path}: user ${entry.user}: no such user or group of the system`)
+      const isOpen = entry.password === '' && isOn(extra.get('nopassword'))
       users.set(entry.user.toLowerCase(), {
-        account: this.#account(entry, extra),
+        account,
         field: entry.password,
-        password: stored,
+        password: isOpen ? anyPassword : stored,
+        isUndelayed: isOn(extra.get('nodelay')),
         isDisabled: isOn(extra.get('nologin')),
         isMaster: isOn(extra.get('master')),
         allowedNetworks: extra.get('allow_nets')?.split(','),
@@ -115,15 +122,32 @@ export class Users implements UserDatabase {
   #account(entry: PasswdEntry, extra: ReadonlyMap<string, string>): Account {
     const settings = mailLocation(extra.get('userdb_mail'), this.#settings)
     const quota = quotaFields(extra)
+    const uid = idOf(extra.get('userdb_uid') ?? entry.uid, 'passwd')
+    const gid = idOf(extra.get('userdb_gid') ?? entry.gid, 'group')
+    const renamed = extra.get('user')
+    const user = renamed === undefined || userNameProblem(renamed) !== undefined ? entry.user : renamed
     return {
-      user: entry.user,
-      ...userPaths(entry.user, extra.get('userdb_home') ?? entry.home, settings),
+      user,
+      ...userPaths(user, extra.get('userdb_home') ?? entry.home, settings),
       ...(quota === undefined ? {} : { quota }),
-      ...(entry.uid === undefined ? {} : { uid: entry.uid }),
-      ...(entry.gid === undefined ? {} : { gid: entry.gid }),
+      ...(uid === undefined ? {} : { uid }),
+      ...(gid === undefined ? {} : { gid }),
     }
   }
 }
+
+/** `nopassword`: whatever is sent fits. */
+const anyPassword: StoredPassword = {
+  scheme: 'PLAIN',
+  hash: '',
+  isSlow: false,
+  blocks: false,
+  isWeak: false,
+  verify: () => true,
+}
+
+const idOf = (written: number | string | undefined, kind: IdKind): number | undefined =>
+  typeof written !== 'string' ? written : /^\d+$/.test(written) ? Number(written) : systemId(written, kind)
 
 /** `key=value`, or a key alone. */
 function extraFields(extra: string): ReadonlyMap<string, string> {

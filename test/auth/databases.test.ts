@@ -8,6 +8,7 @@ import { authActor } from '../../src/auth/auth.ts'
 import type { AuthContract } from '../../src/auth/contract.ts'
 import { KnownPasswords } from '../../src/auth/known-passwords.ts'
 import { databaseProblem } from '../../src/auth/static-fields.ts'
+import { systemId } from '../../src/auth/system-ids.ts'
 import { loadConfig } from '../../src/config/loader.ts'
 import { TestSystem } from '../../src/testing/test-system.ts'
 
@@ -174,6 +175,50 @@ test('A9 what is remembered of passwords: right and wrong, each for its time, fo
   known.add(known.digest('bob', 'x', ''), true, 1)
   // The one unused for longest has gone.
   expect([known.find(right, 1), known.find(wrong, 1)]).toEqual([true, undefined])
+})
+
+describe('A2 A3 A10 fields of a passwd-file', () => {
+  test('ids by name, and ids of extra fields', async () => {
+    const users = ['ann:{PLAIN}secret:nobody:daemon', 'bob:{PLAIN}secret::::::userdb_uid=700 userdb_gid=7']
+    await start({ 'auth.passdb': [file('one', ...users, 'eve:{PLAIN}secret:no-such-user')] })
+    const daemon = systemId('daemon', 'group')
+    expect(daemon).toBeGreaterThan(0)
+    expect(await verify('ann', 'secret')).toMatchObject({
+      account: { uid: systemId('nobody', 'passwd'), gid: daemon },
+    })
+    expect(await verify('bob', 'secret')).toMatchObject({ account: { uid: 700, gid: 7 } })
+    expect(await verify('eve', 'secret')).toEqual(notNow)
+  })
+
+  test('user= gives another name, nopassword takes any password, an empty one alone takes none', async () => {
+    const users = [
+      'ann:{PLAIN}secret::::::user=boss',
+      'open:::::::nopassword',
+      'shut:',
+      'bad:{PLAIN}x::::::user=a/b',
+    ]
+    await start({ 'auth.passdb': [file('one', ...users)] })
+    expect(await verify('ann', 'secret')).toMatchObject({
+      account: { user: 'boss', home: join(dir, 'mail/boss') },
+    })
+    expect(await verify('open', 'whatever')).toMatchObject({ ok: true })
+    expect(await verify('shut', '')).toEqual(refused)
+    expect(await verify('bad', 'x')).toMatchObject({ account: { user: 'bad' } })
+  })
+
+  test('nodelay answers a refusal at once', async () => {
+    const users = ['ann:{PLAIN}secret::::::nodelay', 'bob:{PLAIN}secret']
+    await start({ 'auth.passdb': [file('one', ...users)], 'auth.failure_delay': '2s' })
+    expect(await verify('ann', 'wrong')).toEqual(refused)
+    let answered = false
+    const other = verify('bob', 'wrong').finally(() => {
+      answered = true
+    })
+    await system.advance(1_000)
+    expect(answered).toBe(false)
+    await system.advance(1_600)
+    expect(await other).toEqual(refused)
+  })
 })
 
 describe('S51 L20 refused logins in the log', () => {

@@ -44,7 +44,7 @@ describe('a line', () => {
     { line: '..:x', problem: /contains "\.\."/ },
     { line: 'a b:x', problem: /blank/ },
     { line: 'a\0:x', problem: /control/ },
-    { line: 'ann:x:one', problem: /numbers/ },
+    { line: 'ann:x:1one', problem: /numbers/ },
   ])('$line is named as wrong', ({ line, problem }) => {
     expect(parsePasswdLine(line)).toEqual({ problem: expect.stringMatching(problem) })
   })

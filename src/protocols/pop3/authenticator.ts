@@ -9,7 +9,7 @@ import { Authorization, malformed, type Step } from './authorization.ts'
 import { Login, type LoginResult, notNow, type OpenMaildrop, refusedLogin } from './login.ts'
 import { MailboxLink } from './mailbox-link.ts'
 import type { Pop3SessionArgs, Pop3SessionContract, SessionHost } from './session-host.ts'
-import { type LoginProgress, loggable } from './session-log.ts'
+import { type AbortCode, failureCode, type LoginProgress, loggable } from './session-log.ts'
 import type { XclientFacts } from './xclient.ts'
 
 /** What it does to the session beyond what all states do. */
@@ -33,6 +33,8 @@ export class Authenticator {
   #isVerifying = false
   /** For the log line of a client that never logged in. */
   #attempts = 0
+  /** Why the last attempt came to nothing. */
+  #failure: AbortCode = 'auth_failed'
   #user = ''
   #method = ''
 
@@ -76,6 +78,7 @@ export class Authenticator {
       isVerifying: this.#isVerifying,
       inExchange: this.#sasl !== undefined,
       attempts: this.#attempts,
+      failure: this.#failure,
       user: this.#user,
       method: this.#method,
     }
@@ -94,6 +97,11 @@ export class Authenticator {
     const host = this.#host
     switch (step.kind) {
       case 'reply':
+        host.reply(step.line)
+        return
+      case 'refused':
+        this.#attempts++
+        this.#failure = step.code
         host.reply(step.line)
         return
       case 'text':
@@ -135,6 +143,7 @@ export class Authenticator {
       case 'cancel':
         this.#sasl!.exchange.cancel()
         this.#sasl = undefined
+        this.#failure = step.code
         host.reply(step.line)
     }
   }
@@ -209,6 +218,7 @@ export class Authenticator {
     const { line, reason, close } = result
     this.#user = loggable(user)
     this.#method = method
+    this.#failure = failureCode(reason)
     const facts = { event: 'pop3.login-failed', ...host.ids, user: loggable(user), method, reason }
     host.context.log.info(facts, 'login failed')
     if (close) {

@@ -7,11 +7,14 @@ import { decodeSasl, encodeSasl } from '../server-sasl.ts'
 import { capabilities, language } from './capabilities.ts'
 import { printable } from './command.ts'
 import type { CapaSettings } from './config.ts'
+import type { AbortCode } from './session-log.ts'
 import { parseXclient, type XclientFacts } from './xclient.ts'
 
 /** What the session does next. */
 export type Step =
   | { readonly kind: 'reply'; readonly line: string }
+  /** A login that is not even begun; `code`: why, for the log. */
+  | { readonly kind: 'refused'; readonly line: string; readonly code: AbortCode }
   /** A multi-line answer, line ends included. */
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'verify'; readonly user: string; readonly password: string; readonly method: string }
@@ -22,7 +25,7 @@ export type Step =
   /** The answer to a challenge. */
   | { readonly kind: 'response'; readonly data: Buffer }
   /** The exchange is given up. */
-  | { readonly kind: 'cancel'; readonly line: string }
+  | { readonly kind: 'cancel'; readonly line: string; readonly code: AbortCode }
   | { readonly kind: 'starttls' }
   /** A proxy says for whom it comes; the answer is `line`. */
   | { readonly kind: 'xclient'; readonly facts: XclientFacts; readonly line: string }
@@ -52,6 +55,7 @@ export interface AuthorizationOptions {
 }
 
 const reply = (line: string): Step => ({ kind: 'reply', line })
+const refused = (line: string, code: AbortCode): Step => ({ kind: 'refused', line, code })
 
 const needsCertificate = '-ERR [AUTH] logins need a client certificate'
 const refusedCleartext = '-ERR [AUTH] passwords are not taken on a connection without TLS'
@@ -131,16 +135,16 @@ export class Authorization {
       case 'CAPA':
         return { kind: 'text', text: this.capabilities(false) }
       case 'USER':
-        if (!this.#options.cleartext) return reply(refusedCleartext)
+        if (!this.#options.cleartext) return refused(refusedCleartext, 'cleartext_auth_disabled')
         // The name is what follows the first space, as it stands.
         this.#user = argument
         return reply('+OK')
       case 'PASS': {
         const user = this.#user
         this.#user = undefined
-        if (!this.#options.cleartext) return reply(refusedCleartext)
+        if (!this.#options.cleartext) return refused(refusedCleartext, 'cleartext_auth_disabled')
         if (user === undefined) return reply('-ERR send USER first')
-        if (this.#lacksCertificate) return reply(needsCertificate)
+        if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
         // Spaces are part of the password, RFC 1939 section 7.
         return verify(this.#userName(user), argument, 'PLAIN')
       }
@@ -194,8 +198,9 @@ export class Authorization {
     const { 1: user, 2: digest } = /^([^ ]*) ([0-9a-f]{32})$/i.exec(argument) ?? []
     if (user === undefined || digest === undefined)
       return reply('-ERR expected a name and 32 hexadecimal digits')
-    if (this.#options.tlsRequired && !this.#options.cleartext) return reply(refusedCleartext)
-    if (this.#lacksCertificate) return reply(needsCertificate)
+    if (this.#options.tlsRequired && !this.#options.cleartext)
+      return refused(refusedCleartext, 'cleartext_auth_disabled')
+    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
     return { kind: 'apop', user: textOf(this.#userName(user)), digest }
   }
 
@@ -208,19 +213,25 @@ export class Authorization {
     const { verb: mechanism, argument: initial } = splitLine(argument)
     if (!this.mechanisms.includes(mechanism)) {
       const isHidden = !this.#options.cleartext && (isCleartext(mechanism) || this.#options.tlsRequired)
-      return reply(isHidden ? refusedCleartext : '-ERR [AUTH] unsupported mechanism')
+      return isHidden
+        ? refused(refusedCleartext, 'cleartext_auth_disabled')
+        : refused('-ERR [AUTH] unsupported mechanism', 'invalid_mech')
     }
-    if (this.#lacksCertificate) return reply(needsCertificate)
+    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
     const data = initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
-    if (data === undefined) return reply(malformed)
+    if (data === undefined) return refused(malformed, 'invalid_base64')
     return { kind: 'sasl', mechanism, initial: initial === '' ? undefined : data }
   }
 
   #respond(line: string): Step {
     this.#inExchange = false
-    if (line === '*') return { kind: 'cancel', line: '-ERR authentication cancelled' }
+    if (line === '*') {
+      return { kind: 'cancel', line: '-ERR authentication cancelled', code: 'auth_aborted_by_client' }
+    }
     const data = decodeSasl(line)
-    return data === undefined ? { kind: 'cancel', line: malformed } : { kind: 'response', data }
+    return data === undefined
+      ? { kind: 'cancel', line: malformed, code: 'invalid_base64' }
+      : { kind: 'response', data }
   }
 
   #bad(line: string): Step {

@@ -28,6 +28,8 @@ export interface Connected {
 /** How far a client came that never logged in. */
 export interface LoginProgress {
   readonly attempts: number
+  /** Why the last attempt came to nothing. */
+  readonly failure: AbortCode
   /** Of the last attempt. */
   readonly user: string
   readonly method: string
@@ -161,7 +163,7 @@ export function logoutFacts(
 export function disconnectFacts(
   connected: Connected,
   reason: string,
-  code: string,
+  code: AbortCode | '',
   progress: LoginProgress,
   config: Config,
 ): object {
@@ -184,10 +186,41 @@ export function disconnectFacts(
   return { ...facts, summary: loginSummary(message, connected, { user, method, pid: '' }, config) }
 }
 
-/** Machine-readable reason, named as Dovecot names it. */
-function abortCode({ attempts, inExchange, isVerifying, tlsUnfinished }: LoginProgress): string {
+/** Machine-readable reasons, named as Dovecot names them. */
+export type AbortCode =
+  | 'tls_handshake_not_finished'
+  | 'no_auth_attempts'
+  | 'auth_waiting_client'
+  | 'auth_aborted_by_client'
+  | 'auth_failed'
+  | 'cleartext_auth_disabled'
+  | 'invalid_mech'
+  | 'invalid_base64'
+  | 'client_ssl_cert_missing'
+  | 'connection_limit'
+  | 'internal_failure'
+  | 'temp_fail'
+  | 'process_full'
+  | 'shutting_down'
+
+/** Of the reason of a login that was refused, see `login.ts`. */
+export function failureCode(reason: string): AbortCode {
+  switch (reason) {
+    case 'credentials':
+    case 'malformed':
+      return 'auth_failed'
+    case 'internal':
+      return 'internal_failure'
+    case 'connection limit':
+      return 'connection_limit'
+    default:
+      return 'temp_fail'
+  }
+}
+
+function abortCode({ attempts, failure, inExchange, isVerifying, tlsUnfinished }: LoginProgress): AbortCode {
   if (tlsUnfinished) return 'tls_handshake_not_finished'
   if (isVerifying) return 'auth_waiting_client'
   if (inExchange) return 'auth_aborted_by_client'
-  return attempts === 0 ? 'no_auth_attempts' : 'auth_failed'
+  return attempts === 0 ? 'no_auth_attempts' : failure
 }

@@ -24,7 +24,7 @@ import { MailboxLink } from './mailbox-link.ts'
 import { RawLog } from './rawlog.ts'
 import type { Pop3SessionArgs, Pop3SessionContract, SessionIds } from './session-host.ts'
 import { type SessionLock, touchMs } from './session-lock.ts'
-import { type Connected, disconnectFacts, loginFacts, logoutFacts } from './session-log.ts'
+import { type AbortCode, type Connected, disconnectFacts, loginFacts, logoutFacts } from './session-log.ts'
 import { WireForm } from './wire-form.ts'
 import type { XclientFacts } from './xclient.ts'
 
@@ -309,7 +309,7 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   }
 
   /** In the middle of an answer a line of ours would become part of it. */
-  #endNow(line: string, reason: string, code = ''): void {
+  #endNow(line: string, reason: string, code: AbortCode | '' = ''): void {
     if (this.#isSending) this.cutOff(reason)
     else {
       this.reply(line)
@@ -323,7 +323,7 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   }
 
   /** One log line; what was said is still sent; then the connection ends. `code`: why, if there was no login. */
-  #close(reason: string, code = ''): void {
+  #close(reason: string, code: AbortCode | '' = ''): void {
     if (this.isClosed) return
     this.isClosed = true
     this.#resume = undefined
@@ -349,7 +349,7 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     }
   }
 
-  #logEnd(reason: string, code: string): void {
+  #logEnd(reason: string, code: AbortCode | ''): void {
     const { log } = this.context
     this.#tellTotals()
     if (this.#commands !== undefined) {

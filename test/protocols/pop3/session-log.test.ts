@@ -77,3 +77,25 @@ test('P286 a folder that is not there costs nothing', async () => {
   server = await Pop3Server.start({ set: ['pop3.rawlog_dir=/nowhere/at/all'] })
   expect(await (await server.login()).ask('STAT')).toBe('+OK 0 0')
 })
+
+test.each([
+  ['no_auth_attempts', [], ['CAPA']],
+  ['auth_failed', [], ['USER alice', 'PASS wrong']],
+  ['invalid_mech', [], ['AUTH FOO']],
+  ['invalid_base64', [], ['AUTH PLAIN !']],
+  ['invalid_base64', [], ['AUTH PLAIN', '!']],
+  ['auth_aborted_by_client', [], ['AUTH PLAIN', '*']],
+  ['cleartext_auth_disabled', [], ['USER alice', 'PASS secret']],
+  ['temp_fail', ['mailbox.allow_readonly=false'], ['USER file', 'PASS secret']],
+  ['connection_limit', ['limits.max_userip_connections=1'], ['USER alice', 'PASS secret']],
+])('L19 why nobody logged in: %s', async (code, set, commands) => {
+  server = await Pop3Server.start({ set, users: ['file:{PLAIN}secret::::/dev/null'] })
+  const other = code === 'connection_limit' ? await server.login() : undefined
+  // From another address than the server's passwords need TLS.
+  const client = await server.connect(code === 'cleartext_auth_disabled' ? '127.0.0.2' : undefined)
+  client.send(`${[...commands, 'QUIT'].join('\r\n')}\r\n`)
+  await client.rest()
+  const line = await until('the log line', () => server.events('pop3.disconnect')[0])
+  expect(line.code).toBe(code)
+  other?.end()
+})
