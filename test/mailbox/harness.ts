@@ -87,14 +87,15 @@ export class Home {
     }
   }
 
-  mailbox({ mail, maildir, mailbox, ...others }: Overrides = {}): Mailbox {
+  /** On the Maildir of this home, unless another is given. */
+  mailbox({ mail, maildir, mailbox, ...others }: Overrides = {}, directory = this.maildir): Mailbox {
     const settings = {
       mail: { ...defaults(mailSettings), ...mail },
       maildir: { ...defaults(maildirSettings), ...maildir },
       mailbox: { ...defaults(mailboxSettings), ...mailbox },
     }
     return new Mailbox({
-      maildir: this.maildir,
+      maildir: directory,
       hostname: 'h',
       index: this.index,
       log: this.log,
