@@ -13,7 +13,6 @@ import {
   type StartChildResult,
   type SupervisorContract,
 } from '../actors/index.ts'
-import type { MailboxSettings } from './config.ts'
 import type {
   LocateRequest,
   LocateResult,
@@ -93,8 +92,6 @@ class Mailboxes {
   }
 
   left(maildir: string, home: string): void {
-    const { mail } = this.#context.setting<MailboxSettings>('config')!
-    if (mail.autoexpunge === 0 && mail.autoexpunge_max_mails === 0) return
     this.#find(maildir).then(
       (mailbox) => mailbox.tell('left', home),
       () => {

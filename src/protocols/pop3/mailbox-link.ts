@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ActorContext, ActorRef, AnyContract } from '../../actors/index.ts'
 import type { Account } from '../../auth/contract.ts'
+import type { Config } from '../../config/settings.ts'
 import {
   type LocateResult,
   type MailboxesContract,
@@ -85,8 +86,10 @@ export class MailboxLink<C extends AnyContract> {
     this.#context.whereis<MailboxesContract>('mailboxes')?.tell('update', this.#name, request)
   }
 
-  /** The session is over. */
+  /** The session is over. Most mailboxes want to hear nothing of it. */
   left(): void {
+    const { mail } = this.#context.setting<Config>('config')!
+    if (mail.autoexpunge === 0 && mail.autoexpunge_max_mails === 0) return
     this.#context.whereis<MailboxesContract>('mailboxes')?.tell('left', this.#name, this.#home)
   }
 
