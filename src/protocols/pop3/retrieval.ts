@@ -11,7 +11,7 @@ import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
 import type { OutputBuffers } from './output-buffers.ts'
 import { Transmission } from './transmission.ts'
-import type { WireForm } from './wire-form.ts'
+import { type WireForm, WirePieces } from './wire-form.ts'
 
 /** An answer from here on goes out by itself; shorter ones are worth collecting. */
 const largeOctets = 8 * 1024
@@ -169,8 +169,9 @@ export class Retrieval {
       status = `+OK ${settings.exact_octets && !file.endsLine() ? size + 2 : size} octets\r\n`
     }
     const isPlain = this.#lines === undefined && settings.client_workarounds.length === 0
-    if (file.octets > smallMailOctets) this.#sendPieces(file, this.#transmission(), status)
-    else if (isPlain && wireForm !== undefined) this.#sendWhole(file, wireForm, status)
+    if (file.octets > smallMailOctets) {
+      this.#sendPieces(file, (isPlain ? wireForm?.pieces() : undefined) ?? this.#transmission(), status)
+    } else if (isPlain && wireForm !== undefined) this.#sendWhole(file, wireForm, status)
     else this.#sendAtOnce(file, this.#transmission(), status)
   }
 
@@ -190,17 +191,20 @@ export class Retrieval {
     const { octets, total } = wireForm.answer(status, stored.length)
     // Before anything is sent, unlike with large mails: nothing of a mail that broke off reaches the client.
     if (!this.#isWhole(total)) return
-    const { output, buffers } = this.#host
     const { length } = octets
-    if (length < largeOctets) output.add(octets.toString('latin1'))
-    else {
-      // The next answer is put together in the same place, and this one may have to wait for the client.
-      const buffer = buffers.take(length)
-      octets.copy(buffer)
-      output.send(buffer, length, () => buffers.give(buffer))
-    }
+    if (length < largeOctets) this.#host.output.add(octets.toString('latin1'))
+    else this.#sendCopy(octets)
     this.#over = true
     this.#host.sent(length - 3, this.#lines)
+  }
+
+  /** The next answer is put together in the same place, and this one may have to wait for the client. */
+  #sendCopy(octets: Buffer): void {
+    const { output, buffers } = this.#host
+    const { length } = octets
+    const buffer = buffers.take(length)
+    octets.copy(buffer)
+    output.send(buffer, length, () => buffers.give(buffer))
   }
 
   #sendAtOnce(file: MailFile, transmission: Transmission, status: string): void {
@@ -224,7 +228,7 @@ export class Retrieval {
     return stored
   }
 
-  #sendPieces(file: MailFile, transmission: Transmission, status: string): void {
+  #sendPieces(file: MailFile, form: Transmission | WirePieces, status: string): void {
     const host = this.#host
     // Its own: other sessions of this thread read while this one waits for the disk.
     const buffer = Buffer.allocUnsafeSlow(pieceOctets)
@@ -237,16 +241,19 @@ export class Retrieval {
     const arrived = host.bind((length: number) => {
       if (this.#over) return
       if (length > 0) {
-        this.#add(transmission.push(buffer.toString('latin1', 0, length)))
-        host.output.flush()
-        if (!transmission.complete) {
+        if (form instanceof WirePieces) this.#addOctets(form.push(buffer.subarray(0, length)))
+        else {
+          this.#add(form.push(buffer.toString('latin1', 0, length)))
+          host.output.flush()
+        }
+        if (form instanceof WirePieces || !form.complete) {
           next()
           return
         }
       }
       file.close()
       if (length === -1) this.#broken('cannot be read')
-      else if (this.#isWhole(transmission.total)) this.#finish(transmission.end())
+      else if (this.#isWhole(form.total)) this.#finish(form.end())
     })
     next()
   }
@@ -254,6 +261,11 @@ export class Retrieval {
   #add(text: string): void {
     this.#octets += text.length
     this.#host.output.add(text)
+  }
+
+  #addOctets(octets: Buffer): void {
+    this.#octets += octets.length
+    this.#sendCopy(octets)
   }
 
   #finish(last: string): void {

@@ -8,10 +8,15 @@
   ;; Dots that the last call has doubled.
   (global $doubled (export "doubled") (mut i32) (i32.const 0))
 
-  ;; Whether a mail is sent as it is stored: each LF has a CR before it and no dot behind it. Sixteen zeros are behind it.
+  ;; Whether there is a dot at the start of a line.
+  (func $isStuffed (param $source i32) (result i32)
+    (i32.eq (i32.load16_u (i32.sub (local.get $source) (i32.const 1))) (i32.const 0x2e0a)))
+
+  ;; Whether octets are sent as they are stored: each LF has a CR before it and no dot behind it. Sixteen zeros are behind
+  ;; them.
   (func $isPlain (param $source i32) (param $end i32) (result i32)
     (local $wrong v128)
-    (if (i32.eq (i32.load8_u (local.get $source)) (i32.const 46)) (then (return (i32.const 0))))
+    (if (call $isStuffed (local.get $source)) (then (return (i32.const 0))))
     (loop $more
       (local.set $wrong
         (v128.and
@@ -29,7 +34,9 @@
     (i32.const 1))
 
   ;; Writes `length` octets from `source` on to `target` on: an LF without a CR before it becomes CRLF, and a dot at the
-  ;; start of a line is doubled. Returns where the next octet goes.
+  ;; start of a line is doubled. The octet in front of `source` is the one before in the mail; an LF is in front of the
+  ;; first, which starts a line too: without that, a mail that begins with a dot and CRLF would end the answer early.
+  ;; Returns where the next octet goes.
   (func (export "convert") (param $source i32) (param $length i32) (param $target i32) (result i32)
     (local $end i32)
     (local $octets v128)
@@ -45,10 +52,8 @@
         (return (i32.add (local.get $target) (local.get $length)))))
     (block $done
       (loop $line
-        ;; The very first octet of a mail starts a line too: without that, a mail that begins with a dot and CRLF would
-        ;; end the answer early.
         (br_if $done (i32.ge_u (local.get $source) (local.get $end)))
-        (if (i32.eq (i32.load8_u (local.get $source)) (i32.const 46))
+        (if (call $isStuffed (local.get $source))
           (then
             (i32.store8 (local.get $target) (i32.const 46))
             (local.set $target (i32.add (local.get $target) (i32.const 1)))

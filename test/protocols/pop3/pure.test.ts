@@ -171,6 +171,14 @@ describe('a whole mail at once', () => {
       const answer = wireForm.answer('+OK\r\n', length)
       const found = { text: answer.octets.toString('latin1'), total: answer.total }
       expect(found, `seed ${seed} ${JSON.stringify(mail)}`).toEqual({ text: `+OK\r\n${text}`, total })
+      const pieces = wireForm.pieces()
+      let sent = ''
+      for (let at = 0, length = 0; at < mail.length; at += length) {
+        length = 1 + random(20)
+        sent += pieces.push(Buffer.from(mail.slice(at, at + length), 'latin1')).toString('latin1')
+      }
+      const inPieces = { text: sent + pieces.end(), total: pieces.total }
+      expect(inPieces, `seed ${seed} ${JSON.stringify(mail)} in pieces`).toEqual({ text, total })
     }
   })
 
