@@ -1,7 +1,7 @@
 /**
  * What a thread leaves in shared memory for the case that it gets stuck: signs of life, and whose handler of which message
- * runs. A stuck thread answers no question, so this has to be there before. Costs two plain stores a
- * message: it is read when the thread has long been stuck.
+ * runs. A stuck thread answers no question, so this has to be there before. Costs a look into a small table and two plain
+ * stores a message: it is read when the thread has long been stuck.
  */
 import type { AnyActorDefinition } from '../actors/index.ts'
 import { heapBytes } from './heap.ts'
@@ -9,8 +9,16 @@ import type { LoadTable } from './load-table.ts'
 
 /** Codes of one thread: contracts have a few messages each. Beyond it messages have no name. */
 const maxCodes = 100_000
+/** Codes that are found without a search; a power of two. */
+const nearCodes = 32
 /** A handler that awaited longer ago is not worth a guess. */
 const suspectedBeats = 8
+
+interface Near {
+  definition: AnyActorDefinition | undefined
+  type: string
+  code: number
+}
 
 export class Heartbeat {
   readonly #load: LoadTable
@@ -21,8 +29,12 @@ export class Heartbeat {
   #codeCount = 0
   readonly #code: Int32Array
   readonly #actor: Float64Array
-  #lastDefinition: AnyActorDefinition | undefined
-  #lastType = ''
+  /** Each in the place that `placeOf` gives it, until another one needs that. */
+  readonly #near: Near[] = Array.from({ length: nearCodes }, () => ({
+    definition: undefined,
+    type: '',
+    code: 0,
+  }))
   #lastCode = 0
   /** The last handler that awaited, and for how many more beats it is suspected. */
   #awaiting = 0
@@ -46,12 +58,14 @@ export class Heartbeat {
 
   /** A handler starts. */
   enter(definition: AnyActorDefinition, type: string, actor: number): void {
-    if (type !== this.#lastType || definition !== this.#lastDefinition) this.#look(definition, type)
-    this.#code[0] = this.#lastCode
+    const near = this.#near[placeOf(definition, type)] as Near
+    if (near.type !== type || near.definition !== definition) this.#look(near, definition, type)
+    this.#lastCode = near.code
+    this.#code[0] = near.code
     this.#actor[0] = actor
   }
 
-  #look(definition: AnyActorDefinition, type: string): void {
+  #look(near: Near, definition: AnyActorDefinition, type: string): void {
     let codes = this.#codes.get(definition)
     if (codes === undefined) {
       codes = new Map()
@@ -63,9 +77,9 @@ export class Heartbeat {
       codes.set(type, code)
       if (code !== 0) this.#learn(code, definition.name, type)
     }
-    this.#lastDefinition = definition
-    this.#lastType = type
-    this.#lastCode = code
+    near.definition = definition
+    near.type = type
+    near.code = code
   }
 
   /** The handler in hand awaits; should the thread get stuck with no other one in hand, this one is suspected. */
@@ -89,4 +103,8 @@ export class Heartbeat {
     this.#code[0] = -this.#awaiting
     this.#load.beat(this.#slot, heapBytes())
   }
+}
+
+function placeOf({ name }: AnyActorDefinition, type: string): number {
+  return (type.charCodeAt(0) + 3 * type.length + 5 * name.length) & (nearCodes - 1)
 }
