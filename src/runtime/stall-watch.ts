@@ -16,6 +16,8 @@ export interface StallWatchOptions {
 /** Longest time between two looks at the signs of life; main was stuck itself when it was much longer. */
 const longestWatchMs = 1_000
 const shortestWatchMs = 20
+/** With no handler in hand a thread loads modules, or the machine gives it no time: that may take so many times as long. */
+const patience = 3
 
 export class StallWatch {
   readonly #pools: ReadonlyMap<string, Pool>
@@ -53,9 +55,9 @@ export class StallWatch {
 
   #feel(one: ActorThread, now: number): void {
     const { pool, thread, pulse } = one
-    const { stallMs } = pool.limits
-    if (stallMs === 0) return
+    if (pool.limits.stallMs === 0) return
     const silentMs = pulse.silentMs(now)
+    const stallMs = pool.limits.stallMs * (pulse.culprit().component === undefined ? patience : 1)
     if (pulse.isNewStall(silentMs, stallMs / 3)) {
       pool.stalls++
       this.#stalled(one, silentMs)

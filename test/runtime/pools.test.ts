@@ -8,6 +8,7 @@ import {
 } from '../../src/index.ts'
 import { until } from '../support/until.ts'
 import { fragile, group, type Member, member, resident, solitary, unlimited } from './fixtures/pool-actors.ts'
+import { slow } from './fixtures/slow-module.ts'
 
 let system: ActorSystem
 
@@ -267,6 +268,15 @@ describe('a thread whose handler blocks', () => {
     expect(await ref.ask('where')).toBe(ref.thread)
     expect(stalled).toMatchObject([{ component: 'member', message: 'block' }])
     expect((await threadsOf('a'))[0]).toMatchObject({ stalls: 1 })
+  })
+
+  test('is not one that loads a module for longer', async () => {
+    await start({ pools: { a: { minThreads: 1, stallMs: 1_000 } } })
+    const recycled: ThreadRecycledEvent[] = []
+    system.events.on('thread.recycled', (event) => recycled.push(event))
+    const ref = system.spawn(slow, undefined, { placement: { pool: 'a' } })
+    expect(await ref.askWith({ timeoutMs: 20_000 }, 'ping')).toBe('pong')
+    expect(recycled).toEqual([])
   })
 })
 
