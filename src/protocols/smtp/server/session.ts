@@ -11,12 +11,10 @@
  */
 
 import type { Socket } from 'node:net'
-import { join } from 'node:path'
 import { type ActorContext, actor, type Contract, type ExitReason, normal } from '../../../actors/index.ts'
 import type { Account } from '../../../auth/contract.ts'
-import type { Config, ListenerConfig } from '../../../config/settings.ts'
+import type { ListenerConfig } from '../../../config/settings.ts'
 import type { EnvelopeRecipient } from '../../../queue/contract.ts'
-import { Room } from '../../../queue/room.ts'
 import { type Endpoints, endpointsOf, receiveProxyHeader } from '../../endpoints.ts'
 import { LineReader, lineTooLong } from '../../line-reader.ts'
 import { ServerSasl } from '../../server-sasl.ts'
@@ -26,12 +24,12 @@ import { chunkReceived } from './chunks.ts'
 import { asClient, type ClientFacts } from './client-facts.ts'
 import { Connection } from './connection.ts'
 import { type Completed, ContentIntake } from './content-intake.ts'
+import { Deadline } from './deadline.ts'
 import type { IncomingMail, Stored } from './incoming.ts'
 import { count, execute, executeTooLong } from './machine.ts'
 import { mailFinished, recipientLookedUp } from './mail.ts'
 import { flushed, tlsStarted, verified } from './other-commands.ts'
 import { otherPeer, peerOf } from './peer.ts'
-import { ServerPolicy } from './policy.ts'
 import { Questions } from './questions.ts'
 import * as replies from './replies.ts'
 import { SessionLog } from './session-log.ts'
@@ -44,6 +42,7 @@ import {
   type SessionState,
   type Transition,
 } from './state.ts'
+import { hasRoom, policyOf } from './thread-policy.ts'
 
 export interface SmtpSessionArgs {
   readonly service: 'smtp' | 'submission' | 'lmtp'
@@ -91,7 +90,7 @@ class SmtpSession {
   #hasEnded = false
   /** We have said our last word. */
   #isClosing = false
-  #deadline = 0
+  readonly #deadline: Deadline
   /** Transition that waits for `wake`. */
   #delayed: Transition | undefined
   /** The name of the client is being looked up; its first mail waits for it. */
@@ -106,6 +105,7 @@ class SmtpSession {
     ends: Endpoints,
   ) {
     this.#context = context
+    this.#deadline = new Deadline(context.clock)
     this.#args = args
     this.#log = new SessionLog(context, args.session)
     this.#questions = new Questions(context, this.#log)
@@ -196,7 +196,7 @@ class SmtpSession {
       this.#context.sendAfter(this.#timeout, 'tick')
       return
     }
-    const left = this.#deadline - this.#context.clock.monotonic()
+    const { left } = this.#deadline
     if (left > 0) this.#context.sendAfter(Math.ceil(left), 'tick')
     else if (this.#isClosing) this.#connection.destroy()
     else {
@@ -500,7 +500,7 @@ class SmtpSession {
   #receiveContent(octets: Buffer): void {
     const { used, completed } = this.#intake.receive(octets)
     if (completed === undefined) {
-      this.#earn(used)
+      this.#deadline.earn(used, this.#environment.policy.smtpd.min_data_rate, this.#timeout)
       return
     }
     if (used < octets.length) this.#reader.push(octets.subarray(used))
@@ -553,15 +553,7 @@ class SmtpSession {
 
   /** A whole command, or our own delay, buys a full timeout. */
   #touch(): void {
-    this.#deadline = this.#context.clock.monotonic() + this.#timeout
-  }
-
-  /** Content buys time by its amount: a second for every `min_data_rate` octets, no more than a full timeout. */
-  #earn(octets: number): void {
-    const { min_data_rate } = this.#environment.policy.smtpd
-    const latest = this.#context.clock.monotonic() + this.#timeout
-    if (min_data_rate === 0) this.#deadline = latest
-    else this.#deadline = Math.min(latest, this.#deadline + (octets * 1000) / min_data_rate)
+    this.#deadline.extend(this.#timeout)
   }
 
   // --- The end
@@ -572,7 +564,7 @@ class SmtpSession {
     this.#intake.drop()
     this.#dropSasl()
     this.#logEnd(reason)
-    this.#deadline = this.#context.clock.monotonic() + lingerMs
+    this.#deadline.extend(lingerMs)
     if (reason === 'quit' && this.#reader.unread === 0) {
       // Should it hang after all, the timer that runs anyway ends it.
       this.#connection.endNow()
@@ -589,29 +581,6 @@ class SmtpSession {
 
 /** Tools on this machine end lines in LF; whether that is taken, `machine.ts` decides. */
 const newReader = (maxOctets: number) => new LineReader({ maxOctets, ending: 'lf' })
-
-/** Whether there is space on the disk for a mail of so many octets, and for what the queue keeps free. */
-function hasRoom(context: ActorContext<SmtpSessionContract>, policy: ServerPolicy, octets: number): boolean {
-  const { queue, data_dir } = policy.config
-  const room = context.local('smtpd.room', () => new Room(join(data_dir, 'queue')))
-  return (
-    room.refusal(0, { max_messages: 0, minfree: queue.minfree + octets }, context.clock.monotonic()) ===
-    undefined
-  )
-}
-
-/** Made once per thread and configuration: the sessions of a thread share it, and a reload brings a new one. */
-function policyOf(context: ActorContext<SmtpSessionContract>): ServerPolicy {
-  const config = context.setting<Config>('config')
-  if (config === undefined) throw new Error('the system was started without a configuration')
-  const known = context.local('smtpd.policies', () => new WeakMap<Config, ServerPolicy>())
-  let policy = known.get(config)
-  if (policy === undefined) {
-    policy = new ServerPolicy(config)
-    known.set(config, policy)
-  }
-  return policy
-}
 
 /** Serves the services smtp, submission and lmtp; started by a listener with the accepted socket. */
 export const smtpSession = actor<SmtpSessionContract, SmtpSessionArgs>({
