@@ -36,12 +36,17 @@ const saveDelayMs = 1_000
 /** Room for a slow disk with a long queue. */
 const indexTimeoutMs = 30_000
 
+/** Looking at what was delivered takes at most this part of the time: the more there is, the less often. */
+const takeInShare = 1 / 30
+
 class MailboxKeeper {
   readonly #context: ActorContext<MailboxContract>
   readonly #options: MailboxOptions
   #mailbox: Mailbox
   readonly #idleMs: number
   #usedAt: number
+  /** Not looked at deliveries before; what has come then is left to the next one, or to a session. */
+  #takeInAt = 0
   #timer = 0
   #tickAt = Number.POSITIVE_INFINITY
 
@@ -126,11 +131,16 @@ class MailboxKeeper {
 
   /** Nobody waits for this either. */
   async takeIn(): Promise<void> {
+    const { clock } = this.#context
+    const startedAt = clock.monotonic()
+    if (startedAt < this.#takeInAt) return
     try {
       await this.#mailbox.takeIn()
     } catch (error) {
       this.#refusal(error, '')
     } finally {
+      const doneAt = clock.monotonic()
+      this.#takeInAt = doneAt + (doneAt - startedAt) / takeInShare
       this.#saveLater()
     }
   }

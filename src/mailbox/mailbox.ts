@@ -200,7 +200,7 @@ export class Mailbox {
         if (request.uidls !== undefined) await this.#register.tidy()
         const { misnamed } = request
         if (misnamed !== undefined && !this.#options.settings.maildir.broken_filename_sizes)
-          await giveRightNames(this.#mailsOf(misnamed), this.#folders, this.#register)
+          await this.#giveRightNames(this.#mailsOf(misnamed))
         if (request.takeIn !== undefined) await this.#takeIn(request.takeIn.keepNew)
       }
       if (learned && this.unsaved) await this.save()
@@ -208,6 +208,17 @@ export class Mailbox {
       return failed
     } catch (error) {
       throw mailboxError(error, 'updating the mailbox', this.#maildir)
+    }
+  }
+
+  /** The session is over, and has what it asked for: a failure is no reason to tell it anything. */
+  async #giveRightNames(mails: readonly StoredMail[]): Promise<void> {
+    try {
+      await giveRightNames(mails, this.#folders, this.#register)
+    } catch (error) {
+      const { code, message } = mailboxError(error, 'renaming mails', this.#maildir)
+      const facts = { event: 'mailbox.names', path: this.#maildir, code, error: message }
+      this.#options.log.warn(facts, 'wrong sizes in file names stay')
     }
   }
 
