@@ -276,6 +276,14 @@ export function parseNetwork(
 
 /** What the LMTP server has in table `[lmtp]`, beside the settings of the client. */
 export const lmtpServerSettings = {
+  hdr_delivery_address: choice(['final', 'original', 'none'], {
+    default: 'final',
+    doc: 'What Delivered-To says in mail that the LMTP server takes for one recipient: the address of RCPT, that of its ORCPT, or there is none. Mail for several recipients has none, as one does not concern the others.',
+  }),
+  add_received_header: boolean({
+    default: true,
+    doc: 'The LMTP server puts a Received field in front, as others do.',
+  }),
   rcpt_check_quota: boolean({
     default: false,
     doc: 'The LMTP server looks at RCPT whether there is room in the mailbox, and refuses who has none, instead of after the content.',

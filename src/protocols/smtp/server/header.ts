@@ -1,5 +1,6 @@
 /** What the server looks for in the header of a mail, RFC 5322 section 2.2, and what it puts in front of it. */
 import type { ClientInfo } from '../../../queue/contract.ts'
+import { decodeXtext } from '../xtext.ts'
 
 /** What is done to a header as it comes in. */
 export interface HeadOptions {
@@ -156,6 +157,15 @@ export function receivedField(trace: TraceFacts, comments: readonly string[] = [
     `Received: from ${from} (${origin})${more}\r\n` +
     `\tby ${hostname} (mailactors) with ${client.protocol} id ${queueId}${end}`
   )
+}
+
+export const deliveredToField = (address: string): string => `Delivered-To: ${address}\r\n`
+
+/** The address of an ORCPT parameter (`rfc822;xtext`); undefined: there is none that a header can have. */
+export function originalAddress(orcpt: string | undefined): string | undefined {
+  const [type, text] = orcpt?.split(/;(.*)/s) ?? []
+  const address = type?.toLowerCase() === 'rfc822' ? decodeXtext(text ?? '') : undefined
+  return address === undefined || !/^[^\p{Cc}]+$/u.test(address) ? undefined : address
 }
 
 /** The value of a field that mail came without. */

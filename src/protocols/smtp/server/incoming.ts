@@ -11,7 +11,15 @@ import { newQueueId } from '../../../queue/queue-id.ts'
 import type { ClientFacts } from './client-facts.ts'
 import { DataReader } from './data-reader.ts'
 import { FieldLimit } from './field-limit.ts'
-import { commentText, completeField, composeHead, protocolWord, receivedField } from './header.ts'
+import {
+  commentText,
+  completeField,
+  composeHead,
+  deliveredToField,
+  originalAddress,
+  protocolWord,
+  receivedField,
+} from './header.ts'
 import * as replies from './replies.ts'
 import { Spool } from './spool.ts'
 import type { Environment, MailTransaction, SessionState } from './state.ts'
@@ -152,6 +160,7 @@ export class IncomingMail {
     const { environment, state } = this.#options
     const { policy, peer } = environment
     const { recipients, sender } = this.transaction
+    const isLmtp = peer.service === 'lmtp'
     const trace = {
       queueId: this.queueId,
       hostname: policy.hostname,
@@ -160,7 +169,7 @@ export class IncomingMail {
       recipient: recipients.length === 1 ? recipients[0]!.envelope.address : undefined,
     }
     const { slices, hops, isEightBit, messageId } = composeHead(head, isAll, {
-      front: receivedField(trace, this.#comments()),
+      front: isLmtp && !policy.config.lmtp.add_received_header ? '' : receivedField(trace, this.#comments()),
       drops: policy.droppedFields,
       completion: policy.completesMailOf(peer, state.user !== undefined)
         ? (name) => completeField(name, trace, sender)
@@ -200,6 +209,14 @@ export class IncomingMail {
     return { replies: this.transaction.recipients.map(() => reply), wasAccepted: false }
   }
 
+  #deliveredTo({ address, orcpt }: EnvelopeRecipient): string {
+    const { policy, peer } = this.#options.environment
+    if (peer.service !== 'lmtp') return deliveredToField(address)
+    const { hdr_delivery_address: which } = policy.config.lmtp
+    if (which === 'none' || this.transaction.recipients.length !== 1) return ''
+    return deliveredToField(which === 'original' ? (originalAddress(orcpt) ?? address) : address)
+  }
+
   #services(): StoreServices {
     const { context, environment } = this.#options
     const { config } = environment.policy
@@ -210,6 +227,7 @@ export class IncomingMail {
       deliver,
       quota: (account) => deliveryQuota(config, account),
       overQuota: replies.overQuota(config.quota),
+      deliveredTo: (recipient) => this.#deliveredTo(recipient),
       enqueue: async (mail: NewMail) => {
         const queue = context.whereis<QueueContract>('queue')
         if (queue === undefined) throw new AskError('no_actor', 'the queue is not running')

@@ -1,11 +1,12 @@
 /** The configuration as the server asks it: who is local, who may relay, what the fixed replies are. */
 import { BlockList, isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
+import type { Settings } from '../../../config/schema.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver } from '../../../dns/resolver.ts'
 import { verifiedName } from '../../../dns/reverse.ts'
 import { parseLiteral } from '../address.ts'
-import { parseNetwork, type SmtpdSettings } from './config.ts'
+import { type lmtpServerSettings, parseNetwork, type SmtpdSettings } from './config.ts'
 import type { ClientEvent, Peer, Service } from './state.ts'
 
 /** The parts of the configuration that mail coming in depends on. */
@@ -14,7 +15,7 @@ export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
   readonly maildir: Pick<Config['maildir'], 'broken_filename_sizes'>
   readonly quota: Config['quota']
-  readonly lmtp: Pick<Config['lmtp'], 'rcpt_check_quota'>
+  readonly lmtp: Settings<typeof lmtpServerSettings>
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>
   readonly tls: Config['tls']
   readonly transport: Config['transport']

@@ -42,6 +42,8 @@ export interface StoreServices {
   readonly overQuota: string
   /** Flushes a content file, then asks the queue. Rejects with an AskError, or with the system's error of the flush. */
   enqueue(mail: NewMail): Promise<EnqueueResult>
+  /** The Delivered-To field of a copy, with its line end; empty: it gets none. */
+  deliveredTo(recipient: EnvelopeRecipient): string
   /** Told once per mailbox, after the mail is in it. */
   arrived(account: Account): void
   /** One call per local recipient. */
@@ -154,7 +156,7 @@ async function deliverOne(
   services: StoreServices,
 ): Promise<LocalOutcome> {
   const prefix = Buffer.from(
-    `Return-Path: <${mail.transaction.sender}>\r\nDelivered-To: ${recipient.address}\r\n`,
+    `Return-Path: <${mail.transaction.sender}>\r\n${services.deliveredTo(recipient)}`,
   )
   try {
     await services.deliver(account.maildir, mail.content, {

@@ -366,6 +366,27 @@ test('a reload counts for the next session', async () => {
 })
 
 describe('LMTP', () => {
+  test.each([
+    { lmtp: {}, to: ['ann'], fields: ['Return-Path', 'Delivered-To: ann@localhost', 'Received'] },
+    { lmtp: {}, to: ['ann', 'bob'], fields: ['Return-Path', 'Received'] },
+    {
+      lmtp: { hdr_delivery_address: 'original' as const },
+      to: ['ann@localhost> ORCPT=rfc822;Ann+2Bx@old.test'],
+      fields: ['Return-Path', 'Delivered-To: Ann+x@old.test', 'Received'],
+    },
+    { lmtp: { hdr_delivery_address: 'none' as const }, to: ['ann'], fields: ['Return-Path', 'Received'] },
+    { lmtp: { add_received_header: false }, to: ['ann', 'bob'], fields: ['Return-Path'] },
+  ])('S70 D3 $lmtp: mail for $to gets $fields', async ({ lmtp, to, fields }) => {
+    const server = await TestServer.start({ service: 'lmtp', unix: true, lmtp })
+    const rcpt = to.map((one) => (one.includes('>') ? `RCPT TO:<${one}` : `RCPT TO:<${one}@localhost>`))
+    await server.exchange(
+      script('LHLO c', 'MAIL FROM:<a@b.test>', ...rcpt, 'DATA', 'Subject: x', '', 'x', '.', 'QUIT'),
+    )
+    const header = server.maildrop('ann')[0]!.split('\nSubject')[0]!
+    const found = header.split('\n').filter((line) => !line.startsWith('\t'))
+    expect(found.map((line) => (line.startsWith('Delivered-To') ? line : line.split(':')[0]))).toEqual(fields)
+  })
+
   test('S70 lmtp.rcpt_check_quota: who has no room is refused at RCPT, others get the mail', async () => {
     const mail = script('LHLO c', 'MAIL FROM:<>', 'RCPT TO:<ann>', 'RCPT TO:<bob>', 'DATA', 'x', '.', 'QUIT')
     const quota = { storage_size: 10 }

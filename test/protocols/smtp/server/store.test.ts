@@ -33,6 +33,7 @@ function world(failures: { deliver?: Record<string, Error>; enqueue?: Error } = 
     },
     quota: () => ({ limits: undefined, grace: 0, ignoreNames: false }),
     overQuota: '552 5.2.2 Full\r\n',
+    deliveredTo: () => '',
     async enqueue(mail) {
       if (failures.enqueue !== undefined) throw failures.enqueue
       steps.push(`enqueue ${mail.envelope.recipients.map((recipient) => recipient.address).join()}`)
