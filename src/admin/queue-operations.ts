@@ -1,5 +1,5 @@
 /** `queue hold|release|delete|requeue|expire|flush`: page by page, so that the queue does other work in between. */
-import type { QueueName, QueueOperation, QueueSelection } from '../queue/contract.ts'
+import type { OperationResult, QueueName, QueueOperation, QueueSelection } from '../queue/contract.ts'
 import { CommandError, usage } from './command-error.ts'
 import type { SendItem } from './commands.ts'
 import type { Administered } from './contract.ts'
@@ -9,6 +9,8 @@ const queueNames: readonly QueueName[] = ['incoming', 'active', 'deferred', 'hol
 
 /** Mails looked at in one step: bounds how long the queue does nothing else. */
 const pageLength = 500
+/** Their contents may have to be copied. */
+const pageMs = 120_000
 
 /** Sends each mail it was done to; returns how many there were, and which of those that were named were not there. */
 export async function operateQueue(
@@ -22,19 +24,22 @@ export async function operateQueue(
   const page = { limit: pageLength, dryRun: args.dryRun === true, now: args.now === true }
   const missing: string[] = []
   let count = 0
-  const step = async (part: QueueSelection, after: string): Promise<string> => {
-    const result = await service.queue().ask('operate', operation, part, { ...page, after })
+  const step = async (part: QueueSelection, from: Pick<OperationResult, 'next' | 'until'> | undefined) => {
+    const where = from === undefined ? { after: '' } : { after: from.next, until: from.until }
+    const result = await service
+      .queue()
+      .askWith({ timeoutMs: pageMs }, 'operate', operation, part, { ...page, ...where })
     for (const done of result.done) await send(done)
     count += result.done.length
     missing.push(...result.missing)
-    return result.next
+    return result
   }
   const { ids } = selection
   if (ids === undefined) {
-    for (let after = await step(selection, ''); after !== ''; ) after = await step(selection, after)
+    for (let last = await step(selection, undefined); last.next !== ''; ) last = await step(selection, last)
   } else {
     for (let start = 0; start < ids.length; start += pageLength) {
-      await step({ ...selection, ids: ids.slice(start, start + pageLength) }, '')
+      await step({ ...selection, ids: ids.slice(start, start + pageLength) }, undefined)
     }
   }
   return { count, missing }

@@ -231,6 +231,8 @@ export interface QueueSelection {
 export interface OperationPage {
   /** Queue id after which to go on; '' at the start. Not used with `ids`. */
   readonly after: string
+  /** Mails after it are left alone: they came after the operation began, or through it. Default: the last there is. */
+  readonly until?: string
   /** Mails looked at in this call. */
   readonly limit: number
   readonly dryRun?: boolean
@@ -243,8 +245,9 @@ export interface OperationResult {
   readonly done: readonly { readonly queueId: string; readonly newId?: string }[]
   /** Named mails that are not there, or not in the state the operation is for. */
   readonly missing: readonly string[]
-  /** Where to go on; '' when all were looked at. */
+  /** Where to go on, and up to where; '' when all were looked at. */
   readonly next: string
+  readonly until: string
 }
 
 /** What new mail waits for before it is acknowledged. */

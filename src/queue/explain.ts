@@ -3,7 +3,7 @@ import type { ActiveSet } from './active.ts'
 import { expiresAt, nextAttempt } from './backoff.ts'
 import type { ExplainedRecipient, QueueExplanation, WaitsFor } from './contract.ts'
 import type { Courier } from './courier.ts'
-import { isListed, listMail, listRecipient } from './listing.ts'
+import { isListed, listEnvelope, listRecipient } from './listing.ts'
 import type { QueueSources } from './settings.ts'
 import type { Site } from './site.ts'
 import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
@@ -27,9 +27,8 @@ export function explain(queueId: string, sources: ExplainSources): QueueExplanat
   const mail = sources.store.mailByQueueId(queueId)
   if (mail === undefined) return null
   const destination = (address: string): string => sources.courier.admission.destination(address)
-  const { recipients: _, ...listing } = listMail(mail, { ...sources, destination })
   return {
-    ...listing,
+    ...listEnvelope(mail, sources),
     isHeldUp: sources.isHeldUp,
     recipients: sources.store
       .recipientsOf(mail, explainedRecipients)

@@ -27,6 +27,15 @@ export function listPage(after: string, limit: number, sources: ListingSources):
 }
 
 export function listMail(mail: StoredMail, sources: ListingSources): QueueListing {
+  const recipients = sources.store.recipientsOf(mail).filter(isListed)
+  return {
+    ...listEnvelope(mail, sources),
+    recipients: recipients.map((row) => listRecipient(row, (address) => sources.destination(address))),
+  }
+}
+
+/** The same without its recipients. */
+export function listEnvelope(mail: StoredMail, sources: Pick<ListingSources, 'active'>): QueueListing {
   const isActive = sources.active.mail(mail.id) !== undefined
   return {
     queueId: mail.queueId,
@@ -35,10 +44,7 @@ export function listMail(mail: StoredMail, sources: ListingSources): QueueListin
     size: mail.size,
     sender: mail.sender,
     forcedExpire: mail.expire,
-    recipients: sources.store
-      .recipientsOf(mail)
-      .filter(isListed)
-      .map((row) => listRecipient(row, (address) => sources.destination(address))),
+    recipients: [],
   }
 }
 

@@ -11,7 +11,7 @@ import type {
   QueueOperation,
   QueueSelection,
 } from './contract.ts'
-import { listMail, listPage } from './listing.ts'
+import { listEnvelope, listMail, listPage } from './listing.ts'
 import type { MailCounts } from './mail-counts.ts'
 import { matcher } from './selection.ts'
 import type { QueueStore, StoredMail, StoredRecipient } from './store.ts'
@@ -73,17 +73,21 @@ export class Operators {
     const limit = Math.max(1, Math.min(page.limit, mailsPerRequest))
     const ids =
       selection.ids === undefined ? undefined : [...new Set(selection.ids)].slice(0, mailsPerRequest)
+    const until = page.until ?? store.lastQueueId
     const mails =
       ids === undefined
-        ? store.mailsAfter(page.after, limit)
+        ? store.mailsAfter(page.after, limit, until)
         : ids.flatMap((queueId) => store.mailByQueueId(queueId) ?? [])
     const fits = matcher(selection)
-    const chosen = mails.filter((mail) => fits(listMail(mail, this.#tools)) && isFor(operation, mail))
+    // A mail may have thousands of recipients, which are read only for a pattern that needs them.
+    const list = selection.site === undefined && selection.recipient === undefined ? listEnvelope : listMail
+    const chosen = mails.filter((mail) => isFor(operation, mail) && fits(list(mail, this.#tools)))
     const done = page.dryRun === true ? chosen : this.#perform(operation, chosen, page)
     const there = new Set(done.map(({ queueId }) => queueId))
     return {
       done: done.map(({ queueId, newId }: Done) => (newId === undefined ? { queueId } : { queueId, newId })),
       missing: ids?.filter((queueId) => !there.has(queueId)) ?? [],
+      until,
       next: ids === undefined && mails.length === limit ? (mails.at(-1)?.queueId ?? '') : '',
     }
   }

@@ -249,13 +249,19 @@ export class QueueStore {
     return row === undefined ? undefined : shown(row)
   }
 
-  /** Mails in order of arrival, beginning after a queue id. */
-  mailsAfter(queueId: string, limit: number): readonly StoredMail[] {
+  /** Mails in order of arrival, beginning after a queue id; `until`: the last that is wanted. */
+  mailsAfter(queueId: string, limit: number, until = '~'): readonly StoredMail[] {
     return this.#all(
-      'SELECT * FROM message WHERE queue_id > ? ORDER BY queue_id LIMIT ?',
+      'SELECT * FROM message WHERE queue_id > ? AND queue_id <= ? ORDER BY queue_id LIMIT ?',
       queueId,
+      until,
       limit,
     ).map(shown)
+  }
+
+  /** The queue id of the mail that came last; '' when there is none. */
+  get lastQueueId(): string {
+    return String(this.#get('SELECT max(queue_id) AS last FROM message')?.last ?? '')
   }
 
   /** Content that is in the database; undefined when it is missing or not what was stored. */

@@ -60,7 +60,7 @@ export function* operateStored(
   const directory = join(config.data_dir, 'queue')
   const { ids } = selection
   if (!existsSync(join(directory, 'queue.db'))) {
-    if (ids !== undefined) yield { done: [], missing: ids, next: '' }
+    if (ids !== undefined) yield { done: [], missing: ids, next: '', until: '' }
     return
   }
   const now = Date.now()
@@ -92,8 +92,9 @@ export function* operateStored(
   try {
     if (ids === undefined) {
       let after = ''
+      const until = store.lastQueueId
       do {
-        const result = operators.operate(operation, selection, { ...page, after })
+        const result = operators.operate(operation, selection, { ...page, after, until })
         yield result
         after = result.next
       } while (after !== '')

@@ -74,11 +74,25 @@ describe('operations', () => {
     expect(after).toBe('')
   })
 
+  test('mail that comes while they go on, or through them, is left alone', async () => {
+    const before = (await harness.queue.ask('list', '', 10)).map(({ queueId }) => queueId)
+    const done: string[] = []
+    let where: { after: string; until?: string } = { after: '' }
+    for (let page = 0; page < 10; page++) {
+      const result = await harness.queue.ask('operate', 'requeue', {}, { ...where, limit: 1 })
+      done.push(...result.done.map(({ queueId }) => queueId))
+      if (result.next === '') break
+      where = { after: result.next, until: result.until }
+      await harness.system.advance(1)
+    }
+    expect(done).toEqual(before)
+  })
+
   test('names those that are not there, or not in a state it is for', async () => {
     const [first] = await harness.queue.ask('list', '', 1)
     const ids = [first!.queueId, 'NOSUCHID']
     const result = await harness.queue.ask('operate', 'release', { ids }, { after: '', limit: 10 })
-    expect(result).toEqual({ done: [], missing: ids, next: '' })
+    expect(result).toEqual({ done: [], missing: ids, next: '', until: expect.any(String) })
   })
 
   test('flush of one mail tries it now and no other', async () => {

@@ -60,7 +60,7 @@ const fakeQueue = actor<EnqueueOnly, FakeQueue>({
     },
     operate(operation, { recipient = '' }, { after }) {
       queue.flushed.push(`${operation} ${recipient} ${after}`)
-      return { done: [], missing: [], next: after === '' ? 'Q2' : '' }
+      return { done: [], missing: [], next: after === '' ? 'Q2' : '', until: 'Q3' }
     },
   }),
 })
