@@ -17,7 +17,10 @@ export class FakeSasl {
   }
 
   saslStart(mechanism: string, initial: Uint8Array | null): SaslReply {
-    this.#open.set(++this.#newest, startExchange(mechanism, {} as SaslHost)!)
+    this.#open.set(
+      ++this.#newest,
+      startExchange(mechanism, { isName: () => true } as Partial<SaslHost> as SaslHost)!,
+    )
     return this.#step(this.#newest, initial === null ? undefined : Buffer.from(initial))
   }
 
