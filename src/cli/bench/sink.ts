@@ -6,14 +6,18 @@ export interface Sink {
   stop(): void
 }
 
-/** `onMail` is called for each mail, before its 250. */
-export async function startSink(onMail: () => void): Promise<Sink> {
+/** `onMail` is called for each mail, before its 250. Replies take `rttMs`, as from so far away. */
+export async function startSink(onMail: () => void, rttMs = 0): Promise<Sink> {
   const server = createServer({ noDelay: true }, (socket) => {
     let input = ''
     let isContent = false
+    const say = (replies: string): void => {
+      if (rttMs === 0) socket.write(replies)
+      else setTimeout(() => socket.writable && socket.write(replies), rttMs)
+    }
     socket.setEncoding('latin1')
     socket.on('error', () => {})
-    socket.write('220 sink.bench.test ESMTP\r\n')
+    say('220 sink.bench.test ESMTP\r\n')
     socket.on('data', (text: string) => {
       input += text
       let replies = ''
@@ -32,7 +36,7 @@ export async function startSink(onMail: () => void): Promise<Sink> {
         } else if (/^EHLO/i.test(line)) replies += '250-sink.bench.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n'
         else replies += /^QUIT/i.test(line) ? '221 2.0.0 bye\r\n' : '250 2.0.0 Ok\r\n'
       }
-      if (replies !== '') socket.write(replies)
+      if (replies !== '') say(replies)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', 1024, resolve))
