@@ -145,6 +145,8 @@ export class Peers implements Cluster, RegistryObserver {
     sockets?.on('message', ({ id, socket }: { id: number; socket: Socket }) =>
       this.#socketArrived(id, socket),
     )
+    // It was the nudge for frames as well.
+    sockets?.on('messageerror', () => this.#pump())
     this.#inbox.add(halves.thread, halves.inbox)
     if (peer.waiting.length > 0) this.#resume(peer)
   }
