@@ -15,16 +15,18 @@ import { takeDotlock } from './dotlock.ts'
 import { MailboxError, mailboxError } from './errors.ts'
 import { type FilesByBase, fileOf } from './files-by-base.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
+import { fromKeys, newMail, newMails, recordOf } from './listed-mail.ts'
 import { MailTable } from './mail-table.ts'
-import { compareOrders, orderOf, sizeInName } from './maildir-name.ts'
+import { compareOrders, orderOf } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
 import { keysAfterRename } from './right-names.ts'
 import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
 import { newUidValidity } from './uid-validity.ts'
-import { keyOf, publicKeys, type UidListRecord, withKey, withoutKey } from './uidlist.ts'
+import type { UidListRecord } from './uidlist.ts'
 import {
   appendRecords,
   type ListIdentity,
+  listedAmong,
   listIdentity,
   type ReadUidList,
   readAdded,
@@ -82,6 +84,9 @@ interface StoredState {
 
 /** The next UID is never higher, as in IMAP. */
 const largestUid = 0xffff_ffff
+
+/** So many new mails at once are looked for among those that were removed. */
+const returnedLookedFor = 16
 
 /** Dovecot's wait for this lock; longer than its age at which it counts as left behind. */
 const lockWaitMs = 122_000
@@ -422,9 +427,24 @@ export class Register {
     if (this.#rewriteList || !this.hasList || this.#hasDeadLines) {
       await this.rewrite()
     } else if (added.length > 0) {
+      this.#warnOfReturned(added)
       this.#list = await appendRecords(this.#control, added.map(recordOf), this.#flush)
       this.#lines += added.length
       this.#dirtyState = true
+    }
+  }
+
+  /** A removed mail that is back is another one: who put it there should know why it is downloaded again. */
+  #warnOfReturned(added: readonly StoredMail[]): void {
+    // Only when the list has lines of removed mails; and not for who puts back a whole folder.
+    if (added.length > returnedLookedFor || this.#lines + added.length === this.#mails.count) return
+    const bases = listedAmong(
+      this.#control,
+      added.map(({ base }) => base),
+    )
+    for (const base of bases) {
+      const facts = { event: 'mailbox.returned', path: this.#options.maildir, name: base }
+      this.#options.log.warn(facts, 'a removed mail is there again, and gets a new UID')
     }
   }
 
@@ -551,10 +571,6 @@ function inParts(maildir: string, rows: NonNullable<IndexWrite['pages']>, reset:
 const inOrder = (records: Iterable<UidListRecord>): UidListRecord[] =>
   [...records].sort((a, b) => a.uid - b.uid)
 
-function* newMails(records: readonly UidListRecord[]): Generator<StoredMail, void, void> {
-  for (const { uid, base, keys } of records) yield newMail(uid, base, keys)
-}
-
 function readState(json: string): StoredState | undefined {
   try {
     const state = JSON.parse(json) as StoredState
@@ -568,36 +584,4 @@ function readState(json: string): StoredState | undefined {
   } catch {
     return undefined
   }
-}
-
-/** A mail that has just got its UID, its size as far as the name or the list says it. */
-function newMail(
-  uid: number,
-  base: string,
-  keys: string,
-  { name, inNew }: MailFile = { name: base, inNew: false },
-): StoredMail {
-  const mail = { uid, base, name, inNew, virtual: sizeInName(base, 'W'), keys: '' }
-  if (keys !== '') fromKeys(mail, keys)
-  return mail
-}
-
-/** Takes the keys of a list line; what is known only here stays. */
-function fromKeys(mail: StoredMail, keys: string): void {
-  const own = mail.keys.split(' ').filter((word) => /^[a-z]/.test(word))
-  const size = keyOf(keys, 'W')
-  // Beside a size in the name it is there because that one is wrong. What was learned since is not in the list yet.
-  const isLearned = mail.virtual !== -1 && mail.virtual !== sizeInName(mail.base, 'W')
-  if (!isLearned && size !== undefined && /^[0-9]{1,15}$/.test(size)) mail.virtual = Number(size)
-  // The size has a place of its own. Only among others it is kept, to be written where it stood.
-  const others = withoutKey(keys, 'W')
-  mail.keys = [...(others === '' ? [] : [keys]), ...own].join(' ')
-}
-
-/** The line of a mail. A size that its name has is not repeated. */
-function recordOf(mail: StoredMail): UidListRecord {
-  let keys = publicKeys(mail.keys)
-  if (mail.virtual === -1 || mail.virtual === sizeInName(mail.base, 'W')) keys = withoutKey(keys, 'W')
-  else if (keyOf(keys, 'W') !== String(mail.virtual)) keys = withKey(keys, 'W', String(mail.virtual))
-  return { uid: mail.uid, base: mail.base, keys }
 }

@@ -111,6 +111,17 @@ export function readAdded(
   }
 }
 
+/** Those of the base names that have a line already. */
+export function listedAmong(folder: string, bases: readonly string[]): string[] {
+  const fd = openToRead(uidListPath(folder))
+  try {
+    const text = readFileSync(fd)
+    return bases.filter((base) => text.includes(`:${base}\n`, 0, 'latin1'))
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** Adds lines and flushes them: what they say may be shown to clients when this returns. */
 export async function appendRecords(
   folder: string,

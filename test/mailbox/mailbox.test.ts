@@ -598,3 +598,16 @@ describe('a listing that is the same as before', () => {
     expect(names(await box.open(look))[0]).toBe('1700000001.M1P1.h:2,')
   })
 })
+
+test('P267 M16 a removed mail that comes back gets a new UID, and the log says so', async () => {
+  const home = new Home()
+  home.mb1()
+  const box = home.mailbox()
+  const { uidValidity } = await box.open(look)
+  await box.update({ uidValidity, expunge: uidBytes([1]) })
+  home.write('cur/1700000001.M1P1.h:2,')
+  await home.send(m2)
+  expect(uids(await box.open(look))).toEqual([2, 3, 4, 5])
+  const warnings = home.log.lines.filter(({ event }) => event === 'mailbox.returned')
+  expect(warnings).toMatchObject([{ name: '1700000001.M1P1.h', level: 'warn' }])
+})
