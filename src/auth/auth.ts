@@ -324,7 +324,7 @@ class Auth {
       hostname,
       isName: (user) =>
         Object.values(splitMaster(user, auth.master_separator)).every(
-          (name) => name === '' || this.#loginName(name) !== undefined,
+          (name) => name === '' || loginName(name, auth) !== undefined,
         ),
       secretOf: (user) => this.#secretOf(user),
       saltFor: (user) => this.#salts.for(this.#loginName(user) ?? user),

@@ -19,7 +19,7 @@ import { chosenSeed } from '../support/seed.ts'
 const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 48)
 const firstSeed = chosenSeed()
 /** Rounds at the same time: Dovecot keeps each refusal for half a second at least. */
-const lanes = 16
+const lanes = 24
 const mechanisms = ['PLAIN', 'LOGIN', 'CRAM-MD5', 'SCRAM-SHA-1', 'SCRAM-SHA-256', 'APOP']
 
 const common = `auth_mechanisms = ${mechanisms.join(' ').toLowerCase()}
@@ -47,6 +47,8 @@ const variants = [
     ours: ['--set', 'tls.mode=required'],
     localAddress: '127.0.0.2',
     isEncrypted: true,
+    // What Dovecot has refused before TLS stays in its buffer, in front of the first response afterwards.
+    leavesOut: /^auth \S+ +\S/i,
   },
 ]
 
@@ -54,7 +56,7 @@ const missing = whyMissing(['dovecot'], { root: true })
 test.skipIf(missing !== undefined).each(variants)(
   `random logins are as with Dovecot: $name${because(missing)}`,
   { timeout: 90_000 + rounds * 2_000 },
-  async ({ theirs, ours, localAddress, isEncrypted }) => {
+  async ({ theirs, ours, localAddress, isEncrypted, leavesOut }) => {
     const authority = await Authority.make()
     const { cert, key } = await authority.issue({ names: ['localhost'] })
     const dir = tempDir()
@@ -79,17 +81,21 @@ test.skipIf(missing !== undefined).each(variants)(
       writeFileSync(service.configFile, plain.replace('tls = "off"', 'tls = "starttls"'))
     }
     await service.run()
-    const here = { port: service.ports.pop3, localAddress }
-    const there = { port: dovecot.port, localAddress }
+    const here = { name: 'ours', port: service.ports.pop3, localAddress }
+    const there = { name: 'Dovecot', port: dovecot.port, localAddress }
     const failures: Error[] = []
     let next = 0
     const play = async (seed: number): Promise<void> => {
-      const script = makeLoginScript(new Random(seed))
-      const [said, expected] = await Promise.all([
-        runLoginScript(here, script),
-        runLoginScript(there, script),
-      ])
-      expect(said, `seed ${seed}: ${JSON.stringify(script)}`).toEqual(expected)
+      const made = makeLoginScript(new Random(seed))
+      const writes = made.writes.map((lines) => lines.filter((line) => leavesOut?.test(line) !== true))
+      const script = { ...made, writes: writes.filter(({ length }) => length > 0) }
+      const place = `seed ${seed}: ${JSON.stringify(script)}`
+      const run = (server: typeof here) =>
+        runLoginScript(server, script).catch((cause: Error) => {
+          throw new Error(`${place}: ${cause.message}`)
+        })
+      const [said, expected] = await Promise.all([run(here), run(there)])
+      expect(said, place).toEqual(expected)
     }
     const lane = async (): Promise<void> => {
       while (next < rounds) await play(firstSeed + next++).catch((error: Error) => failures.push(error))
