@@ -37,6 +37,7 @@ export class Pools {
    * that are too many take no more actors and end as with `recycle`: no message is lost.
    *
    * @throws UsageError for a pool that is not there, or sizes that make no sense.
+   * @throws StartError when a thread ended before it ran; the pool goes on trying.
    */
   async resize(name: string, change: PoolChange): Promise<PoolStatistics> {
     const host = this.#hostOf(name)
@@ -51,7 +52,7 @@ export class Pools {
    * queue before, and what comes later under their registered name goes to their successor.
    *
    * @throws UsageError for a pool that is not there.
-   * @throws whatever kept a new thread from starting; then nothing has changed.
+   * @throws StartError when a new thread ended before it ran; the old ones go on then.
    */
   async recycle(name: string): Promise<Recycling> {
     return await this.#hostOf(name).recycle(name)

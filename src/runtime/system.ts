@@ -9,7 +9,6 @@ import {
   type ExitReason,
   killed,
   type Logger,
-  MailactorsError,
   type SpawnOptions,
   type StartChildResult,
   shutdown,
@@ -43,6 +42,7 @@ import { logLevels } from './remote-log.ts'
 import { root } from './root.ts'
 import type { RunQueue } from './scheduler.ts'
 import { canMoveSockets } from './socket-probe.ts'
+import { StartError } from './start-error.ts'
 import { ThreadRuntime } from './thread-runtime.ts'
 import type { Threads } from './threads.ts'
 import { systemTime, type Time } from './time.ts'
@@ -52,6 +52,7 @@ import { createDoorbell } from './transport/index.ts'
 export type { ActorInfo } from './inspect.ts'
 export type { PoolStatistics, ThreadStatistics } from './pool-events.ts'
 export type { PoolOptions } from './pool-options.ts'
+export { StartError } from './start-error.ts'
 
 export interface SystemOptions {
   /** Name in the log. */
@@ -127,11 +128,6 @@ export interface SystemEvents {
   'thread.stalled': [ThreadStalledEvent]
   'thread.started': [ThreadEvent]
   'thread.exit': [ThreadExitEvent]
-}
-
-/** The system could not start; `cause` says why. Everything that had started was stopped again. */
-export class StartError extends MailactorsError {
-  readonly code = 'MA_START'
 }
 
 const defaultStopMs = 30_000

@@ -34,6 +34,7 @@ import type {
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
 import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
 import { StallWatch } from './stall-watch.ts'
+import { StartError } from './start-error.ts'
 import { Tending } from './tending.ts'
 import { poolStatistics, threadStatistics, topologyOf } from './thread-report.ts'
 import type { Placer } from './topology.ts'
@@ -265,9 +266,12 @@ export class Threads {
   }
 
   async #untilReady(actorThread: ActorThread, running: Promise<unknown>): Promise<void> {
-    const ended = running.then(() => {
-      throw new Error(`thread ${actorThread.thread} ended before it ran`)
-    })
+    const fail = (cause?: unknown): never => {
+      const { thread, pool } = actorThread
+      const why = exitMessage(actorThread, cause)
+      throw new StartError(`thread ${thread} of pool ${pool.name} did not start: ${why}`, {}, { cause })
+    }
+    const ended = running.then(() => fail(), fail)
     await Promise.race([actorThread.control.ping(), ended])
     ended.catch(() => {})
     const { pool, thread, pulse } = actorThread
@@ -417,7 +421,14 @@ export class Threads {
   ): Promise<{ readonly threads: readonly number[]; readonly drained: Promise<void> }> {
     const pool = this.#pool(name)
     const old = this.#active(pool)
-    await Promise.all(old.map(() => this.#addThread(pool).ready))
+    const added = old.map(() => this.#addThread(pool))
+    try {
+      await Promise.all(added.map(({ ready }) => ready))
+    } catch (error) {
+      for (const { thread } of added) this.#unneeded(thread)
+      this.#publishTopology()
+      throw error
+    }
     for (const one of old) if (isActive(one)) this.#drain(one, 'requested')
     this.#publishTopology()
     return {
@@ -434,6 +445,12 @@ export class Threads {
     if (why === 'requested') this.#options.log.info(facts, 'pool has another size')
     else this.#options.log.debug(facts, 'pool has another size')
     this.#options.onResized(event)
+  }
+
+  /** A thread that was started in vain. */
+  #unneeded(thread: number): void {
+    const one = this.#threads.get(thread)
+    if (one !== undefined && isActive(one)) this.#drain(one, 'requested')
   }
 
   /** Takes a thread out of service: no new actors, those with a supervisor elsewhere move, the rest may finish. */

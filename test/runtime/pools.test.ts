@@ -86,6 +86,23 @@ describe('resize', () => {
 })
 
 describe('recycle', () => {
+  test('leaves the old threads where they are when a new one does not start', async () => {
+    await start({ pools: { a: { minThreads: 2, maxThreads: 2 } } })
+    const old = (await threadsOf('a')).map(({ thread }) => thread)
+    const recycling = system.pools.recycle('a')
+    const newest = Math.max(...old) + 2
+    expect(system.killThread(newest)).toBe(true)
+    await expect(recycling).rejects.toMatchObject({
+      code: 'MA_START',
+      message: `thread ${newest} of pool a did not start: it was killed`,
+    })
+    await until('the end of the other new one', async () => {
+      const threads = await threadsOf('a')
+      return threads.length === 2 && threads.every(({ thread }) => old.includes(thread))
+    })
+    expect(old).toContain(spawn('a').thread)
+  })
+
   test('replaces the threads; those who are there finish', async () => {
     await start({ pools: { a: { minThreads: 2 } } })
     const events: ThreadRecycledEvent[] = []
