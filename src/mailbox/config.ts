@@ -10,7 +10,7 @@ export const mailSettings = {
   }),
   control_path: string({
     default: '',
-    doc: 'Where the files are that describe a user’s Maildir: `dovecot-uidlist`, `dovecot-keywords`, `dovecot-uidvalidity`, `maildirsize`. The variables are those of `mail.path`. Empty: in the Maildir. Changing it without moving the files changes all UIDLs.',
+    doc: 'Where the files are that describe a user’s Maildir: `.INBOX/dovecot-uidlist` and `.INBOX/dovecot-keywords`, `dovecot-uidvalidity`, `maildirsize`, as Dovecot has it. The variables are those of `mail.path`. Empty: in the Maildir. Changing it without moving the files changes all UIDLs.',
   }),
   index_path: string({
     default: '',

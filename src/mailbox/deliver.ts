@@ -25,7 +25,7 @@ import type { Content, ContentFile } from '../queue/contract.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { AsIsWriter, LfWriter } from './line-ends.ts'
 import { inheritFrom, ownAs } from './ownership.ts'
-import type { MailboxPlace } from './place.ts'
+import { listFolder, type MailboxPlace } from './place.ts'
 import { checkQuota, type DeliveryQuota } from './quota.ts'
 import { addToQuota } from './quota-file.ts'
 import { uniqueName } from './unique-name.ts'
@@ -157,11 +157,12 @@ function flushUpTo(folder: string, top: string): void {
 }
 
 /** Makes the folder of the uid list where that is not the Maildir; it belongs to whom the Maildir belongs. */
-export function createControl({ maildir, control = maildir }: MailboxPlace): void {
-  const top = mkdirSync(control, { recursive: true, mode: 0o700 })
+export function createControl(place: MailboxPlace): void {
+  const folder = listFolder(place)
+  const top = mkdirSync(folder, { recursive: true, mode: 0o700 })
   if (top === undefined) return
-  for (let made = control; made.length >= top.length; made = dirname(made)) ownAs(maildir, made)
-  flushUpTo(control, top)
+  for (let made = folder; made.length >= top.length; made = dirname(made)) ownAs(place.maildir, made)
+  flushUpTo(folder, top)
 }
 
 function writeAll(fd: number, bytes: Uint8Array): void {

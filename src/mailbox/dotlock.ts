@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import { kill } from 'node:process'
 import { errnoOf } from './errors.ts'
 import { readText } from './open-file.ts'
+import { inheritFrom } from './ownership.ts'
 
 export interface DotlockOptions {
   readonly hostname: string
@@ -77,6 +78,8 @@ function create(path: string, { hostname, pid }: DotlockOptions): number | undef
     throw error
   }
   try {
+    // For who serves the mailbox as another user of the system.
+    inheritFrom(dirname(path), fd)
     writeSync(fd, `${pid}:${hostname}`)
     return statSync(path).ino
   } catch (error) {

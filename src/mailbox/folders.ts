@@ -6,21 +6,25 @@ import { errnoOf } from './errors.ts'
 import { type FolderTime, folderTime, type MaildirFiles, maildirFiles, mailNames } from './maildir.ts'
 import { baseOf, mailPath } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
-import type { MailboxPlace } from './place.ts'
+import { listFolder, type MailboxPlace } from './place.ts'
 import type { MailFile } from './register.ts'
 
 export class Folders {
   readonly maildir: string
-  /** Folder of the uid list, keywords and quota. */
+  /** See `MailboxPlace`. */
   readonly control: string
+  /** Folder of the uid list and the keywords. */
+  readonly lists: string
   readonly cur: string
   readonly fresh: string
   /** Removed and moved with these. */
   readonly files: MaildirFiles
 
-  constructor({ maildir, control = maildir }: MailboxPlace, files: MaildirFiles = maildirFiles) {
+  constructor(place: MailboxPlace, files: MaildirFiles = maildirFiles) {
+    const { maildir, control = maildir } = place
     this.maildir = maildir
     this.control = control
+    this.lists = listFolder(place)
     this.cur = join(maildir, 'cur')
     this.fresh = join(maildir, 'new')
     this.files = files

@@ -61,14 +61,14 @@ export async function inspectMaildir(
     if (before !== undefined && !before.inNew) problems.push(`two files with one name: ${printable(name)}`)
     files.set(baseOf(name), { name, inNew: false })
   }
-  const list = readList(folders.control, problems)
+  const list = readList(folders.lists, problems)
   const sizes = new Map<string, number>()
   for (const { base, keys } of list?.records ?? []) {
     const size = /(?:^| )W([0-9]{1,15})(?: |$)/.exec(keys)
     if (size !== null) sizes.set(base, Number(size[1]))
   }
   const listed = new Set((list?.records ?? []).map(({ base }) => base))
-  const keywords = readKeywords(folders.control)
+  const keywords = readKeywords(folders.lists)
   const letters = new Set<string>()
   let octets = 0
   let unsized = 0

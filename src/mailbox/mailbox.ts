@@ -130,7 +130,7 @@ export class Mailbox {
   }
 
   #hidden(keyword: string): Hidden {
-    return { keyword, letter: letterOf(readKeywords(this.#folders.control), keyword) }
+    return { keyword, letter: letterOf(readKeywords(this.#folders.lists), keyword) }
   }
 
   /** A mailbox that fits into one message comes whole; of others, the columns that every session needs. */
@@ -422,7 +422,7 @@ export class Mailbox {
     let letter = this.#hidden(keyword).letter
     if (letter === undefined) {
       const locked = await this.#register.locked(async () => {
-        letter = addKeyword(this.#folders.control, keyword)
+        letter = addKeyword(this.#folders.lists, keyword)
       })
       if (!locked) return readUids(uids).length
     }

@@ -119,9 +119,9 @@ function unlessMissing(action: () => void): boolean {
 }
 
 /** Whether mail can be moved and removed there, and the uid list written. */
-export function isWritable({ maildir, control }: { maildir: string; control: string }): boolean {
+export function isWritable({ maildir, lists }: { maildir: string; lists: string }): boolean {
   try {
-    accessSync(control, constants.W_OK | constants.X_OK)
+    accessSync(lists, constants.W_OK | constants.X_OK)
     accessSync(join(maildir, 'cur'), constants.W_OK | constants.X_OK)
     return true
   } catch (error) {

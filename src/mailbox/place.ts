@@ -1,4 +1,8 @@
-/** Where a mailbox is: its Maildir, and the folder of the files that describe it, such as the uid list. */
+/**
+ * Where a mailbox is: its Maildir, and the folder of the files that describe it. Where that is not the Maildir it has
+ * a folder for each mailbox of the user, as Dovecot's `CONTROL=`: `.INBOX` for this one.
+ */
+import { join } from 'node:path'
 
 export interface MailboxPlace {
   readonly maildir: string
@@ -14,3 +18,7 @@ export function placeOf(name: string): Required<MailboxPlace> & { readonly contr
   const [maildir = '', control = maildir] = name.split('\n')
   return { maildir, control }
 }
+
+/** Folder of the uid list and the keywords; that of `dovecot-uidvalidity` and `maildirsize`, for all mailboxes, is `control`. */
+export const listFolder = ({ maildir, control = maildir }: MailboxPlace): string =>
+  control === maildir ? maildir : join(control, '.INBOX')

@@ -19,6 +19,7 @@ import { fromKeys, newMail, newMails, recordOf } from './listed-mail.ts'
 import { MailTable } from './mail-table.ts'
 import { compareOrders, orderOf } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
+import { listFolder } from './place.ts'
 import { keysAfterRename } from './right-names.ts'
 import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
 import { newUidValidity } from './uid-validity.ts'
@@ -43,7 +44,7 @@ export interface MailboxIndex {
 
 export interface RegisterOptions {
   readonly maildir: string
-  /** Where the uid list is; default the Maildir. */
+  /** See `MailboxPlace`. */
   readonly control?: string | undefined
   readonly hostname: string
   readonly index: MailboxIndex
@@ -95,7 +96,7 @@ const impatientWaitMs = 1_000
 
 export class Register {
   readonly #options: RegisterOptions
-  readonly #control: string
+  readonly #folder: string
   #uidValidity = 0
   #nextUid = 1
   #guid = ''
@@ -124,7 +125,7 @@ export class Register {
 
   constructor(options: RegisterOptions) {
     this.#options = options
-    this.#control = options.control ?? options.maildir
+    this.#folder = listFolder(options)
   }
 
   get uidValidity(): number {
@@ -188,14 +189,14 @@ export class Register {
 
   /** Takes over the list if another program has written it. */
   async refresh(): Promise<void> {
-    if (listIdentity(this.#control) === this.#list) return
+    if (listIdentity(this.#folder) === this.#list) return
     if (!this.#readAdded()) await this.#readList()
   }
 
   /** Takes over lines that another program has added; false: the list must be read as a whole. */
   #readAdded(): boolean {
     if (this.#list === '' || this.#rewriteList) return false
-    const added = readAdded(this.#control, this.#list, this.#nextUid)
+    const added = readAdded(this.#folder, this.#list, this.#nextUid)
     if (added === undefined) return false
     // A mail that we have under another UID: it was removed and came back, and we never looked in between.
     if (added.records.some(({ base }) => this.#mails.mayHave(base))) return false
@@ -213,7 +214,7 @@ export class Register {
     const { log, maildir, readOnly } = this.#options
     let read: ReadUidList | undefined
     try {
-      read = await inTurns(readUidList(this.#control))
+      read = await inTurns(readUidList(this.#folder))
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
       const facts = { event: 'mailbox.uidlist', path: maildir, error: error.message }
@@ -232,7 +233,9 @@ export class Register {
       this.#rewriteList = true
       if (this.#uidValidity === 0) {
         const seconds = Math.floor(this.#options.now() / 1000)
-        this.#uidValidity = readOnly ? seconds : newUidValidity(this.#control, seconds)
+        this.#uidValidity = readOnly
+          ? seconds
+          : newUidValidity(this.#options.control ?? this.#options.maildir, seconds)
         this.#guid = randomBytes(16).toString('hex')
       }
       return
@@ -242,7 +245,7 @@ export class Register {
 
   async #salvage(): Promise<ReadUidList | undefined> {
     try {
-      const read = await inTurns(readUidList(this.#control, true))
+      const read = await inTurns(readUidList(this.#folder, true))
       return read && { ...read, complete: false }
     } catch (error) {
       if (!(error instanceof MailboxError)) throw error
@@ -378,7 +381,10 @@ export class Register {
     const { maildir, log, now } = this.#options
     const before = this.#uidValidity
     const mails = [...this.#mails.mails()].map((mail, i) => ({ ...mail, uid: i + 1 }))
-    this.#uidValidity = newUidValidity(this.#control, Math.floor(now() / 1000))
+    this.#uidValidity = newUidValidity(
+      this.#options.control ?? this.#options.maildir,
+      Math.floor(now() / 1000),
+    )
     if (this.#uidValidity === before) this.#uidValidity++
     await inTurns(this.#mails.fill(mails))
     this.#nextUid = mails.length + 1
@@ -428,7 +434,7 @@ export class Register {
       await this.rewrite()
     } else if (added.length > 0) {
       this.#warnOfReturned(added)
-      this.#list = await appendRecords(this.#control, added.map(recordOf), this.#flush)
+      this.#list = await appendRecords(this.#folder, added.map(recordOf), this.#flush)
       this.#lines += added.length
       this.#dirtyState = true
     }
@@ -439,7 +445,7 @@ export class Register {
     // Only when the list has lines of removed mails; and not for who puts back a whole folder.
     if (added.length > returnedLookedFor || this.#lines + added.length === this.#mails.count) return
     const bases = listedAmong(
-      this.#control,
+      this.#folder,
       added.map(({ base }) => base),
     )
     for (const base of bases) {
@@ -468,7 +474,7 @@ export class Register {
       guid: this.#guid,
       otherKeys: this.#otherKeys,
     }
-    this.#list = await writeUidList(this.#control, header, records, this.#flush)
+    this.#list = await writeUidList(this.#folder, header, records, this.#flush)
     this.#lines = records.length
     this.#rewriteList = false
     this.#dirtyState = true
@@ -501,7 +507,7 @@ export class Register {
   }
 
   get #lockPath(): string {
-    return join(this.#control, 'dovecot-uidlist.lock')
+    return join(this.#folder, 'dovecot-uidlist.lock')
   }
 
   /** Runs `work` with the list locked; false: another program kept the lock. */

@@ -2,13 +2,23 @@
  * One Maildir, served by Dovecot and by us in turn, or by both at once: whoever comes next shows the same UIDLs,
  * order and sizes, and neither finds fault with the files of the other.
  */
-import { chownSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
 import { Random } from '../../src/testing/random.ts'
 import { Pop3Client } from '../support/clients.ts'
-import { prepareService, startService } from '../support/fixtures.ts'
+import { prepareService, startService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
 import { because } from '../support/privileges.ts'
 import { chosenSeed } from '../support/seed.ts'
@@ -223,6 +233,43 @@ describe.skipIf(noDovecot !== undefined)(`Dovecot and we on one Maildir${because
       expect(shared.read('dovecot-keywords')).toBe('0 $POP3Deleted\n1 Junk\n')
     } else expect(shared.names()).toHaveLength(between.length - 1)
     expect(shared.names().at(-1)).toBe('1800000000.M9P1.h:2,RSb')
+    expect(complaints(dovecot.dir)).toEqual([])
+  })
+
+  test('S55 CONTROL= and INDEX=: the same files in the same places, and the lock of a session', {
+    timeout: 60_000,
+  }, async () => {
+    const places = tempDir()
+    chmodSync(places, 0o777)
+    const control = join(places, 'control')
+    const index = join(places, 'index')
+    const location = `mail_location = maildir:%h/../../mail/%u:CONTROL=${control}/%u:INDEX=${index}/%u`
+    const dovecot = await startDovecot({ SETTINGS: `${location}\npop3_lock_session = yes` })
+    const shared = new Shared(dovecot.dir)
+    for (let i = 0; i < 3; i++) shared.deliver()
+    const first = await look(dovecot.port)
+    const more = `control_path = "${control}/%u"\nindex_path = "${index}/%u"\n[pop3]\nlock_session = true\nlock_wait = "1s"\n`
+    const service = await startService({ tables: tables(dovecot.dir, more) })
+    expect(
+      await look(service.ports.pop3, async (client) => {
+        // Dovecot waits ten seconds for it. It has to be able to read and watch it.
+        const lock = statSync(join(index, 'ann', 'dovecot-pop3-session.lock'))
+        expect([lock.uid, lock.size > 0]).toEqual([nobody, true])
+        await client.ok('DELE 2')
+      }),
+    ).toEqual(first)
+    const left = await look(dovecot.port, async () => {
+      const other = await Pop3Client.connect(service.ports.pop3)
+      await other.ok('USER ann')
+      expect(await other.command('PASS secret')).toMatch(/^-ERR \[IN-USE\]/)
+      other.close()
+    })
+    expect(left.uidl.map((line) => line.slice(2))).toEqual(
+      first.uidl.filter((_, i) => i !== 1).map((line) => line.slice(2)),
+    )
+    expect(shared.names()).toHaveLength(2)
+    expect(readdirSync(shared.dir).filter((name) => name.startsWith('dovecot'))).toEqual([])
+    expect(readdirSync(join(control, 'ann', '.INBOX'))).toEqual(['dovecot-uidlist'])
     expect(complaints(dovecot.dir)).toEqual([])
   })
 

@@ -25,10 +25,9 @@ describe('S55', () => {
     expect(readdirSync(join(server.root, 'index/alice'))).toEqual(['dovecot-pop3-session.lock'])
     await client.ask('DELE 1')
     expect(await client.ask('QUIT')).toMatch(/^\+OK/)
-    const control = readdirSync(join(server.root, 'control/alice'))
-    expect(control).toEqual(
-      expect.arrayContaining(['dovecot-keywords', 'dovecot-uidlist', 'dovecot-uidvalidity']),
-    )
+    const control = join(server.root, 'control/alice')
+    expect(readdirSync(join(control, '.INBOX')).sort()).toEqual(['dovecot-keywords', 'dovecot-uidlist'])
+    expect(readdirSync(control)).toEqual(expect.arrayContaining(['.INBOX', 'dovecot-uidvalidity']))
     expect(readdirSync(server.maildir()).sort()).toEqual(['cur', 'new', 'tmp'])
     const again = await server.login()
     expect((await again.list('UIDL')).lines).toEqual([lines[1]!.replace(/^2/, '1')])
@@ -40,7 +39,7 @@ describe('S55', () => {
     })
     const client = await server.login('zoe')
     expect(await client.ask('STAT')).toBe('+OK 0 0')
-    expect(existsSync(join(server.root, 'kept/zoe/dovecot-uidlist'))).toBe(true)
+    expect(existsSync(join(server.root, 'kept/zoe/.INBOX/dovecot-uidlist'))).toBe(true)
     expect(readdirSync(join(server.root, 'own/zoe')).sort()).toEqual(['cur', 'new', 'tmp'])
   })
 })
