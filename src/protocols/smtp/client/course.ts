@@ -59,7 +59,9 @@ export class Course {
     const known = this.header()
     const header = typeof known === 'string' ? known : await known
     if (header === undefined) return
-    if (saysEightBit(header, this.request.content, mimeLimits(this.env.content))) this.#body = '8BITMIME'
+    const { content, contentDir } = this.env
+    const says = saysEightBit(header, this.request.content, mimeLimits(content), contentDir)
+    if (typeof says === 'boolean' ? says : await says) this.#body = '8BITMIME'
   }
 
   /** A server that cannot take a mail with UTF-8 in its envelope or header; another one may. */

@@ -71,6 +71,54 @@ describe('8 to 7 bits', () => {
     }
   })
 
+  it('H10 a part far behind in a large file says that the mail has eight bits', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'ma-content-'))
+    const part = (encoding: string, ...lines: string[]) => [
+      '--b',
+      `Content-Transfer-Encoding: ${encoding}`,
+      '',
+      ...lines,
+    ]
+    const lines = [
+      ...part('7bit', 'Content-Transfer-Encoding: 8bit', ...Array<string>(6_000).fill('x'.repeat(76))),
+      ...part('8bit', 'caf\xe9'),
+      '--b--',
+    ]
+    const octets = mail(['Content-Type: multipart/mixed; boundary=b'], ...lines)
+    writeFileSync(join(directory, 'f'), octets)
+    const request = { content: { file: 'f', size: octets.length }, body: '7BIT' as const }
+    const setup = { request, environment: { contentDir: directory } }
+    for (const server of [{ keywords: ['8BITMIME'] }, {}]) {
+      const { sessions } = await runCase({
+        id: 'H10',
+        title: '',
+        setup,
+        servers: [server],
+        outcome: ['sent'],
+      })
+      const takes8 = 'keywords' in server
+      expect(sessions[0]!.commands[1]).toBe(`MAIL FROM:<s@client.test>${takes8 ? ' BODY=8BITMIME' : ''}`)
+      expect(sessions[0]!.content[0]).toContain(
+        takes8 ? '8bit\r\n\r\ncaf\xe9' : 'quoted-printable\r\n\r\ncaf=E9',
+      )
+    }
+    // Without the part it is what its client said.
+    writeFileSync(
+      join(directory, 'f'),
+      octets.toString('latin1').replace('8bit\r\n\r\ncaf', '7bit\r\n\r\ncaf'),
+      'latin1',
+    )
+    const { sessions } = await runCase({
+      id: 'H10',
+      title: '',
+      setup,
+      servers: [{ keywords: ['8BITMIME'] }],
+      outcome: ['sent'],
+    })
+    expect(sessions[0]!.commands[1]).toBe('MAIL FROM:<s@client.test> BODY=7BIT')
+    rmSync(directory, { recursive: true })
+  })
+
   it('H25 a check sees the original encoding', async () => {
     const { log } = await send(mail(text8, 'caf\xe9'), {
       settings: { body_checks: [{ 'caf=E9': 'WARN encoded' }], mime_header_checks: ['static:DUNNO'] },
