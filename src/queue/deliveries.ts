@@ -60,12 +60,22 @@ class Deliveries {
     this.#monitor = this.#context.monitor(owner)
   }
 
+  /** Next to the connection it is lent; when that has just died with its thread, anywhere, as if there had been none. */
+  #spawn(definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): ActorRef {
+    if (nextTo !== null) {
+      try {
+        return this.#context.spawnLink(definition, request, { placement: { nextTo } })
+      } catch (error) {
+        if (!(error instanceof MailactorsError)) throw error
+      }
+    }
+    return this.#context.spawnLink(definition, request, { placement: { pool: 'deliveries' } })
+  }
+
   start(key: number, definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): void {
     let ref: ActorRef
     try {
-      ref = this.#context.spawnLink(definition, request, {
-        placement: nextTo === null ? { pool: 'deliveries' } : { nextTo },
-      })
+      ref = this.#spawn(definition, request, nextTo)
     } catch (error) {
       // In quarantine, or no thread takes it: nothing was started.
       if (!(error instanceof MailactorsError)) throw error
