@@ -55,8 +55,8 @@ interface Panel {
 
 /** A round number that is not below `value`, of which a quarter is round as well. */
 function roundUp(value: number): number {
-  const step = 4 * 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1)
-  return Math.max(4, Math.ceil(value / step) * step)
+  const step = Math.max(4, 2 * 10 ** Math.floor(Math.log10(Math.max(1, value))))
+  return Math.max(step, Math.ceil(value / step) * step)
 }
 
 /** One panel below the other, with the same time from left to right. */
