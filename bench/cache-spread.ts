@@ -80,7 +80,7 @@ function svg(samples: readonly Sample[], heading: string): string {
     },
   ]
   const text = (x: number, y: number, words: string, more = '') =>
-    `<text x="${x}" y="${y}" ${more}>${words}</text>`
+    `<text x="${Number(x.toFixed(1))}" y="${Number(y.toFixed(1))}" ${more}>${words}</text>`
   const every = [1, 2, 5, 10, 20, 30, 60, 120].find((step) => last / step <= 10) ?? 300
   const drawn = panels.flatMap(({ title, unit, colour, most, value }, index) => {
     const above = top + index * (height + gap)
@@ -101,6 +101,7 @@ function svg(samples: readonly Sample[], heading: string): string {
   const size = [left + width + 40, top + panels.length * (height + gap)]
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.join(' ')}" font-family="sans-serif" font-size="13" fill="#333">`,
+    `<title>${heading}: hit rate and connections held over time</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
     text(left, 28, heading, 'font-size="16"'),
     ...drawn,
