@@ -9,7 +9,7 @@
  */
 
 export type TransactionCommand =
-  | { readonly verb: 'STAT' | 'NOOP' | 'RSET' | 'LAST' | 'QUIT' | 'CAPA' }
+  | { readonly verb: 'STAT' | 'NOOP' | 'RSET' | 'LAST' | 'QUIT' | 'CAPA' | 'UTF8' }
   /** `number` is the text of the message number; undefined: all. */
   | { readonly verb: 'LIST' | 'UIDL'; readonly number: string | undefined }
   | { readonly verb: 'RETR' | 'DELE'; readonly number: string }
@@ -38,6 +38,7 @@ export function parseCommand(line: string): TransactionCommand {
     case 'LAST':
     case 'QUIT':
     case 'CAPA':
+    case 'UTF8':
       return { verb }
     case 'LIST':
     case 'UIDL':

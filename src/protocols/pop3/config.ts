@@ -197,6 +197,10 @@ export const capaSettings = {
     default: false,
     doc: 'Offer UTF8 of RFC 6856. Mail with 8-bit header fields is then refused with `[UTF8]` to clients that have not asked for it.',
   }),
+  utf8_after_login: boolean({
+    default: false,
+    doc: 'Take UTF8 after the login too, where RFC 6856 does not allow it, for clients that say it then. Needs `utf8`.',
+  }),
   lang: boolean({ default: false, doc: 'Offer LANG of RFC 6856; there is English.' }),
 }
 

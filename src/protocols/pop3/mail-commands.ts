@@ -21,6 +21,7 @@ export interface MailCommandsHost extends SessionHost {
   readonly capabilities: string
   /** The client has said UTF8. */
   readonly utf8: boolean
+  takeUtf8(): void
   /** Of the thread; its mail is `scratch`. */
   readonly wireForm: WireForm | undefined
 }
@@ -74,6 +75,10 @@ export class MailCommands {
         return
       case 'text':
         host.connection.output.add(outcome.text)
+        return
+      case 'utf8':
+        host.takeUtf8()
+        host.reply(outcome.line)
         return
       case 'capabilities':
         host.connection.output.add(host.capabilities)
@@ -129,7 +134,9 @@ export class MailCommands {
       maildrop,
       maildir: mailbox.maildir,
       settings: config.pop3,
-      utf8: host.utf8,
+      get utf8() {
+        return host.utf8
+      },
       output: host.connection.output,
       scratch: host.scratch,
       wireForm: host.wireForm,

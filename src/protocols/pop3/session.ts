@@ -240,6 +240,10 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     return this.#authenticator.authorization.utf8
   }
 
+  takeUtf8(): void {
+    this.#authenticator.authorization.utf8 = true
+  }
+
   came({ remoteAddress, remotePort, localAddress, localPort, session }: XclientFacts): void {
     const before = this.#ends
     this.#ends = {

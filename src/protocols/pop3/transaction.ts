@@ -14,6 +14,8 @@ export type Outcome =
   /** Send a mail; `lines` of its body, or all of it (RETR). */
   | { readonly kind: 'retrieve'; readonly index: number; readonly lines: number | undefined }
   | { readonly kind: 'capabilities' }
+  /** Header fields in UTF-8 from here on. */
+  | { readonly kind: 'utf8'; readonly line: string }
   /** The unique id of one mail. */
   | { readonly kind: 'uidl'; readonly line: string }
   /** Lines with their ends. */
@@ -26,7 +28,7 @@ export type Outcome =
 
 export interface TransactionOptions {
   readonly enable_last: boolean
-  readonly capa: { readonly lang: boolean }
+  readonly capa: { readonly lang: boolean; readonly utf8: boolean; readonly utf8_after_login: boolean }
 }
 
 const good = (line: string): Outcome => ({ kind: 'reply', line, bad: false })
@@ -83,6 +85,10 @@ export function transact(
       return options.enable_last ? good(`+OK ${maildrop.lastSeen}`) : bad('-ERR LAST is not offered here')
     case 'CAPA':
       return { kind: 'capabilities' }
+    case 'UTF8':
+      return options.capa.utf8 && options.capa.utf8_after_login
+        ? { kind: 'utf8', line: '+OK UTF-8 it is' }
+        : bad('-ERR unknown command: UTF8')
     case 'LANG':
       if (!options.capa.lang) return bad('-ERR unknown command: LANG')
       return { kind: 'text', text: language(command.argument) }

@@ -63,6 +63,20 @@ test('P292 P293 UTF8 shows header fields that others cannot take', async () => {
   expect(await plain.ask('UTF8')).toMatch(/^-ERR/)
 })
 
+test.each([['pop3.capa.utf8=true', 'pop3.capa.utf8_after_login=true'], ['pop3.capa.utf8_after_login=true']])(
+  'C76 UTF8 after the login, with %s',
+  async (...set) => {
+    server = await Pop3Server.start({ set })
+    server.put('cur/1700000001.M1P1.h:2,', rawHeader)
+    const client = await server.login()
+    // Not offered: nothing is refused to anybody, and there is no such command.
+    const isOffered = set.length === 2
+    expect((await client.list('RETR 1')).status).toMatch(isOffered ? /^-ERR \[UTF8\] / : /^\+OK/)
+    expect(await client.ask('UTF8')).toMatch(isOffered ? /^\+OK/ : /^-ERR/)
+    expect((await client.list('RETR 1')).lines[0]).toBe('Subject: caf\xc3\xa9')
+  },
+)
+
 test('P294 LANG', async () => {
   const { client, before } = await capa('pop3.capa.lang=true')
   expect(before).toContain('LANG')

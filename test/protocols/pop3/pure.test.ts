@@ -246,7 +246,10 @@ describe('maildrop', () => {
   test('C3 C44 marks change STAT and nothing else', () => {
     const drop = maildrop(['a', 'b'], 'allow')
     const say = (line: string) =>
-      transact(drop, parseCommand(line), { enable_last: false, capa: { lang: false } })
+      transact(drop, parseCommand(line), {
+        enable_last: false,
+        capa: { lang: false, utf8: false, utf8_after_login: false },
+      })
     expect(say('DELE 2 ')).toMatchObject({ bad: true })
     expect(say('DELE 2')).toMatchObject({ bad: false })
     expect(say('STAT now')).toEqual({ kind: 'reply', line: '+OK 1 10', bad: false })
@@ -263,7 +266,10 @@ describe('maildrop', () => {
       `RETR ${'9'.repeat(2000)}`,
       `TOP 1 ${'9'.repeat(2000)}`,
     ]) {
-      const outcome = transact(drop, parseCommand(line), { enable_last: false, capa: { lang: false } })
+      const outcome = transact(drop, parseCommand(line), {
+        enable_last: false,
+        capa: { lang: false, utf8: false, utf8_after_login: false },
+      })
       if (outcome.kind === 'reply') expect(outcome.line.length).toBeLessThanOrEqual(510)
     }
   })
