@@ -111,10 +111,14 @@ export function readAdded(
   }
 }
 
-/** Those of the base names that have a line already. */
+/** Longer lists are not read only for a warning. */
+const maxSearchedOctets = 1024 * 1024
+
+/** Those of the base names that have a line already; none when the list is long. */
 export function listedAmong(folder: string, bases: readonly string[]): string[] {
-  const fd = openToRead(uidListPath(folder))
+  const { fd, octets } = openRegular(uidListPath(folder))
   try {
+    if (octets > maxSearchedOctets) return []
     const text = readFileSync(fd)
     return bases.filter((base) => text.includes(`:${base}\n`, 0, 'latin1'))
   } finally {

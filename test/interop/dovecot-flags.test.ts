@@ -27,7 +27,7 @@ import { chosenSeed } from '../support/seed.ts'
 
 const noDovecot = whyMissing(['dovecot', 'doveadm'], { root: true })
 const nobody = 65_534
-const steps = Number(process.env.STEPS ?? 60)
+const steps = Number(process.env.STEPS ?? 40)
 
 const systemFlags: Readonly<Record<string, string>> = {
   D: '\\Draft',
