@@ -23,7 +23,7 @@ import { because } from '../support/privileges.ts'
 import { chosenSeed } from '../support/seed.ts'
 import { until } from '../support/until.ts'
 
-const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 20)
+const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 16)
 const firstSeed = chosenSeed()
 /** Rounds at the same time: most of one is waiting. */
 const lanes = 4
@@ -134,9 +134,11 @@ test.skipIf(missing !== undefined).each(variants)(
     const many = Math.ceil(rounds * share)
     const root = tempDir()
     const users = Object.fromEntries(Array.from({ length: many }, (_, round) => [`d${round}`, 'secret']))
-    const dovecot = await startDovecot({ SETTINGS: settings })
     const tables = `[mail]\npath = "${root}/%u"\n[pop3]\n${pop3}`
-    const service = await startService({ listeners: ['pop3'], users, tables })
+    const [dovecot, service] = await Promise.all([
+      startDovecot({ SETTINGS: settings }),
+      startService({ listeners: ['pop3'], users, tables }),
+    ])
     const pair = {
       ours: { port: service.ports.pop3, root },
       theirs: { port: dovecot.port, root: join(dovecot.dir, 'mail') },

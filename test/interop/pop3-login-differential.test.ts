@@ -16,7 +16,7 @@ import { makeLoginScript, runLoginScript } from '../support/pop3-logins.ts'
 import { because } from '../support/privileges.ts'
 import { chosenSeed } from '../support/seed.ts'
 
-const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 48)
+const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 24)
 const firstSeed = chosenSeed()
 /** Rounds at the same time: Dovecot keeps each refusal for half a second at least. */
 const lanes = 24
