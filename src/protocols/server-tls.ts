@@ -60,11 +60,26 @@ function load(context: Pick<ActorContext, 'log'>, settings: TlsSettings): Server
 
 function certificate(
   context: Pick<ActorContext, 'log'>,
+  files: CertificateFiles,
+  settings: TlsSettings,
+): SecureContext | undefined {
+  const found = certificateOf(files, settings)
+  if ('secureContext' in found) return found.secureContext
+  const { cert, key } = files
+  context.log.error(
+    { event: 'tls.unusable', cert, key, error: found.problem },
+    'the certificate cannot be used: no TLS',
+  )
+  return undefined
+}
+
+/** A certificate ready for use, or what is wrong with it. */
+export function certificateOf(
   { cert, key }: CertificateFiles,
   { min_version, ciphers, client_cert }: TlsSettings,
-): SecureContext | undefined {
+): { readonly secureContext: SecureContext } | { readonly problem: string } {
   try {
-    return createSecureContext({
+    const secureContext = createSecureContext({
       cert: readFileSync(cert),
       key: readFileSync(key === '' ? cert : key),
       minVersion: min_version,
@@ -73,15 +88,12 @@ function certificate(
       ...(ciphers !== '' && { ciphers }),
       ...(client_cert.ca !== '' && { ca: readFileSync(client_cert.ca) }),
     })
+    return { secureContext }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     // The system's errors of the file, OpenSSL's of what is in it.
     if (code === undefined) throw error
-    context.log.error(
-      { event: 'tls.unusable', cert, key, error: message },
-      'the certificate cannot be used: no TLS',
-    )
-    return undefined
+    return { problem: message }
   }
 }
 

@@ -16,6 +16,7 @@ import {
   withConfigOptions,
   withJson,
 } from '../options.ts'
+import { checkServerTls } from '../server-tls.ts'
 import { startFailure } from '../start-failure.ts'
 import { assignSockets, passedSockets, ServiceManager } from '../systemd.ts'
 import { checkTables } from '../tables.ts'
@@ -60,6 +61,7 @@ function printCheck(terminal: Terminal, { config, file }: LoadedConfig, asJson: 
 /** What the configuration refers to. */
 function checkFiles(config: Config): void {
   checkTables(config)
+  checkServerTls(config)
   checkDeliveryTls(config)
 }
 
