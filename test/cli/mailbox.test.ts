@@ -1,5 +1,5 @@
 /** `mailactors mailbox`: the real binary on Maildirs, without a service and beside one. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Pop3Client } from '../support/clients.ts'
@@ -64,6 +64,17 @@ describe('list and verify', () => {
     expect(JSON.parse(stdout)).toMatchObject([{ ...row, nextUid: 8, problems: [], quota: null, maildir }])
     expect((await run('ann')).stdout).toMatch(/^USER .*\nann +3 +1 +32 B \+ 2 unread +1700000000 +8 /)
     expect(contents()).toEqual(before)
+  })
+
+  test('a user whom no mail has come for yet has an empty mailbox, and is not in the way of the others', async () => {
+    rmSync(maildir, { recursive: true })
+    const { code, stdout } = await run('list')
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/\nann +0 +0 +0 B +- +- /),
+    })
+    expect(await run('verify')).toMatchObject({ code: 0, stdout: 'ann: 0 messages, nothing wrong\n' })
+    expect(existsSync(maildir)).toBe(false)
   })
 
   test('verify finds what is wrong, and says so with exit code 65', async () => {

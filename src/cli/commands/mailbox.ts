@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import { silentLog } from '../../actors/index.ts'
@@ -123,6 +124,19 @@ const indexFile = (config: Config): string => join(config.data_dir, 'index', 'in
 
 type Row = MaildirReport & { readonly user: string; readonly maildir: string }
 
+const noMails: MaildirReport = {
+  mails: 0,
+  fresh: 0,
+  octets: 0,
+  unsized: 0,
+  unlisted: 0,
+  uidValidity: null,
+  nextUid: null,
+  keywords: [],
+  quota: null,
+  problems: [],
+}
+
 /** @throws CommandFailure */
 async function inspect(
   account: Account,
@@ -131,6 +145,9 @@ async function inspect(
   try {
     return await inspectMaildir(account, options)
   } catch (error) {
+    // The first mail or login makes it. One that the index knows was there.
+    const isGone = (error as NodeJS.ErrnoException).code === 'ENOENT' && !existsSync(account.maildir)
+    if (isGone && !options.index) return noMails
     throw failure(account, error)
   }
 }
