@@ -19,9 +19,13 @@ export function startFailure(error: unknown): unknown {
     )
   }
   if (/listen.*\b(EACCES|EPERM)\b|\b(EACCES|EPERM)\b.*listen/i.test(text)) {
+    const address = addressIn(text)
+    const cure = address.includes('/')
+      ? 'check owner and mode of its folder'
+      : 'ports below 1024 need a privilege'
     return new CommandFailure(
       exitCodes.noPermission,
-      `${addressIn(text)}: permission denied (ports below 1024 need a privilege; see [[listener]])`,
+      `${address}: permission denied (${cure}; see [[listener]])`,
     )
   }
   if (/\b(EACCES|EPERM)\b|readonly database|permission denied/i.test(text)) {

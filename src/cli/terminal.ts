@@ -1,5 +1,5 @@
 /** What a command knows of the outside: its streams, environment and folder. The only other user of `process` is `main.ts`. */
-import { oneLine } from './exit.ts'
+import { exitCodes, oneLine, systemFailure } from './exit.ts'
 
 export interface Terminal {
   readonly stdin: NodeJS.ReadStream
@@ -14,10 +14,15 @@ export interface Terminal {
 
 export function processTerminal(): Terminal {
   // A reader that went away (`| head`) is the end of the output, not an error.
-  for (const stream of [process.stdout, process.stderr]) {
+  for (const [name, stream] of Object.entries({ stdout: process.stdout, stderr: process.stderr })) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EPIPE') process.exit(0)
-      throw error
+      if (error.code === undefined) throw error
+      const { why } = systemFailure(error)
+      if (name === 'stdout') {
+        process.stderr.write(`mailactors: stdout: ${oneLine(why)} (make room, or write elsewhere)\n`)
+      }
+      process.exit(exitCodes.io)
     })
   }
   return {

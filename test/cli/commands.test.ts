@@ -1,8 +1,12 @@
 /** The real binary as a child process: exit codes, and lines on stderr. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -12,8 +16,10 @@ import {
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { runCommand } from '../support/service.ts'
+import { binary, runCommand } from '../support/service.ts'
 
 let dir: string
 beforeEach(() => {
@@ -26,6 +32,20 @@ const run = (args: readonly string[], input = '', env: Record<string, string> = 
 const users = () => readFileSync(join(dir, 'mailactors-data', 'users'), 'utf8')
 
 describe('every failure is a line with its cure, and an exit code', () => {
+  test.runIf(existsSync('/dev/full'))('output that cannot be written', async () => {
+    const full = openSync('/dev/full', 'w')
+    const child = spawn(process.execPath, [binary, 'config', 'hostname'], {
+      env: { ...process.env, MAILACTORS_FROM_SOURCE: '1' },
+      stdio: ['ignore', full, 'pipe'],
+    })
+    closeSync(full)
+    const [stderr, [code]] = await Promise.all([text(child.stderr as Readable), once(child, 'exit')])
+    expect({ code, stderr }).toEqual({
+      code: 74,
+      stderr: 'mailactors: stdout: no space left on the disk (make room, or write elsewhere)\n',
+    })
+  })
+
   test.each([
     { args: [], code: 64, line: /^mailactors: arguments: which command\? \(see mailactors --help\)$/ },
     { args: ['serv'], code: 64, line: /unknown command 'serv' \(did you mean serve\?\)$/ },
@@ -189,6 +209,22 @@ describe('serve', () => {
     expect(code).toBe(78)
     expect(stderr).toMatch(/^mailactors: TLS of smtp: .*missing\.pem: ENOENT/)
   })
+
+  test.each(['serve --check', 'serve'])(
+    '%s: a certificate of the servers that cannot be used',
+    async (words) => {
+      writeFileSync(join(dir, 'bad.pem'), 'no certificate')
+      const toml =
+        '[tls]\ncert = "missing.pem"\nkey = "key.pem"\n[tls.sni."a.test"]\ncert = "bad.pem"\nkey = "bad.pem"\n'
+      writeFileSync(join(dir, 'mailactors.toml'), toml)
+      const { code, stdout, stderr } = await run(words.split(' '))
+      expect({ code, stdout }).toEqual({ code: 78, stdout: '' })
+      expect(stderr).toMatch(
+        /^mailactors: tls: .*missing\.pem.*no such file.*\nmailactors: tls\.sni\.a\.test: .*bad\.pem: .+\n$/,
+      )
+      expect(existsSync(join(dir, 'mailactors-data'))).toBe(false)
+    },
+  )
 
   test('--check says what would listen, and makes nothing', async () => {
     const { code, stdout } = await run(['serve', '--check', '--json'])

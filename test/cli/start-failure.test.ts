@@ -26,7 +26,12 @@ test.each([
   {
     message: 'cannot listen on [::]:25: listen EACCES: permission denied :::25',
     exitCode: 77,
-    line: /^cannot listen on \[::\]:25: permission denied/,
+    line: /^cannot listen on \[::\]:25: permission denied \(ports below 1024/,
+  },
+  {
+    message: 'cannot listen on unix:/x/l.sock: listen EACCES: permission denied /x/l.sock',
+    exitCode: 77,
+    line: /^cannot listen on unix:\/x\/l\.sock: permission denied \(check owner and mode of its folder/,
   },
   { message: "EACCES: permission denied, open '/d/queue.db'", exitCode: 77, line: /data_dir/ },
   { message: 'database or disk is full', exitCode: 73, line: /make room/ },
