@@ -34,7 +34,7 @@ export async function readPasswordFrom(
     )
   }
   const password = await ask(terminal, 'Password: ')
-  if (options.isNew && (await ask(terminal, 'Password again: ')) !== password) {
+  if (options.isNew && password !== '' && (await ask(terminal, 'Password again: ')) !== password) {
     throw new CommandFailure(exitCodes.badData, 'password: the two are not the same (try again)')
   }
   return password
