@@ -32,6 +32,15 @@ const run = (args: readonly string[], input = '', env: Record<string, string> = 
 const users = () => readFileSync(join(dir, 'mailactors-data', 'users'), 'utf8')
 
 describe('every failure is a line with its cure, and an exit code', () => {
+  test.each(['', 'postconf: fatal\n'])('config import of %j, which has no setting', async (input) => {
+    expect(await run(['config', 'import', '--postfix', '-'], input)).toMatchObject({
+      code: 65,
+      stdout: '',
+      stderr:
+        'mailactors: config import: no settings on stdin (pipe the output of postconf -n or doveconf -n into it)\n',
+    })
+  })
+
   test.runIf(existsSync('/dev/full'))('output that cannot be written', async () => {
     const full = openSync('/dev/full', 'w')
     const child = spawn(process.execPath, [binary, 'config', 'hostname'], {

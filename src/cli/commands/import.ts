@@ -38,7 +38,15 @@ export function addImportCommand(config: Command, terminal: Terminal): void {
         'config import: only one of them can be on stdin (give the other its path)',
       )
     }
-    const input = postfix === '-' || dovecot === '-' ? await readStdin(terminal) : ''
+    const isPiped = postfix === '-' || dovecot === '-'
+    const input = isPiped ? await readStdin(terminal) : ''
+    // What is left of a program that failed: an empty configuration would be taken for the answer.
+    if (isPiped && !/^[^#\n]*(?:[={]|\s(?:inet|unix)\s)/m.test(input)) {
+      throw new CommandFailure(
+        exitCodes.badData,
+        'config import: no settings on stdin (pipe the output of postconf -n or doveconf -n into it)',
+      )
+    }
     const imported = new Imported()
     if (postfix !== undefined) importPostfix(postfixSources(postfix, input, terminal), imported)
     if (dovecot !== undefined)
