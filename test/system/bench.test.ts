@@ -20,6 +20,7 @@ test('bench runs each scenario, prints JSON and writes a page', { timeout: 120_0
     'actors',
     'intake',
     'relay',
+    'drain',
     'cache',
     'pop3',
     '--seconds',
@@ -33,13 +34,20 @@ test('bench runs each scenario, prints JSON and writes a page', { timeout: 120_0
   const { code, stdout, stderr } = await runCommand(args, { deadlineMs: 100_000 })
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   const { results } = JSON.parse(stdout) as { results: { scenario: string; count: number; p99Ms: number }[] }
-  expect(results.map(({ scenario }) => scenario)).toEqual(['actors', 'intake', 'relay', 'cache', 'pop3'])
+  expect(results.map(({ scenario }) => scenario)).toEqual([
+    'actors',
+    'intake',
+    'relay',
+    'drain',
+    'cache',
+    'pop3',
+  ])
   for (const { count, p99Ms } of results) {
     expect(count).toBeGreaterThan(0)
     expect(p99Ms).toBeGreaterThan(0)
   }
   expect(readdirSync(dir)).toEqual([])
-  expect(readFileSync(join(out, 'bench.html'), 'utf8').match(/<svg/g)).toHaveLength(10)
+  expect(readFileSync(join(out, 'bench.html'), 'utf8').match(/<svg/g)).toHaveLength(12)
 })
 
 test('tune tries sizes and recommends settings', { timeout: 120_000 }, async () => {

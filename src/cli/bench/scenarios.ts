@@ -24,13 +24,19 @@ const octets = 4096
 /** Compiling and first connections are not measured. */
 const warmupSeconds = 1
 
+/** What a service does in one run: `prepare` is not measured. */
+interface Work {
+  prepare?(service: BenchService, isOver: () => boolean): Promise<void>
+  load(service: BenchService, isOver: () => boolean, measured: Measured): Promise<void>
+}
+
 /** Starts a service, warms it up, measures. */
 async function underLoad(
   name: string,
   unit: string,
   { seconds, dir, tables = '' }: RunOptions,
   setup: { readonly tables: string; readonly users: number },
-  load: (service: BenchService, isOver: () => boolean, measured: Measured) => Promise<void>,
+  { prepare, load }: Work,
 ): Promise<Result> {
   const service = await startBenchService({ dir, tables: `${setup.tables}\n${tables}`, users: setup.users })
   try {
@@ -38,7 +44,9 @@ async function underLoad(
       const end = performance.now() + limit * 1000
       return () => performance.now() > end
     }
+    await prepare?.(service, within(warmupSeconds))
     await load(service, within(warmupSeconds), new Measured())
+    await prepare?.(service, within(seconds))
     const cpu = service.cpuSeconds()
     const measured = new Measured()
     await load(service, within(seconds), measured)
@@ -66,7 +74,10 @@ const intake = (name: string, summary: string, reuse: boolean): BenchScenario =>
       options,
       // Taken, and nothing more: nothing goes on from there.
       { tables: '[queue]\ndefer_transports = ["smtp"]\n', users: 0 },
-      ({ smtpPort: port }, isOver, measured) => smtpLoad({ port, sessions, octets, reuse, isOver, measured }),
+      {
+        load: ({ smtpPort: port }, isOver, measured) =>
+          smtpLoad({ port, sessions, octets, reuse, isOver, measured }),
+      },
     ),
 })
 
@@ -95,20 +106,22 @@ const relay = (name: string, summary: string, rttMs: number): BenchScenario => (
         'mails',
         options,
         { tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sink.port}"\n`, users: 0 },
-        async ({ smtpPort: port }, isTimeOver, result) => {
-          measured = result
-          const accepted = new Measured()
-          accepted.done = () => {
-            sent += 1
-            waiting.push(performance.now())
-          }
-          const isOver = (): boolean => isTimeOver() || sent - sunk >= mostUnderWay
-          do {
-            await smtpLoad({ port, sessions, octets, reuse: true, isOver, measured: accepted })
-            await untilSunk(isTimeOver() ? 0 : mostUnderWay / 2)
-          } while (!isTimeOver())
-          await untilSunk(0)
-          waiting.length = 0
+        {
+          async load({ smtpPort: port }, isTimeOver, result) {
+            measured = result
+            const accepted = new Measured()
+            accepted.done = () => {
+              sent += 1
+              waiting.push(performance.now())
+            }
+            const isOver = (): boolean => isTimeOver() || sent - sunk >= mostUnderWay
+            do {
+              await smtpLoad({ port, sessions, octets, reuse: true, isOver, measured: accepted })
+              await untilSunk(isTimeOver() ? 0 : mostUnderWay / 2)
+            } while (!isTimeOver())
+            await untilSunk(0)
+            waiting.length = 0
+          },
         },
       )
     } finally {
@@ -116,6 +129,47 @@ const relay = (name: string, summary: string, rttMs: number): BenchScenario => (
     }
   },
 })
+
+const drain: BenchScenario = {
+  name: 'drain',
+  summary: `mails that wait in the queue go out to a sink, ${octets} octets, as many as come in within the time; the time is that since the flush`,
+  async run(options) {
+    let sunk = 0
+    let flushedAt = 0
+    let measured = new Measured()
+    const sink = await startSink(() => {
+      sunk += 1
+      measured.done(performance.now() - flushedAt)
+    })
+    let sent = 0
+    try {
+      return await underLoad(
+        'drain',
+        'mails',
+        options,
+        {
+          tables: `[smtp]\nrelayhost = "[127.0.0.1]:${sink.port}"\n[queue]\ndefer_transports = ["smtp"]\n`,
+          users: 0,
+        },
+        {
+          async prepare({ smtpPort: port }, isOver) {
+            const accepted = new Measured()
+            await smtpLoad({ port, sessions, octets, reuse: true, isOver, measured: accepted })
+            sent += accepted.times.length
+          },
+          async load(service, _isOver, result) {
+            measured = result
+            flushedAt = performance.now()
+            await service.flush()
+            while (sunk < sent) await new Promise((resolve) => setTimeout(resolve, 5))
+          },
+        },
+      )
+    } finally {
+      sink.stop()
+    }
+  },
+}
 
 const pop3: BenchScenario = {
   name: 'pop3',
@@ -126,7 +180,10 @@ const pop3: BenchScenario = {
       'sessions',
       options,
       { tables: '', users: 50 },
-      ({ pop3Port: port }, isOver, measured) => pop3Load({ port, sessions, users: 50, isOver, measured }),
+      {
+        load: ({ pop3Port: port }, isOver, measured) =>
+          pop3Load({ port, sessions, users: 50, isOver, measured }),
+      },
     ),
 }
 
@@ -135,6 +192,7 @@ export const benchScenarios: readonly BenchScenario[] = [
   intake('intake', `mails taken onto the queue, ${octets} octets, a connection for each`, false),
   intake('intake-reuse', 'the same with many mails on each connection', true),
   relay('relay', `mails in and out again to a sink, ${octets} octets`, 0),
+  drain,
   relay('cache', 'the same to a sink 20 ms away, where kept connections pay', 20),
   pop3,
 ]

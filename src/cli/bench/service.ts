@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { ControlClient } from '../control-client.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 
 const startMs = 30_000
@@ -14,6 +15,8 @@ const mailsOfUser = 10
 export interface BenchService {
   readonly smtpPort: number
   readonly pop3Port: number
+  /** Everything that waits in the queue is tried now. */
+  flush(): Promise<void>
   /** CPU time it has used, in seconds; undefined: this system does not tell. */
   cpuSeconds(): number | undefined
   stop(): Promise<void>
@@ -64,7 +67,14 @@ export async function startBenchService({ dir, tables, users }: BenchServiceOpti
     await stop()
     throw error
   }
-  return { smtpPort, pop3Port, stop, cpuSeconds: () => cpuSecondsOf(child.pid ?? 0) }
+  const control = new ControlClient(join(home, 'data'))
+  return {
+    smtpPort,
+    pop3Port,
+    stop,
+    flush: async () => void (await control.request('queue.flush', { site: '' })),
+    cpuSeconds: () => cpuSecondsOf(child.pid ?? 0),
+  }
 }
 
 const userLines = (users: number): string =>
