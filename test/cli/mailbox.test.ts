@@ -109,13 +109,20 @@ describe('list and verify', () => {
     expect((await run('verify', 'ann')).stdout).toContain('another uid validity')
   })
 
-  test('a user that is not there, and a Maildir that is not there', async () => {
+  test('a user that is not there', async () => {
     expect(await run('verify', 'eve')).toMatchObject({
       code: 66,
       stderr: expect.stringContaining('user list'),
     })
+  })
+
+  test('a Maildir that the index knows and that is gone is no empty mailbox', async () => {
+    listed()
+    await service.run()
+    await (await Pop3Client.login(service.ports.pop3, 'ann')).ok('QUIT')
+    await service.stop()
     rmSync(maildir, { recursive: true })
-    expect(await run('list')).toMatchObject({ code: 66, stderr: expect.stringContaining('ann') })
+    expect(await run('verify')).toMatchObject({ code: 66, stderr: expect.stringContaining('ann') })
   })
 })
 
