@@ -1,9 +1,12 @@
-/** Random trees, random asks and random ends: every ask settles exactly once. fast-check prints the seed of a failure. */
+/** Random trees, random asks and random ends: every ask settles exactly once. The seed: test/support/seed.ts. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ActorRef, AskError, type SupervisorContract } from '../../src/index.ts'
 import { TestSystem } from '../../src/testing/index.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { branch, type Node, node } from './settlement-actors.ts'
+
+fc.configureGlobal({ seed: chosenSeed() })
 
 const messages = ['reply', 'hold', 'release', 'wait', 'never', 'fail', 'quit', 'forward'] as const
 const index = fc.nat({ max: 1_000 })

@@ -1,9 +1,12 @@
-/** Random streams, random ends of everything: every stream ends once, on both sides. fast-check prints the seed. */
+/** Random streams, random ends of everything: every stream ends once, on both sides. The seed: test/support/seed.ts. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ActorRef, ActorSystem, type StreamEnd, type StreamReader } from '../../src/index.ts'
 import { TestSystem } from '../../src/testing/index.ts'
+import { chosenSeed } from '../support/seed.ts'
 import { relay, type Writer, writer } from './fixtures/streams.ts'
+
+fc.configureGlobal({ seed: chosenSeed() })
 
 const index = fc.nat({ max: 1_000 })
 const step = fc.oneof(

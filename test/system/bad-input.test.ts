@@ -4,8 +4,10 @@ import { connect } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { Random } from '../../src/testing/random.ts'
 import { Pop3Client, SmtpClient } from '../support/clients.ts'
 import { prepareService, startService } from '../support/fixtures.ts'
+import { chosenSeed } from '../support/seed.ts'
 import type { Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
@@ -34,18 +36,10 @@ async function countOf(service: Service, user: string): Promise<number> {
   return Number(count)
 }
 
-/** Octets from a seed that is printed, so that a failure can be repeated. */
+/** Random octets. */
 function junk(octets: number): Buffer {
-  let state = (Math.random() * 2 ** 32) >>> 0 || 1
-  console.log(`seed ${state}`)
-  return Buffer.from(
-    Array.from({ length: octets }, () => {
-      state ^= state << 13
-      state ^= state >>> 17
-      state ^= state << 5
-      return state & 0xff
-    }),
-  )
+  const random = new Random(chosenSeed())
+  return Buffer.from(Array.from({ length: octets }, () => random.below(256)))
 }
 
 describe('SMTP', () => {

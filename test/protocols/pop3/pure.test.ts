@@ -13,7 +13,9 @@ import { transact } from '../../../src/protocols/pop3/transaction.ts'
 import { Transmission } from '../../../src/protocols/pop3/transmission.ts'
 import { checkUidlFormat, compileUidlFormat } from '../../../src/protocols/pop3/uidl-format.ts'
 import { WireForm } from '../../../src/protocols/pop3/wire-form.ts'
+import { Random } from '../../../src/testing/random.ts'
 import { moduleFile, wireFormModule } from '../../../tools/wasm.ts'
+import { chosenSeed } from '../../support/seed.ts'
 
 describe('uidl_format', () => {
   test.each([
@@ -104,12 +106,9 @@ describe('transmission', () => {
   })
 
   test('random pieces of random mails give what the whole mail gives', () => {
-    const seed = Math.floor(Math.random() * 2 ** 31)
-    let state = seed
-    const next = (n: number) => {
-      state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff
-      return Math.floor((state / 0x80000000) * n)
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const next = (n: number) => numbers.below(n)
     for (let round = 0; round < 2000; round++) {
       const mail = Array.from({ length: next(40) }, () => '\r\n.\r\nab\0'[next(8)]!).join('')
       const options = {
@@ -154,12 +153,9 @@ function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Mai
 describe('a whole mail at once', () => {
   test('is what the transmission of it in pieces is', () => {
     const wireForm = WireForm.make()!
-    const seed = 11
-    let state = seed
-    const random = (below: number) => {
-      state = (state * 1103515245 + 12345) % 2147483648
-      return state % below
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (below: number) => numbers.below(below)
     const parts = ['\r\n', '\r\n', '\n', '\r', '.', '.', 'x', '', 'Subject: a', '\xff', '\0', 'x'.repeat(15)]
     for (let round = 0; round < 3_000; round++) {
       let mail = ''

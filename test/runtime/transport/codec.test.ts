@@ -2,6 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { actor } from '../../../src/actors/index.ts'
 import { Codec, WireRef } from '../../../src/runtime/transport/index.ts'
+import { chosenSeed } from '../../support/seed.ts'
+
+fc.configureGlobal({ seed: chosenSeed() })
 
 class Ref extends WireRef {
   readonly thread: number

@@ -7,6 +7,9 @@ import { PlainDecoder } from '../../../src/runtime/transport/plain-decoder.ts'
 import { PlainEncoder } from '../../../src/runtime/transport/plain-encoder.ts'
 import { maxPlain, plainSlack } from '../../../src/runtime/transport/plain-format.ts'
 import { WireRef } from '../../../src/runtime/transport/wire-ref.ts'
+import { chosenSeed } from '../../support/seed.ts'
+
+fc.configureGlobal({ seed: chosenSeed() })
 
 class TestRef extends WireRef {
   override readonly thread: number

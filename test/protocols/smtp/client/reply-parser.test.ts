@@ -6,6 +6,8 @@ import {
   ReplyParser,
   replyLimit,
 } from '../../../../src/protocols/smtp/client/reply-parser.ts'
+import { Random } from '../../../../src/testing/random.ts'
+import { chosenSeed } from '../../../support/seed.ts'
 
 interface Seen {
   readonly replies: Reply[]
@@ -94,12 +96,9 @@ describe('replies', () => {
   })
 
   test('any input gives bounded, printable replies', () => {
-    const seed = Date.now() % 2 ** 31
-    let state = seed
-    const random = (n: number) => {
-      state = (state * 48271) % 2147483647
-      return state % n
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (n: number) => numbers.below(n)
     for (let round = 0; round < 300; round++) {
       const bytes = Buffer.from(
         Array.from({ length: random(400) }, () => '0123456789 -\r\n\0\x7fAz'.charCodeAt(random(18))),

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ContentEncoder } from '../../../../../src/protocols/smtp/client/content/encoder.ts'
+import { Random } from '../../../../../src/testing/random.ts'
+import { chosenSeed } from '../../../../support/seed.ts'
 import { bodyOf, deliver, outcome } from '../harness.ts'
 import { ScriptedServer } from '../scripted-server.ts'
 
@@ -47,12 +49,9 @@ describe('content on the wire', () => {
   })
 
   test('the result does not depend on where chunks end', () => {
-    const seed = Date.now() % 2 ** 31
-    let state = seed
-    const random = (n: number) => {
-      state = (state * 48271) % 2147483647
-      return state % n
-    }
+    const seed = chosenSeed()
+    const numbers = new Random(seed)
+    const random = (n: number) => numbers.below(n)
     for (let round = 0; round < 300; round++) {
       let text = ''
       for (let i = random(12); i >= 0; i--) {
