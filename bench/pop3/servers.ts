@@ -1,4 +1,5 @@
 /** The servers of the POP3 benchmarks, started on mailboxes that are the same for all. */
+import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -65,6 +66,8 @@ function fresh(dir: string, name: string, mailboxes: Mailboxes, owner?: MaildirO
   mkdirSync(path, { recursive: true })
   chmodSync(path, 0o755)
   generateMaildirs({ root: join(path, 'mail'), ...mailboxes, ...(owner !== undefined && { owner }) })
+  // Who flushes a file of its own would have to wait for all of these to get to the disk.
+  execFileSync('sync')
   return path
 }
 
