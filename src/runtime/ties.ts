@@ -109,16 +109,21 @@ export class Ties {
     this.#forgetIfUnrelated(relations)
   }
 
+  /** The actor, if it is of this thread. In a simulation a ref may come from another one without crossing a link. */
+  #here(ref: Ref): ActorCell | undefined {
+    return ref.thread === this.#runtime.thread ? (ref.cell ?? this.#runtime.cell(ref.id)) : undefined
+  }
+
   /** Sends a signal to wherever `to` lives. */
   send(to: Ref, signal: Signal): void {
-    const cell = to.cell ?? this.#runtime.cell(to.id)
+    const cell = this.#here(to)
     if (cell !== undefined) cell.signal(signal)
     else if (to.thread === this.#runtime.thread) this.#runtime.isEarly(to.id, () => this.send(to, signal))
     else this.#runtime.cluster?.signal(to, signal.kind, signal.ref, signal.reason, signal.monitor)
   }
 
   exit(from: Ref, to: Ref, reason: ExitReason): void {
-    const cell = to.cell ?? this.#runtime.cell(to.id)
+    const cell = this.#here(to)
     if (reason.kind !== 'killed') this.send(to, new Signal('exit', from, reason))
     else if (cell !== undefined) cell.kill(reason)
     else if (to.thread === this.#runtime.thread)
@@ -134,7 +139,7 @@ export class Ties {
   }
 
   #watch(watcher: ActorCell, target: Ref, monitor: number): void {
-    const cell = target.cell ?? this.#runtime.cell(target.id)
+    const cell = this.#here(target)
     if (cell !== undefined) cell.watchedBy(watcherKey(this.#runtime.thread, monitor), watcher.ref, monitor)
     else if (
       target.thread !== this.#runtime.thread &&
@@ -155,7 +160,7 @@ export class Ties {
 
   unwatch(watcher: ActorCell, target: Ref, monitor: number): void {
     if (target.thread === this.#runtime.thread) {
-      const cell = target.cell ?? this.#runtime.cell(target.id)
+      const cell = this.#here(target)
       cell?.relations.removeWatcher(watcherKey(this.#runtime.thread, monitor))
       return
     }
@@ -172,7 +177,7 @@ export class Ties {
   }
 
   #link(one: ActorCell, other: Ref): void {
-    const cell = other.cell ?? this.#runtime.cell(other.id)
+    const cell = this.#here(other)
     if (cell !== undefined && cell.state !== 'ended') cell.relations.linkTo(one.ref)
     else if (other.thread !== this.#runtime.thread && this.#runtime.cluster?.isAlive(other.thread) === true) {
       this.with(other.thread, other.id).linked.add(one)
@@ -187,7 +192,7 @@ export class Ties {
 
   unlink(one: ActorCell, other: Ref): void {
     if (!one.relations.unlinkFrom(other.id)) return
-    const cell = other.cell ?? this.#runtime.cell(other.id)
+    const cell = this.#here(other)
     if (cell !== undefined) cell.relations.unlinkFrom(one.id)
     if (other.thread === this.#runtime.thread) return
     const relations = this.find(other.thread, other.id)

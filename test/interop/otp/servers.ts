@@ -134,12 +134,13 @@ class Generator {
 
   /**
    * Words to others, and then one thing more, as an exit may cut short what follows. Who does not trap exits may be ended
-   * before it has heard what was said to it: then nothing is said.
+   * before it has heard what was said to it, and so may who is killed: then nothing is said.
    */
   #ops(id: string): Op[] {
     const op = this.#op(id)
     const mayEnd = ['stop', 'throw', 'exit', 'link', 'trap'].includes(op[0])
-    const hearers = mayEnd ? this.#ids.filter((each) => this.#trapping.has(each)) : this.#ids
+    const killed = op[0] === 'exit' && op[2] === 'kill' ? op[1] : undefined
+    const hearers = this.#ids.filter((each) => each !== killed && (!mayEnd || this.#trapping.has(each)))
     const tells = Array.from(
       { length: hearers.length === 0 ? 0 : this.#below(3) },
       (): Op => ['tell', this.#pick(hearers), `m${++this.#number}`],
