@@ -79,7 +79,7 @@ describe('rounds', () => {
 })
 
 test('the CPU time and memory of a process tree include its children', async () => {
-  const spin = 'const end = Date.now() + 300; while (Date.now() < end); setInterval(() => {}, 1000)'
+  const spin = 'while (process.cpuUsage().user < 400_000); setInterval(() => {}, 1000)'
   // The second node is a child of the first.
   const parent = `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(spin)}]); setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['-e', parent], { detached: true, stdio: 'ignore' })

@@ -1,11 +1,14 @@
 /** Other people's servers, private instances on free ports, stopped with the test. */
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdirSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { tempDir } from './fixtures.ts'
 import { freePorts } from './ports.ts'
 import { projectRoot, runProgram } from './service.ts'
+import { within } from './until.ts'
 
 type Environment = Readonly<Record<string, string>>
 
@@ -56,7 +59,25 @@ export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
 export async function startPostfixModel(settings: string, services: string): Promise<Peer> {
   const [port = 0] = await freePorts(1)
   const env = { SETTINGS: settings, SERVICES: services }
-  return { port, dir: await startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env) }
+  const start = () => startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env)
+  const dir = await start()
+  if (await greets(port)) return { port, dir }
+  // Its master listened and started nobody: seen once, on a busy machine.
+  await runProgram(join(projectRoot, 'bench', 'peers', 'postfix-relay.sh'), ['stop', dir])
+  return { port, dir: await start() }
+}
+
+/** Whether somebody says something to who connects. */
+async function greets(port: number): Promise<boolean> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  try {
+    await within('a greeting', once(socket, 'data'), 15_000)
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.end('QUIT\r\n')
+  }
 }
 
 /** A Dovecot with POP3 on `port` and LMTP on `lmtpPort`; any user, any password. */
