@@ -8,7 +8,7 @@ export default defineConfig({
     pool: 'forks',
     // Many tests wait for a peer or a disk more than they compute: on two cores, two files at a time.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    // On a shared machine a peer may not answer in time. What is wrong stays wrong, and the report says what was run twice.
+    // For busy machines. It can hide a race: the report says what was run twice, and that is to be looked into.
     retry: process.env.CI === undefined ? 0 : 1,
     testTimeout: 60_000,
     hookTimeout: 60_000,
