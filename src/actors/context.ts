@@ -104,6 +104,13 @@ export interface ActorContext<C extends AnyContract = AnyContract> {
     ...body: Body<D, K>
   ): Deferred<Reply<D, K>>
 
+  /**
+   * A message to this actor itself that is the next it handles, before all that wait and before any word of an end, as
+   * OTP's `{continue, …}`: `init` answers at once and does the slow part so, before any request. Of several the last is
+   * first. The bound of the queue does not refuse it; gone when the handler in hand fails or stops the actor.
+   */
+  continue<K extends MessageType<C>>(type: K, ...body: Body<C, K>): void
+
   /** Sends a message to this actor after `delayMs`. Returns an id for `cancelTimer`; gone with the actor. */
   sendAfter<K extends MessageType<C>>(delayMs: number, type: K, ...body: Body<C, K>): number
   cancelTimer(timer: number): void

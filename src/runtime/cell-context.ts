@@ -214,6 +214,10 @@ export class CellContext implements ActorContext, ContextRuntime {
     this.#cell.runtime.ties.stopChild(this.#cell, ref as Ref, shutdown, ended)
   }
 
+  continue(type: string, ...body: readonly unknown[]): void {
+    this.#living().acceptFirst([[type, ...body]])
+  }
+
   remind(type: string, ...body: readonly unknown[]): void {
     this.#cell.acceptAlways(type, body)
   }

@@ -56,6 +56,16 @@ describe('the code of the page', () => {
     await system.stop()
   })
 
+  test('words: the slow part of its start comes before the first request', async () => {
+    const { words } = await load('words', 'export const words')
+    const path = join(folder, 'words.txt')
+    await writeFile(path, 'one\ntwo\n')
+    const system = await ActorSystem.start()
+    const known = system.spawn(words as Any, { path }) as AnyAsk
+    expect(await known.ask('has', 'two')).toBe(true)
+    await system.stop()
+  })
+
   test('system: runs to its end', async () => {
     await load('system', 'export const counter', 'askWith({ timeoutMs: 100')
   })

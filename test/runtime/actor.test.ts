@@ -61,6 +61,41 @@ describe('messages', () => {
     expect(await ref.ask('total')).toBe(1 + 4950)
   })
 
+  test('continues before all that wait', async () => {
+    const noted: string[] = []
+    type Loader = Contract<{ load(part: number): void; note(text: string): void; reload(): void }>
+    const loader = actor<Loader, undefined>({
+      name: 'loader',
+      module: import.meta.url,
+      init(context) {
+        context.self.tell('note', 'told in init')
+        context.continue('load', 1)
+        return {
+          load(part) {
+            noted.push(`part ${part}`)
+            if (part < 3) context.continue('load', part + 1)
+          },
+          note: (text) => void noted.push(text),
+          async reload() {
+            context.self.tell('note', 'told to itself')
+            context.continue('load', 3)
+            await new Promise((resolve) => setImmediate(resolve))
+            noted.push('reloads')
+          },
+        }
+      },
+    })
+    const ref = (await started()).spawn(loader, undefined)
+    ref.tell('note', 'first')
+    await ref.ask('reload')
+    await ref.ask('note', 'last')
+    expect(noted).toEqual([
+      // `init` runs after the first two were told.
+      ...['part 1', 'part 2', 'part 3', 'first'],
+      ...['reloads', 'part 3', 'told in init', 'told to itself', 'last'],
+    ])
+  })
+
   test('wait while a handler awaits', async () => {
     const ref = (await started()).spawn(counter, { start: 0 })
     const slow = ref.ask('slow')

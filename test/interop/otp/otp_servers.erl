@@ -3,7 +3,7 @@
 -module(otp_servers).
 -behaviour(gen_server).
 -export([main/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, handle_continue/2, terminate/2]).
 
 main(In, Out) -> otp_scenarios:play_all(In, Out, fun play/1).
 
@@ -109,6 +109,10 @@ handle_info({ring, Text}, #{id := Id} = State) ->
     note([Id, <<" < ">>, Id], [<<"rings ">>, Text]),
     {noreply, State}.
 
+handle_continue(Text, #{id := Id} = State) ->
+    note([Id, <<" < ">>, Id], [<<"continues ">>, Text]),
+    {noreply, State}.
+
 %% A link to nobody is an error of the caller here, and an exit in ours.
 terminate(Reason, #{id := Id}) ->
     [note([Id, <<" <">>], [<<"terminates ">>, kind(Reason)]) || get(quiet) =:= undefined].
@@ -116,6 +120,7 @@ terminate(Reason, #{id := Id}) ->
 ops([], State) -> {noreply, State};
 ops([[<<"stop">>, Reason] | _], State) -> {stop, reason(Reason), State};
 ops([[<<"throw">>] | _], _) -> error(boom);
+ops([[<<"continue">>, Text] | _], State) -> {noreply, State, {continue, Text}};
 ops([Op | Rest], State) -> ops(Rest, op(Op, State)).
 
 op([<<"tell">>, To, Text], #{id := Id} = S) -> tell(To, {got, Id, Text}), S;

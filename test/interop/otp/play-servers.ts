@@ -18,6 +18,7 @@ type Server = Contract<{
   do(ops: readonly Op[]): void
   got(from: string, text: string): void
   ring(text: string): void
+  goOn(text: string): void
   call(what: Request): string
 }>
 
@@ -127,6 +128,9 @@ const server: ActorDefinition<Server, Args> = actor<Server, Args>({
         case 'after':
           context.sendAfter(op[1], 'ring', op[2])
           return
+        case 'continue':
+          context.continue('goOn', op[1])
+          return
         case 'answer':
           for (const one of pending.splice(0)) one.resolve('late')
           return
@@ -144,6 +148,7 @@ const server: ActorDefinition<Server, Args> = actor<Server, Args>({
       },
       got: (from, text) => board.note(`${id} < ${from}`, `got ${text}`),
       ring: (text) => board.note(`${id} < ${id}`, `rings ${text}`),
+      goOn: (text) => board.note(`${id} < ${id}`, `continues ${text}`),
       call(what) {
         switch (what) {
           case 'now':

@@ -9,6 +9,7 @@ export type Op =
   | readonly ['spawn', id: string, traps: boolean]
   | readonly ['register' | 'whereis', name: string]
   | readonly ['after', ms: number, text: string]
+  | readonly ['continue', text: string]
   /** To all calls that wait for a late reply. */
   | readonly ['answer']
   | readonly ['stop', Reason]
@@ -168,7 +169,8 @@ class Generator {
     }
     if (kind < 0.84) return ['whereis', this.#pick(['n1', 'n2'])]
     if (kind < 0.88) return ['answer']
-    if (kind < 0.95) return ['stop', this.#reason(id)]
+    if (kind < 0.92) return ['continue', `t${++this.#number}`]
+    if (kind < 0.96) return ['stop', this.#reason(id)]
     return ['throw']
   }
 
