@@ -4,7 +4,7 @@
  */
 
 import type { Lease } from '../../../cache/contract.ts'
-import type { DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
+import type { ConnectionLease, DeliveryReport, DeliveryRequest } from '../../../queue/contract.ts'
 import { destinationLabelOf, endpointLabelOf } from './connection-labels.ts'
 import { deliveredTo } from './content/header.ts'
 import { octetsOf } from './content/octets.ts'
@@ -22,7 +22,7 @@ import { type Failure, isHard, localFailure } from './failure.ts'
 import { type Opened, Opening } from './opening.ts'
 import { findServers, type Server } from './servers.ts'
 import type { Session } from './session.ts'
-import type { TlsLevel } from './tls/levels.ts'
+import { isStillGood } from './standing.ts'
 
 /** Performs the request. Rejects only on a bug. */
 export function attempt(request: DeliveryRequest, environment: AttemptEnvironment): Attempt {
@@ -126,29 +126,27 @@ export class Attempt {
     const { request, env } = this.#course
     const { lease } = request
     if (lease === undefined) return 0
-    const session = env.keeper()?.take(lease.connection)
     // Whether there is another server shows only with a lookup, which a good session spares.
-    const outcome =
-      session !== undefined && (await this.#isStillGood(session))
-        ? await this.#exchange.use(session, { probe: true, final: false })
-        : 'miss'
-    if (session === undefined || outcome === 'miss') {
-      env.connections.wasted(destinationLabelOf(request, env.settings), lease.setupMs)
-      return 0
-    }
+    const session = await this.#reuse(lease, destinationLabelOf(request, env.settings), false)
+    if (session === undefined) return 0
     this.#visited.add(addressKey(session.target.address, session.target.port))
     if (env.settings.mx_session_limit === 1) this.#settle()
     return 1
   }
 
-  /** The next hop is asked for by name, not by its TLS policy, and a table of policies may have changed since. */
-  async #isStillGood(session: Session): Promise<boolean> {
-    const { madeFor } = session
-    if (madeFor === undefined) return true
-    const policy = await this.#course.env.tls.policy(madeFor.destination)
-    if (policy.ok && policy.policy.level === madeFor.level) return true
-    this.#course.part(session, 'quit')
-    return false
+  /** Uses what the cache has lent; undefined: it is of no use. */
+  async #reuse(lease: ConnectionLease, destination: string, final: boolean): Promise<Session | undefined> {
+    const { env } = this.#course
+    const session = env.keeper()?.take(lease.connection)
+    if (session !== undefined) {
+      this.#course.current = session
+      if (await isStillGood(this.#course, session)) {
+        const outcome = await this.#exchange.use(session, { probe: true, final })
+        if (outcome !== 'miss') return session
+      } else this.#course.part(session, 'quit')
+    }
+    env.connections.wasted(destination, lease.setupMs)
+    return undefined
   }
 
   async #tryAll(reused: number): Promise<void> {
@@ -252,7 +250,7 @@ export class Attempt {
 
   async #tryServers(servers: readonly Server[], hop: Hop): Promise<void> {
     const { mx_address_limit, mx_session_limit } = this.#course.env.settings
-    const labels = await this.#endpointLabels(hop.destination)
+    const labelOf = await this.#endpointLabels(hop.destination)
     const count = { visited: hop.used, sessions: hop.used }
     const isFull = () => mx_session_limit > 0 && count.sessions >= mx_session_limit
     const isVisited = ({ address, port }: Server) => this.#visited.has(addressKey(address, port))
@@ -262,7 +260,7 @@ export class Attempt {
         // The last session there can be: no other server would be left, or the limit is reached.
         const isLast = servers.every((other) => other === server || isVisited(other))
         const final = hop.lastHop && (isLast || count.sessions + 1 === mx_session_limit)
-        if (await this.#useIdle(labels.of(server), server, final)) {
+        if (await this.#useIdle(labelOf(server), server, final)) {
           count.visited++
           count.sessions++
         }
@@ -278,7 +276,7 @@ export class Attempt {
       const finalBefore = hop.lastHop && lastAddress
       const finalWithin = hop.lastHop && (lastAddress || count.sessions + 1 === mx_session_limit)
       if (!server.best && this.#course.request.reuseConnection === true) {
-        if (await this.#useIdle(labels.of(server), server, finalWithin)) {
+        if (await this.#useIdle(labelOf(server), server, finalWithin)) {
           count.sessions++
           if (this.#course.done || lastAddress) return
           continue
@@ -289,8 +287,7 @@ export class Attempt {
       if (this.#course.aborted) return
       if (opened !== undefined) {
         count.sessions++
-        opened.session.endpoint = labels.of(server)
-        if (labels.level !== undefined) opened.session.madeFor = { destination, level: labels.level }
+        opened.session.endpoint = labelOf(server)
         await this.#use(opened, finalWithin)
       }
       if (this.#course.done) return
@@ -299,19 +296,14 @@ export class Attempt {
   }
 
   /** Under which label connections to the servers of a next hop are kept; empty: they are not. */
-  async #endpointLabels(
-    destination: Destination,
-  ): Promise<{ readonly level: TlsLevel | undefined; of(server: Server): string }> {
+  async #endpointLabels(destination: Destination): Promise<(server: Server) => string> {
     const { tls, settings } = this.#course.env
-    const policy = await tls.policy(destination)
-    if (!policy.ok) return { level: undefined, of: () => '' }
-    const { level } = policy.policy
+    const result = await tls.policy(destination)
+    if (!result.ok) return () => ''
+    const { policy } = result
     const { nexthop } = destination
-    return {
-      level,
-      of: ({ host, address, port }) =>
-        endpointLabelOf(this.#course.request, { host, address, port, nexthop, level }, settings),
-    }
+    return ({ host, address, port }) =>
+      endpointLabelOf(this.#course.request, { host, address, port, nexthop, policy }, settings)
   }
 
   /** Whether a session came of an idle connection to the server. */
@@ -327,12 +319,7 @@ export class Attempt {
       this.#moved = { kind: 'connection', lease: found.lease }
       return false
     }
-    const session = env.keeper()?.take(found.lease.connection)
-    const outcome = session === undefined ? 'miss' : await this.#exchange.use(session, { probe: true, final })
-    if (outcome === 'miss') {
-      env.connections.wasted(destination, found.lease.setupMs)
-      return false
-    }
+    if ((await this.#reuse(found.lease, destination, final)) === undefined) return false
     this.#visited.add(addressKey(server.address, server.port))
     return true
   }

@@ -2,7 +2,8 @@
 import { destinationLabel, endpointLabel } from '../../../cache/labels.ts'
 import type { DeliveryRequest } from '../../../queue/contract.ts'
 import type { ClientSettings } from './config.ts'
-import { needsMatch, type TlsLevel } from './tls/levels.ts'
+import { needsMatch } from './tls/levels.ts'
+import type { TlsPolicy } from './tls/policy.ts'
 
 type SaslUse = Pick<ClientSettings, 'sasl_auth_enable' | 'sender_dependent_authentication'>
 
@@ -32,25 +33,31 @@ export interface EndpointUse {
   readonly port: number
   /** The next hop that is being tried; of a fallback relay, that. */
   readonly nexthop: string
-  /** What the policy asks for. */
-  readonly level: TlsLevel
+  /** Of that next hop. */
+  readonly policy: Pick<TlsPolicy, 'level' | 'key' | 'servername'>
 }
 
 /**
- * One server address. A certificate that has to match was checked for one next hop and one name alone, and credentials
- * are found by them.
+ * One server address. A certificate that has to match was checked for one next hop and one name alone, credentials are
+ * found by them, and what REQUIRETLS comes to is the next hop's as well.
  */
 export function endpointLabelOf(request: DeliveryRequest, use: EndpointUse, sasl: SaslUse): string {
   const { transport, smtputf8, requiretls } = request
-  const { address, port, host, nexthop, level } = use
+  const { address, port, host, nexthop, policy } = use
+  const isOwn =
+    needsMatch(policy.level) || sasl.sasl_auth_enable || requiretls === true || namesServer(policy)
   return endpointLabel({
     transport,
     address,
     port,
-    tlsLevel: level,
+    tlsLevel: policy.key,
     ...senderOf(request, sasl),
-    ...(needsMatch(level) || sasl.sasl_auth_enable ? { nexthop, host } : {}),
+    ...(isOwn ? { nexthop, host } : {}),
     ...(smtputf8 === true ? { smtputf8 } : {}),
     ...(requiretls === true ? { requiretls } : {}),
   })
 }
+
+/** Which of its certificates a server shows, and who it is then, depends on the name it was asked for. */
+const namesServer = ({ level, servername }: EndpointUse['policy']): boolean =>
+  level !== 'none' && (servername === 'nexthop' || servername === 'hostname')

@@ -13,6 +13,7 @@ import { openSession, Session } from './session.ts'
 import { isRequired } from './tls/levels.ts'
 import { mailDemand } from './tls/mail-demand.ts'
 import { type TlsPlan, withoutTls } from './tls/plan.ts'
+import type { PolicyResult } from './tls/policy.ts'
 import { demandsTls } from './tls/require-tls.ts'
 
 export interface Opened {
@@ -30,15 +31,19 @@ export class Opening {
 
   /** A session that takes mail; undefined: what went wrong is noted. */
   async open(server: Server, hop: { destination: Destination; final: boolean }): Promise<Opened | undefined> {
-    const plan = await this.#plan(server, hop.destination)
+    const { destination } = hop
+    const ours = await this.#course.env.tls.policy(destination)
+    const plan = await this.#plan(server, destination, ours)
     if (plan === undefined || this.#course.aborted) return undefined
-    const { nexthop } = hop.destination
+    const { nexthop } = destination
     const mayFallBack = this.#mayFallBack(plan) && !this.#hasAccount(server, nexthop)
     const plainly = (final: boolean) => this.#openPlainly(server, plan, final, nexthop)
     const session = await this.#greet(server, plan, hop.final, mayFallBack, nexthop)
     if (session === undefined || this.#course.aborted) return undefined
     if (session !== 'plaintext') {
       if (plan.once === true) session.poisoned = true
+      const { sessionKey } = plan
+      if (ours.ok) session.madeFor = { destination, server, policyKey: ours.policy.key, sessionKey }
       return { session, ...(mayFallBack && session.tls !== undefined ? { plainly } : {}) }
     }
     const second = await plainly(hop.final)
@@ -60,9 +65,8 @@ export class Opening {
   }
 
   /** TLS as it has to be with this server; undefined: the server must not be used. */
-  async #plan(server: Server, destination: Destination): Promise<TlsPlan | undefined> {
+  async #plan(server: Server, destination: Destination, ours: PolicyResult): Promise<TlsPlan | undefined> {
     const { tls } = this.#course.env
-    const ours = await tls.policy(destination)
     const demand = await mailDemand(this.#course, destination, ours)
     const result = await tls.planForMail(ours, demand, server, destination)
     if (result.ok) return result.plan

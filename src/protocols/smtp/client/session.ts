@@ -5,11 +5,11 @@
  */
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, type SecureContext, TLSSocket } from 'node:tls'
-import type { Destination } from './destination.ts'
 import { type Features, noFeatures } from './ehlo.ts'
 import { dataFailure, type Failure, LocalDataError, localFailure } from './failure.ts'
 import { type Reply, type ReplyListener, ReplyParser } from './reply-parser.ts'
-import type { TlsLevel } from './tls/levels.ts'
+import type { SaslAccount } from './sasl/mechanisms.ts'
+import type { Standing } from './standing.ts'
 import type { Transcript } from './transcript.ts'
 
 export interface SessionTarget {
@@ -94,8 +94,10 @@ export class Session implements ReplyListener {
   tlsReusable = false
   /** Label under which it is kept; empty: nobody could find it again. */
   endpoint = ''
-  /** The next hop it was made for, and the TLS level that its policy asked for then. */
-  madeFor: { readonly destination: Destination; readonly level: TlsLevel } | undefined
+  /** Who it was made for, and what it was trusted with then. */
+  madeFor: Standing | undefined
+  /** What it was logged in with, where the server let us; undefined: nobody has an account there. */
+  account: SaslAccount | undefined
   /** What it took to get here from nothing, milliseconds. */
   setupMs = 0
   /** The level of TLS and what came of it, for the log; undefined: nothing was decided. */

@@ -63,14 +63,21 @@ const queue = actor<Reports>({
   init: () => ({ delivered: (report) => reported.add(report) }),
 })
 
-function configOf(over: { cache?: object; smtp?: object; dns?: object } = {}): object {
+interface Overrides {
+  readonly cache?: object
+  readonly smtp?: object
+  readonly dns?: object
+  readonly transports?: object
+}
+
+function configOf(over: Overrides = {}): object {
   const smtp = { ...settingsOf('smtp'), ...over.smtp }
   return {
     hostname: 'client.test',
     data_dir: '/nonexistent',
     smtp,
     lmtp: inheritLmtp(smtp, {}),
-    transports: {},
+    transports: over.transports ?? {},
     dns: { ...defaults(dnsSettings), ...over.dns },
     net: { ...defaults(netSettings), inet_protocols: ['ipv4'] },
     dsn: defaults(dsnSettings),
@@ -85,7 +92,7 @@ function configOf(over: { cache?: object; smtp?: object; dns?: object } = {}): o
   }
 }
 
-export async function start(over: Parameters<typeof configOf>[0] = {}): Promise<void> {
+export async function start(over: Overrides = {}): Promise<void> {
   reported = new Reported()
   system = await ActorSystem.start({
     settings: { config: configOf(over) },

@@ -360,7 +360,8 @@ describe('the exchange', () => {
 })
 
 describe('connections are kept by account', () => {
-  const use = { host: 'm1', address: '1.2.3.4', port: 25, nexthop: 'd.test', level: 'none' as const }
+  const policy = { level: 'none' as const, key: 'none', servername: '' }
+  const use = { host: 'm1', address: '1.2.3.4', port: 25, nexthop: 'd.test', policy }
   const off = { sasl_auth_enable: false, sender_dependent_authentication: false }
   const on = { sasl_auth_enable: true, sender_dependent_authentication: false }
   const bySender = { sasl_auth_enable: true, sender_dependent_authentication: true }

@@ -428,7 +428,13 @@ describe('TLS', () => {
     const label = (nexthop: string, level: 'may' | 'encrypt' | 'secure' | 'dane') =>
       endpointLabelOf(
         request(),
-        { host: 'm1.test', address: '192.0.2.1', port: 25, nexthop, level },
+        {
+          host: 'm1.test',
+          address: '192.0.2.1',
+          port: 25,
+          nexthop,
+          policy: { level, key: level, servername: '' },
+        },
         { sasl_auth_enable: false, sender_dependent_authentication: false },
       )
     expect(label('d.test', 'secure')).not.toBe(label('e.test', 'secure'))

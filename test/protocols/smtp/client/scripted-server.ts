@@ -59,6 +59,8 @@ export interface Recorded {
   closed: boolean
   /** SNI; undefined: none. */
   servername?: string | undefined
+  /** Version of TLS. */
+  protocol?: string | null
   /** The TLS session is one from before. */
   resumed?: boolean
   /** Name in the client's certificate; empty: it has shown none. */
@@ -214,6 +216,7 @@ class Dialog {
       this.#record.commands.push('handshake')
       const { servername } = secured as { servername?: string | false }
       this.#record.servername = servername === false ? undefined : servername
+      this.#record.protocol = secured.getProtocol()
       this.#record.resumed = secured.isSessionReused()
       this.#record.client = String(secured.getPeerCertificate()?.subject?.CN ?? '')
       this.changed()

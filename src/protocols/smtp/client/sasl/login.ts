@@ -19,6 +19,7 @@ export async function logIn(course: Course, session: Session, nexthop: string): 
     if (error instanceof LocalDataError) return { failure: dataFailure(error.message), polite: true }
     throw error
   }
+  session.account = account
   // A server that offers no AUTH decides on its own what it takes.
   if (account === undefined || auth === undefined) return undefined
   const binding = session.channelBinding

@@ -109,7 +109,7 @@ export class TlsClient {
       policy.level === 'none'
         ? policy.source
         : `${policy.source}: ${policy.level}, which a unix socket does without`
-    return { ok: true, policy: { ...policy, level: 'none', source } }
+    return { ok: true, policy: { ...policy, level: 'none', key: 'none', source } }
   }
 
   /** Once for each thread and transport. */
@@ -149,7 +149,10 @@ export class TlsClient {
     }
     if (facts.testing || level === 'dane') return { ok: true, policy: { ...ours.policy, sts: facts } }
     const stronger = policyOf('secure', settings, `MTA-STS policy of ${facts.domain}`)
-    return stronger.ok ? { ok: true, policy: { ...stronger.policy, sts: facts } } : stronger
+    // The names that the certificate may have are others than at our own `secure`.
+    return stronger.ok
+      ? { ok: true, policy: { ...stronger.policy, key: 'secure/sts', sts: facts } }
+      : stronger
   }
 
   #stsFailed(domain: string, { type, reason }: StsFailure): void {

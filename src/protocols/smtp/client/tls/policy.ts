@@ -3,6 +3,7 @@
  * `tls_policy_maps`. An entry that cannot be understood is no policy at all: mail waits rather than go out with less
  * protection than somebody meant.
  */
+import { createHash } from 'node:crypto'
 import type { ClientSettings } from '../config.ts'
 import { isRequired, needsMatch, type TlsLevel, tlsLevels } from './levels.ts'
 import { type CipherGrade, cipherGrades, protocolRange } from './parameters.ts'
@@ -20,6 +21,8 @@ export interface StsFacts {
 
 export interface TlsPolicy {
   readonly level: TlsLevel
+  /** Names all that it demands: connections made under another one are of no use to it. Of one transport. */
+  readonly key: string
   readonly protocols: readonly string[]
   readonly ciphers: CipherGrade
   readonly excluded: readonly string[]
@@ -258,6 +261,7 @@ function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult 
     ok: true,
     policy: {
       level,
+      key: keyOf(draft),
       ...parametersOf(level, given, settings),
       match,
       servername: draft.servername ?? settings.tls_servername,
@@ -267,6 +271,13 @@ function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult 
       given,
     },
   }
+}
+
+/** The level, and a digest of what is not as the settings have it. */
+function keyOf({ level, source: _, ...own }: Draft): string {
+  const said = JSON.stringify(own)
+  if (level === 'none' || said === '{}') return level
+  return `${level}/${createHash('sha256').update(said).digest('base64url').slice(0, 16)}`
 }
 
 function defaultMatch(level: TlsLevel, settings: ClientSettings): readonly string[] {
