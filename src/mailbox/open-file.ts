@@ -2,7 +2,7 @@
  * Opening files in folders that others can write to: whoever owns a Maildir must not be able to stop a thread that
  * serves everybody, or to have us write where they point.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf } from './errors.ts'
 
 /**
@@ -12,11 +12,11 @@ import { errnoOf } from './errors.ts'
 export function openRegular(
   path: string | Buffer,
   flags = constants.O_RDONLY,
-): { readonly fd: number; readonly octets: number } {
+): { readonly fd: number; readonly octets: number; readonly stat: Stats } {
   const fd = openSync(path, flags | constants.O_NONBLOCK)
   try {
     const stat = fstatSync(fd)
-    if (stat.isFile()) return { fd, octets: stat.size }
+    if (stat.isFile()) return { fd, octets: stat.size, stat }
     throw Object.assign(new Error(`EINVAL: not a regular file, open '${path}'`), { code: 'EINVAL', path })
   } catch (error) {
     closeSync(fd)

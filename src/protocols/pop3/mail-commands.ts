@@ -5,6 +5,7 @@ import { Listing } from './listing.ts'
 import { type Changes, changes, type MailboxLink } from './mailbox-link.ts'
 import type { Maildrop } from './maildrop.ts'
 import { OutputBuffers } from './output-buffers.ts'
+import { ReadAhead, ReadyAnswers } from './read-ahead.ts'
 import { Retrieval, type RetrievalHost } from './retrieval.ts'
 import type { Pop3SessionContract, SessionHost } from './session-host.ts'
 import { transact } from './transaction.ts'
@@ -32,6 +33,7 @@ export class MailCommands {
   readonly #host: MailCommandsHost
   /** Made at the first RETR or TOP. */
   #retrievals: RetrievalHost | undefined
+  #ahead: ReadAhead | undefined
   #badCommands = 0
   /** For the log line at the end. */
   readonly counts = { topCount: 0, topBytes: 0, retrCount: 0, retrBytes: 0 }
@@ -120,9 +122,21 @@ export class MailCommands {
       this.uidlChange.fetched(index)
     } else this.counts.topCount++
     this.#retrievals ??= this.#retrievalHost()
+    this.#ahead ??= this.#readAhead(this.#retrievals)
     const retrieval = new Retrieval(this.#retrievals, index, lines)
     this.#host.begin(() => retrieval.cancel())
     retrieval.start()
+  }
+
+  #readAhead(host: RetrievalHost): ReadAhead {
+    const { context } = this.#host
+    const answers = context.local('pop3.ready', () => new ReadyAnswers())
+    return new ReadAhead(host, answers, () => context.clock.monotonic())
+  }
+
+  /** There is no command to carry out now. */
+  idle(): void {
+    this.#ahead?.work()
   }
 
   /** What retrievals need of the session. */
@@ -142,6 +156,7 @@ export class MailCommands {
       wireForm: host.wireForm,
       buffers: context.local('pop3.buffers', () => new OutputBuffers()),
       bind: (callback) => context.bind(callback),
+      ready: (index) => this.#ahead?.take(index),
       locate: (uid) => mailbox.locate(uid, maildrop.generation, config.pop3.no_flag_updates),
       fetchNames: async (index) => {
         const page = maildrop.pageOf(index)
@@ -167,10 +182,12 @@ export class MailCommands {
         context.log.error({ event: 'pop3.retr', ...ids, ...what }, 'mail could not be sent to its end')
         host.cutOff('Mail could not be read')
       },
-      sent: (octets, lines) => {
+      sent: (index, octets, lines) => {
         this.#badCommands = 0
-        if (lines === undefined) this.counts.retrBytes += octets
-        else this.counts.topBytes += octets
+        if (lines === undefined) {
+          this.counts.retrBytes += octets
+          this.#ahead?.fetched(index)
+        } else this.counts.topBytes += octets
         host.done()
       },
     }
@@ -242,6 +259,7 @@ export class MailCommands {
 
   /** The session ends without QUIT: mails that were fetched are still marked as seen; nothing is removed. */
   leave(): void {
+    this.#ahead?.drop()
     this.mailbox.tell(changes({ seen: this.maildrop.seen(false) }))
     this.mailbox.left()
   }

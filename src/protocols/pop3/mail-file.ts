@@ -3,7 +3,7 @@
  * files at any time. Small mails are read at once: that takes microseconds, and a trip through the thread pool
  * ten times as long.
  */
-import { closeSync, read, readSync } from 'node:fs'
+import { closeSync, read, readSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { countBareLf, mailPath, openRegular } from '../../mailbox/contract.ts'
 
@@ -16,12 +16,16 @@ export const pieceOctets = 64 * 1024
 /** An open mail; close it. */
 export class MailFile {
   readonly octets: number
+  readonly #path: string | Buffer
+  readonly #stat: Stats
   #fd: number
   #position = 0
 
-  private constructor(fd: number, octets: number) {
+  private constructor(path: string | Buffer, fd: number, stat: Stats) {
+    this.octets = stat.size
+    this.#path = path
+    this.#stat = stat
     this.#fd = fd
-    this.octets = octets
   }
 
   /** Opens a mail; undefined: it is not there (any more, or under this name). Other failures are thrown. */
@@ -30,11 +34,24 @@ export class MailFile {
     file: { readonly name: string; readonly inNew: boolean },
   ): MailFile | undefined {
     try {
-      const { fd, octets } = openRegular(mailPath(join(maildir, file.inNew ? 'new' : 'cur'), file.name))
-      return new MailFile(fd, octets)
+      const path = mailPath(join(maildir, file.inNew ? 'new' : 'cur'), file.name)
+      const { fd, stat } = openRegular(path)
+      return new MailFile(path, fd, stat)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw error
+    }
+  }
+
+  /** Whether opening it once more would give the same. */
+  get isUnchanged(): boolean {
+    try {
+      const now = statSync(this.#path)
+      const { ino, size, mtimeMs, ctimeMs } = this.#stat
+      return now.ino === ino && now.size === size && now.mtimeMs === mtimeMs && now.ctimeMs === ctimeMs
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error
+      return false
     }
   }
 

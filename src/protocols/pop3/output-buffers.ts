@@ -2,7 +2,7 @@
  * Memory that mails are put together in before they are sent, shared by the sessions of a thread: the same few buffers
  * over and over stay in the processor's caches.
  */
-const pooledOctets = 128 * 1024
+export const pooledOctets = 128 * 1024
 /** As many pipelined answers can be under way in one turn. */
 const maxPooled = 16
 

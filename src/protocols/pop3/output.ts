@@ -43,6 +43,11 @@ export class Output {
     return this.#blocked
   }
 
+  /** The system has taken all of it. */
+  get isIdle(): boolean {
+    return this.#socket.writableLength === 0 && this.#text === '' && !this.#ended
+  }
+
   /** Adds text in latin1. It leaves with `flush`, or when there is much of it. */
   add(text: string): void {
     this.#text = this.#text === '' ? text : this.#text + text

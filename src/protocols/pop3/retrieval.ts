@@ -10,11 +10,14 @@ import { isMisnamed } from './mail-scan.ts'
 import type { Maildrop, MailPlace } from './maildrop.ts'
 import type { Output } from './output.ts'
 import type { OutputBuffers } from './output-buffers.ts'
+import type { ReadyAnswer } from './read-ahead.ts'
 import { Transmission } from './transmission.ts'
 import { type WireForm, WirePieces } from './wire-form.ts'
 
 /** An answer from here on goes out by itself; shorter ones are worth collecting. */
 const largeOctets = 8 * 1024
+
+export const retrStatus = (octets: number): string => `+OK ${octets} octets\r\n`
 
 const unreadableNow = '-ERR [SYS/TEMP] the message cannot be read now'
 
@@ -34,6 +37,8 @@ export interface RetrievalHost {
   readonly buffers: OutputBuffers
   /** Runs a callback on behalf of the session's actor. */
   readonly bind: ActorContext['bind']
+  /** The answer to RETR, if it was made before. */
+  ready(index: number): ReadyAnswer | undefined
   /** Where the mail is now. */
   locate(uid: number): Promise<LocateResult>
   /** Has the maildrop learn the names of this mail and its neighbours, if they can still be had. */
@@ -51,7 +56,7 @@ export interface RetrievalHost {
   /** The mail broke off in the middle: the connection must end without the final dot. */
   broken(facts: { readonly uid: number; readonly error: string }): void
   /** It was sent, `octets` without the final dot; `lines` undefined: all of it. */
-  sent(octets: number, lines: number | undefined): void
+  sent(index: number, octets: number, lines: number | undefined): void
   log(error: Error): void
 }
 
@@ -75,6 +80,11 @@ export class Retrieval {
     if (this.#host.maildrop.isGone(this.#index)) {
       this.#over = true
       this.#host.gone(this.#index)
+      return
+    }
+    const ready = this.#lines === undefined ? this.#host.ready(this.#index) : undefined
+    if (ready !== undefined) {
+      this.#sendReady(ready)
       return
     }
     const place = this.#host.maildrop.file(this.#index)
@@ -166,7 +176,7 @@ export class Retrieval {
     if (this.#lines === undefined) {
       maildrop.markFetched(this.#index)
       const size = maildrop.sizes[this.#index]!
-      status = `+OK ${settings.exact_octets && !file.endsLine() ? size + 2 : size} octets\r\n`
+      status = retrStatus(settings.exact_octets && !file.endsLine() ? size + 2 : size)
     }
     const isPlain = this.#lines === undefined && settings.client_workarounds.length === 0
     if (file.octets > smallMailOctets) {
@@ -190,12 +200,24 @@ export class Retrieval {
     if (stored === undefined) return
     const { octets, total } = wireForm.answer(status, stored.length)
     // Before anything is sent, unlike with large mails: nothing of a mail that broke off reaches the client.
-    if (!this.#isWhole(total)) return
+    if (!this.#isWhole(total, file.octets)) return
     const { length } = octets
     if (length < largeOctets) this.#host.output.add(octets.toString('latin1'))
     else this.#sendCopy(octets)
     this.#over = true
-    this.#host.sent(length - 3, this.#lines)
+    this.#host.sent(this.#index, length - 3, this.#lines)
+  }
+
+  #sendReady({ file, buffer, length, total }: ReadyAnswer): void {
+    const { maildrop, output, buffers, sent } = this.#host
+    maildrop.markFetched(this.#index)
+    if (!this.#isWhole(total, file.octets)) {
+      buffers.give(buffer)
+      return
+    }
+    output.send(buffer, length, () => buffers.give(buffer))
+    this.#over = true
+    sent(this.#index, length - 3, undefined)
   }
 
   /** The next answer is put together in the same place, and this one may have to wait for the client. */
@@ -211,7 +233,7 @@ export class Retrieval {
     const stored = this.#readAll(file)
     if (stored === undefined) return
     const text = transmission.push(stored.toString('latin1'))
-    if (this.#isWhole(transmission.total)) this.#finish(status + text + transmission.end())
+    if (this.#isWhole(transmission.total, file.octets)) this.#finish(status + text + transmission.end())
   }
 
   /** Undefined: it was broken. */
@@ -253,7 +275,7 @@ export class Retrieval {
       }
       file.close()
       if (length === -1) this.#broken('cannot be read')
-      else if (this.#isWhole(form.total)) this.#finish(form.end())
+      else if (this.#isWhole(form.total, file.octets)) this.#finish(form.end())
     })
     next()
   }
@@ -271,15 +293,15 @@ export class Retrieval {
   #finish(last: string): void {
     this.#over = true
     this.#add(last)
-    this.#host.sent(this.#octets - 3, this.#lines)
+    this.#host.sent(this.#index, this.#octets - 3, this.#lines)
   }
 
   /** Less than was announced must not look like a whole mail: the client would remove it. */
-  #isWhole(total: number): boolean {
+  #isWhole(total: number, fileOctets: number): boolean {
     const { maildrop, settings } = this.#host
     if (this.#lines !== undefined) return true
     const name = maildrop.file(this.#index)?.name
-    if (name !== undefined && maildrop.mayRename && isMisnamed(name, this.#file!.octets, total)) {
+    if (name !== undefined && maildrop.mayRename && isMisnamed(name, fileOctets, total)) {
       this.#host.misnamed(this.#uid)
     }
     if (settings.fast_size_lookups) return true

@@ -164,7 +164,9 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     output.flush()
     const isWaiting = this.#busy || output.blocked
     this.connection.pause(isWaiting)
-    if (this.#ended && !isWaiting) this.#close('Connection closed')
+    if (isWaiting) return
+    if (this.#ended) this.#close('Connection closed')
+    else this.#commands?.idle()
   }
 
   #inputEnded(): void {
