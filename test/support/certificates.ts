@@ -6,6 +6,12 @@ import * as x509 from '@peculiar/x509'
 x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0])
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
+const rsa = (modulusLength: number, hash: string) => ({
+  name: 'RSASSA-PKCS1-v1_5',
+  hash,
+  modulusLength,
+  publicExponent: new Uint8Array([1, 0, 1]),
+})
 const day = 86_400_000
 
 export interface Certificate {
@@ -26,6 +32,16 @@ export interface CertificateOptions {
   /** May issue others. */
   readonly ca?: boolean
   readonly pathLength?: number
+  /** IP addresses of subjectAltName. */
+  readonly addresses?: readonly string[]
+  /** OIDs of extendedKeyUsage. */
+  readonly purposes?: readonly string[]
+  /** A key of RSA with so many bits, instead of ECDSA. */
+  readonly rsaBits?: number
+  /** What a key of RSA signs with. */
+  readonly hash?: 'SHA-1' | 'SHA-256'
+  /** May not issue certificates, whatever `ca` says. */
+  readonly withoutCertSign?: true
 }
 
 interface Issuer {
@@ -75,42 +91,45 @@ async function make(
   issuer: Issuer | undefined,
 ): Promise<{ made: Certificate; issuer: Issuer }> {
   const { names = [], commonName = names[0] ?? 'nobody', from = -1, to = 30, ca = false } = options
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, [
-    'sign',
-    'verify',
-  ])) as webcrypto.CryptoKeyPair
+  const { addresses = [], purposes, rsaBits, hash = 'SHA-256' } = options
+  const kind = rsaBits === undefined ? algorithm : rsa(rsaBits, hash)
+  const keys = (await webcrypto.subtle.generateKey(kind, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
   const extensions: x509.Extension[] = [
     new x509.BasicConstraintsExtension(ca, options.pathLength, true),
     new x509.KeyUsagesExtension(
-      ca ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign : x509.KeyUsageFlags.digitalSignature,
+      ca && options.withoutCertSign === undefined
+        ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign
+        : x509.KeyUsageFlags.digitalSignature,
       true,
     ),
     await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
   ]
-  if (names.length > 0) {
-    const alternatives = names.map((value) => ({ type: 'dns' as const, value }))
-    extensions.push(new x509.SubjectAlternativeNameExtension(alternatives))
-  }
+  const alternatives = [
+    ...names.map((value) => ({ type: 'dns' as const, value })),
+    ...addresses.map((value) => ({ type: 'ip' as const, value })),
+  ]
+  if (alternatives.length > 0) extensions.push(new x509.SubjectAlternativeNameExtension(alternatives))
+  if (purposes !== undefined) extensions.push(new x509.ExtendedKeyUsageExtension([...purposes]))
   if (issuer !== undefined) {
     extensions.push(await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey))
   }
+  const signingKey = (issuer?.keys ?? keys).privateKey
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: `01${randomBytes(8).toString('hex')}`,
     subject: `CN=${commonName}`,
     issuer: issuer?.certificate.subject ?? `CN=${commonName}`,
     notBefore: new Date(Date.now() + from * day),
     notAfter: new Date(Date.now() + to * day),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: signingKey.algorithm as typeof algorithm,
     publicKey: keys.publicKey,
-    signingKey: (issuer?.keys ?? keys).privateKey,
+    signingKey,
     extensions,
   })
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
   const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
   const der = Buffer.from(certificate.rawData)
   const cert = `${certificate.toString('pem')}\n`
-  const made = { cert, key, der, x509: new X509Certificate(der) }
-  return { made, issuer: { certificate, keys } }
+  return { made: { cert, key, der, x509: new X509Certificate(der) }, issuer: { certificate, keys } }
 }
 
 /** SubjectPublicKeyInfo, DER. */

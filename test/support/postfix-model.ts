@@ -10,7 +10,7 @@ import { MimeWalker } from '../../src/protocols/smtp/client/content/mime-walker.
 import { FieldLimit } from '../../src/protocols/smtp/server/field-limit.ts'
 import { encodeXtext } from '../../src/protocols/smtp/xtext.ts'
 import type { Notify } from '../../src/queue/contract.ts'
-import { deliver, type Setup } from '../protocols/smtp/client/harness.ts'
+import { deliver, type LogLine, type Setup } from '../protocols/smtp/client/harness.ts'
 import { type Script, ScriptedServer } from '../protocols/smtp/client/scripted-server.ts'
 import { SmtpClient } from './clients.ts'
 import { startService, tempDir } from './fixtures.ts'
@@ -60,6 +60,8 @@ export interface Observed {
   readonly sessions: readonly (readonly (readonly string[])[])[]
   /** All contents in order, as latin1. */
   readonly contents: readonly string[]
+  /** What is logged of each TLS session, `trusted TLSv1.3 …`; only with a `tls_loglevel` of 1. */
+  readonly tls: readonly string[]
 }
 
 export const plainMail = Buffer.from(
@@ -109,6 +111,7 @@ export class PostfixModel {
       'remote_header_rewrite_domain=',
       'recipient_delimiter=+',
       'smtp_tls_security_level=none',
+      'tlsproxy_client_security_level=may',
       'bounce_queue_lifetime=1d',
       'anvil_rate_time_unit=1s',
       'message_size_limit=100000000',
@@ -139,9 +142,18 @@ export class PostfixModel {
         },
         { deadlineMs: 60_000, everyMs: 100, describe: () => this.#about(domain) },
       )
-      observed.push(await finish(one, servers[index]!, results))
+      const tls = this.#tlsWith(servers[index]!)
+      observed.push({ ...(await finish(one, servers[index]!, results)), tls })
     }
     return observed
+  }
+
+  #tlsWith(servers: readonly Server[]): string[] {
+    const line =
+      /mtp\[\d+\]: (\w+) TLS connection established to \S+\]:(\d+): (\S+) with cipher (\S+) \((\d+)\//g
+    return [...this.log.matchAll(line)]
+      .filter(([, , port]) => servers.some((server) => String(server.port) === port))
+      .map(([, trust = '', , ...rest]) => [trust.toLowerCase(), ...rest].join(' '))
   }
 
   #resultsFor(domain: string): string[] {
@@ -185,8 +197,10 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
       ...(one.orcpt === undefined ? {} : { orcpt: one.orcpt }),
     })),
   }
+  const log: LogLine[] = []
   const report = await deliver({
     request,
+    log,
     settings: one.profile.ours ?? {},
     environment: {
       softBounce: one.profile.softBounce === true,
@@ -199,7 +213,10 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
         `${locals[id - 1]} ${softBounced === true ? 'SOFTBOUNCE' : status} ${dsn}`,
     )
     .sort()
-  return finish(one, servers, results)
+  const tls = log
+    .filter(({ event }) => event === 'delivery.tls')
+    .map(({ facts }) => `${facts.class} ${facts.protocol} ${facts.cipher} ${facts.bits}`)
+  return { ...(await finish(one, servers, results)), tls }
 }
 
 /** Long fields are cut when mail comes in. */
@@ -269,7 +286,7 @@ export async function observeService(cases: readonly ModelCase[]): Promise<Obser
       },
       { deadlineMs: 60_000, everyMs: 500 },
     )
-    observed.push(await finish(one, servers[index]!, results))
+    observed.push({ ...(await finish(one, servers[index]!, results)), tls: [] })
   }
   return observed
 }
@@ -354,7 +371,7 @@ async function finish(
   one: ModelCase,
   servers: readonly Server[],
   results: readonly string[],
-): Promise<Observed> {
+): Promise<Omit<Observed, 'tls'>> {
   // A server that stops reading does not see the end.
   const stalls = one.servers.flat().some(({ stallAfter }) => stallAfter !== undefined)
   for (const server of stalls ? [] : servers)

@@ -11,8 +11,8 @@ import { Contexts, type EngineSettings } from '../../../../src/protocols/smtp/cl
 import type { TlsFact } from '../../../../src/protocols/smtp/client/tls/counts.ts'
 import type { TlsLevel } from '../../../../src/protocols/smtp/client/tls/levels.ts'
 import { Authority, type Certificate, publicKeyOf, selfSigned } from '../../../support/certificates.ts'
-import { environmentOf, type Setup, settingsOf, tlsClient } from './harness.ts'
-import type { Script } from './scripted-server.ts'
+import { deliver, environmentOf, outcome, type Setup, settingsOf, tlsClient } from './harness.ts'
+import { type Script, ScriptedServer } from './scripted-server.ts'
 import { authority, dir, mail, named, old, run, secured, serverTls, trusting } from './tls-cases.ts'
 
 describe('certificates', () => {
@@ -44,6 +44,46 @@ describe('certificates', () => {
     expect((await run(settings, { tls: await named('m1.d.test') })).outcome).toBe('sent')
     expect((await run(settings, { tls: await named('*.d.test') })).outcome).toBe('sent')
     expect((await run(settings, { tls: await named('d.test') })).outcome).toBe('deferred 4.7.5')
+  })
+
+  it('TLS-9 `*` is one label; a key or digest of 80 bits of strength will do', async () => {
+    const settings = {
+      ...trusting,
+      tls_security_level: 'verify',
+      tls_verify_cert_match: ['b.a.mail.test'],
+    } as const
+    expect((await run(settings, { tls: await named('*.a.mail.test') })).outcome).toBe('sent')
+    expect((await run(settings, { tls: await named('*.mail.test') })).outcome).toBe('deferred 4.7.5')
+    const below = { ...settings, tls_verify_cert_match: ['.mail.test'] }
+    expect((await run(below, { tls: await named('*.a.mail.test') })).outcome).toBe('sent')
+    const rsa = await Authority.make('RSA', { rsaBits: 2048 })
+    writeFileSync(join(dir, 'rsa.pem'), rsa.cert)
+    const { cert, key } = await rsa.issue({ names: ['d.test'], rsaBits: 1024 })
+    const weak = { context: createSecureContext({ cert, key, ciphers: 'ALL:@SECLEVEL=0' }) }
+    const trustingIt = { tls_ca_file: join(dir, 'rsa.pem'), tls_security_level: 'secure' } as const
+    expect((await run(trustingIt, { tls: weak })).outcome).toBe('sent')
+  })
+
+  it('TLS-9 the address of a next hop is looked for among the addresses of the certificate', async () => {
+    const to = async (
+      match: readonly string[],
+      addresses: readonly string[],
+      names: readonly string[] = [],
+    ) => {
+      await using server = await ScriptedServer.start({
+        tls: serverTls(await authority.issue({ addresses, names, commonName: '127.0.0.1' })),
+      })
+      const report = await deliver({
+        request: { nexthop: `[127.0.0.1]:${server.port}` },
+        settings: { ...trusting, tls_security_level: 'secure', tls_secure_cert_match: match },
+      })
+      return outcome(report)[0]
+    }
+    expect(await to(['nexthop'], ['127.0.0.1'])).toBe('sent')
+    expect(await to(['nexthop'], ['127.0.0.2'])).toBe('deferred 4.7.5')
+    expect(await to(['nexthop'], [], ['127.0.0.1'])).toBe('deferred 4.7.5')
+    expect(await to(['nexthop', 'a.test'], ['127.0.0.1'], ['a.test'])).toBe('sent')
+    expect(await to(['nexthop', 'dot-nexthop'], ['127.0.0.1'])).toBe('deferred 4.7.5')
   })
 
   it('TLS-9 the common name counts only without names', async () => {
@@ -127,6 +167,55 @@ describe('policies', () => {
   it('TLS-8 a table that fails', async () => {
     const seen = await run({ tls_policy_maps: ['fail:broken'] }, { tls: await named('d.test') })
     expect(seen).toMatchObject({ outcome: 'deferred 4.3.0', sessions: [] })
+  })
+
+  it('TLS-2 attributes as Postfix reads them', async () => {
+    const tls = await named('d.test')
+    const outcomes: string[] = []
+    for (const policy of [
+      'none match=x bogus=1',
+      'may protocols= exclude=',
+      'may connection_reuse=maybe connection_reuse=no',
+      'may connection_reuse=yes connection_reuse=no',
+      'encrypt protocols=>=0304',
+      'encrypt ciphers=',
+      'encrypt servername=bad_name.test.',
+      'secure match=:d.test:',
+      'secure match=',
+      'fingerprint match=zz:zz',
+      'dane servername=sni.test',
+    ]) {
+      const seen = await run({ ...trusting, tls_policy_maps: [{ 'd.test': policy }] }, { tls })
+      outcomes.push(`${policy}: ${seen.outcome}, ${seen.tls}`)
+    }
+    expect(outcomes).toEqual([
+      'none match=x bogus=1: sent, none',
+      'may protocols= exclude=: sent, may',
+      'may connection_reuse=maybe connection_reuse=no: deferred 4.7.5, undefined',
+      'may connection_reuse=yes connection_reuse=no: sent, may',
+      'encrypt protocols=>=0304: sent, encrypt',
+      'encrypt ciphers=: deferred 4.7.5, undefined',
+      'encrypt servername=bad_name.test.: deferred 4.7.5, undefined',
+      'secure match=:d.test:: sent, secure',
+      'secure match=: deferred 4.7.5, undefined',
+      'fingerprint match=zz:zz: deferred 4.7.5, undefined',
+      'dane servername=sni.test: sent, dane:may',
+    ])
+  })
+
+  it('TLS-14 exclude of an entry takes the place of both settings', async () => {
+    const settings = {
+      tls_mandatory_protocols: ['<=TLSv1.2'],
+      tls_exclude_ciphers: ['ECDHE-ECDSA-AES256-GCM-SHA384'],
+      tls_loglevel: 1,
+    }
+    const tls = await named('d.test')
+    const cipher = async (policy: string) => {
+      const seen = await run({ ...settings, tls_policy_maps: [{ 'd.test': policy }] }, { tls })
+      return seen.log.find(({ event }) => event === 'delivery.tls')?.facts.cipher
+    }
+    expect(await cipher('encrypt')).not.toBe('ECDHE-ECDSA-AES256-GCM-SHA384')
+    expect(await cipher('encrypt exclude=RC4')).toBe('ECDHE-ECDSA-AES256-GCM-SHA384')
   })
 
   it('TLS-2 match, servername and tafile of an entry', async () => {

@@ -1,36 +1,43 @@
 /** Questions to certificates: which name they are for, what their digests are, whether a chain leads to an anchor. */
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { publicKeyInfo } from './der.ts'
 
 /**
- * The first of `names` that the certificate is for; `.example.com` is any name below example.com. DNS names of
- * subjectAltName, and the common name only where there is none; `*` is the whole leftmost label (RFC 6125 section
- * 6.4), and stands for several labels with `multipleLabels`.
+ * The first of `names` that the certificate is for; `.example.com` is any name below example.com, or one label below
+ * unless `deep`. DNS names of subjectAltName, and the common name only where there is none; `*` is the whole leftmost
+ * label and stands for one (RFC 6125 section 6.4). Of IP addresses among the names the first one must be among those of
+ * the certificate as well, as OpenSSL has it: an address is not just another name.
  */
 export function matchedName(
   certificate: X509Certificate,
   names: readonly string[],
-  multipleLabels: boolean,
+  deep: boolean,
 ): string | undefined {
-  return names.find((name) => {
-    const ascii = name.startsWith('.') ? `.${domainToASCII(name.slice(1))}` : domainToASCII(name)
-    if (ascii === '' || ascii === '.') return false
-    try {
-      return (
-        certificate.checkHost(ascii, {
-          subject: 'default',
-          wildcards: true,
-          partialWildcards: false,
-          multiLabelWildcards: multipleLabels,
-          singleLabelSubdomains: false,
-        }) !== undefined
-      )
-    } catch {
-      // Names in the certificate that are none, such as with a NUL in them.
-      return false
-    }
-  })
+  const address = names.find((name) => isIP(name) !== 0)
+  if (address !== undefined && certificate.checkIP(address) === undefined) return undefined
+  const hosts = names.filter((name) => isIP(name) === 0)
+  return hosts.length === 0 ? address : hosts.find((name) => isFor(certificate, name, deep))
+}
+
+function isFor(certificate: X509Certificate, name: string, deep: boolean): boolean {
+  const ascii = name.startsWith('.') ? `.${domainToASCII(name.slice(1))}` : domainToASCII(name)
+  if (ascii === '' || ascii === '.') return false
+  try {
+    return (
+      certificate.checkHost(ascii, {
+        subject: 'default',
+        wildcards: true,
+        partialWildcards: false,
+        multiLabelWildcards: false,
+        singleLabelSubdomains: !deep,
+      }) !== undefined
+    )
+  } catch {
+    // Names in the certificate that are none, such as with a NUL in them.
+    return false
+  }
 }
 
 /** Digests of the certificate and of its public key, lower-case hex. */
@@ -39,6 +46,9 @@ export function fingerprints(certificate: X509Certificate, algorithm: string): r
   const inputs = key === undefined ? [certificate.raw] : [certificate.raw, key]
   return inputs.map((bytes) => createHash(algorithm).update(bytes).digest('hex'))
 }
+
+/** Octets in hex, with or without colons. */
+export const isFingerprint = (text: string): boolean => /^[0-9a-f]{2}(?::?[0-9a-f]{2})+$/i.test(text)
 
 /** `AA:BB:…` or `aabb…`, as fingerprints are compared. */
 export const normalFingerprint = (text: string): string => text.replaceAll(':', '').toLowerCase()

@@ -171,7 +171,12 @@ export class TlsClient {
     const key = nexthopKey(destination)
     const answer = findNexthop(policyMaps, destination)
     if (answer.kind === 'none') return undefined
-    if (answer.kind === 'found') return parsePolicy(answer.value, settings, key)
+    if (answer.kind === 'found') {
+      const result = parsePolicy(answer.value, settings, key)
+      const ignored = result.ok ? result.policy.ignored : []
+      if (ignored.length > 0) this.#hint('delivery.tls-ignored', { nexthop: key, attributes: ignored })
+      return result
+    }
     return { ok: false, dsn: '4.3.0', reason: `lookup of the TLS policy of ${key} failed: ${answer.detail}` }
   }
 
@@ -252,9 +257,7 @@ export class TlsClient {
       servername: 'hostname',
       trustAnchorFiles: [],
     }
-    const plan = this.#plan(strict, policy.level, server, destination)
-    // RFC 8461 section 4.1: `*` is one label, whatever our setting.
-    return { ok: true, plan: { ...plan, multipleLabels: false } }
+    return { ok: true, plan: this.#plan(strict, policy.level, server, destination) }
   }
 
   /** RFC 7672 section 2.2: what signed TLSA records demand, and what applies where there are none. */
@@ -363,7 +366,7 @@ export class TlsClient {
       fingerprintDigest: settings.tls_fingerprint_digest,
       verifyDepth: settings.tls_scert_verifydepth,
       reusable: policy.given.reuse ?? settings.tls_connection_reuse,
-      multipleLabels: engine.wildcard_matches_multiple_labels,
+      deepNames: engine.wildcard_matches_multiple_labels,
       logDetail: this.#logDetail(destination),
       sessionKey: digest.digest('base64url'),
     }

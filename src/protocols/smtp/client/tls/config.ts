@@ -254,6 +254,6 @@ export const tlsEngineSettings = {
   }),
   wildcard_matches_multiple_labels: boolean({
     default: true,
-    doc: '`*.example.com` in a certificate stands for `a.b.example.com` as well.',
+    doc: '`.example.com` among the names to match stands for all below it, `a.b.example.com` as well; otherwise for one label. `*` in a certificate is one label in any case.',
   }),
 }

@@ -111,7 +111,7 @@ export function daneProblem(
     /** Names one of which the certificate must have where an authority vouches for it. */
     readonly names: readonly string[]
     readonly depth: number
-    readonly multipleLabels: boolean
+    readonly deepNames: boolean
     readonly now: number
   },
 ): string | undefined {
@@ -133,6 +133,6 @@ export function daneProblem(
     options.now,
   )
   if (problem !== undefined) return `no TLSA record fits the chain of certificates: ${problem}`
-  if (matchedName(leaf, options.names, options.multipleLabels) !== undefined) return undefined
+  if (matchedName(leaf, options.names, options.deepNames) !== undefined) return undefined
   return `the certificate has none of the names ${options.names.join(', ')}`
 }

@@ -53,6 +53,7 @@ export function tlsOfDelivery(context: ActorContext, options: DeliveryTlsOptions
 const warnings: Readonly<Record<string, string>> = {
   'delivery.dane-off': 'DANE cannot be done with these settings',
   'delivery.port-465': 'servers on port 465 begin with TLS and wait for it: tls_wrappermode = true',
+  'delivery.tls-ignored': 'attributes of a TLS policy of `none` mean nothing',
   'delivery.tls-loglevel': 'tls_loglevel_maps cannot be followed',
   'delivery.tls-on-unix':
     'a TLS policy of `may` means nothing on a unix socket: mail goes there in plaintext',

@@ -7,10 +7,10 @@ import type { SecureVersion } from 'node:tls'
 import { isRequired, needsMatch, type TlsLevel } from './levels.ts'
 
 const versions = [
-  { name: 'TLSv1', version: 'TLSv1', off: constants.SSL_OP_NO_TLSv1 },
-  { name: 'TLSv1.1', version: 'TLSv1.1', off: constants.SSL_OP_NO_TLSv1_1 },
-  { name: 'TLSv1.2', version: 'TLSv1.2', off: constants.SSL_OP_NO_TLSv1_2 },
-  { name: 'TLSv1.3', version: 'TLSv1.3', off: constants.SSL_OP_NO_TLSv1_3 },
+  { name: 'TLSv1', number: 0x301, version: 'TLSv1', off: constants.SSL_OP_NO_TLSv1 },
+  { name: 'TLSv1.1', number: 0x302, version: 'TLSv1.1', off: constants.SSL_OP_NO_TLSv1_1 },
+  { name: 'TLSv1.2', number: 0x303, version: 'TLSv1.2', off: constants.SSL_OP_NO_TLSv1_2 },
+  { name: 'TLSv1.3', number: 0x304, version: 'TLSv1.3', off: constants.SSL_OP_NO_TLSv1_3 },
 ] as const
 
 /** Older ones, which no library speaks any more: they can be excluded, and cannot be asked for. */
@@ -25,6 +25,7 @@ export interface ProtocolRange {
 
 /**
  * `>=TLSv1.2`, `<=TLSv1.2`, `!TLSv1.1` (all but this) or `TLSv1.2` (only what is named), several of them together.
+ * Bounds may be numbers in hex, `>=0303`.
  * Returns what is wrong as a string.
  */
 export function protocolRange(words: readonly string[]): ProtocolRange | string {
@@ -32,7 +33,13 @@ export function protocolRange(words: readonly string[]): ProtocolRange | string 
   const named: number[] = []
   for (const word of words) {
     const [, operator = '', name = ''] = /^(>=|<=|!)?(.*)$/.exec(word)!
-    const index = versions.findIndex((version) => version.name.toLowerCase() === name.toLowerCase())
+    const isBound = operator === '>=' || operator === '<='
+    const hex = isBound ? /^(?:0x)?([0-9a-f]{4})$/i.exec(name)?.[1] : undefined
+    const index = versions.findIndex((version) =>
+      hex === undefined
+        ? version.name.toLowerCase() === name.toLowerCase()
+        : version.number === Number.parseInt(hex, 16),
+    )
     if (index < 0) {
       const old = ancient.indexOf(name.toLowerCase())
       if (old < 0) return `\`${word}\` is no TLS version (TLSv1, TLSv1.1, TLSv1.2, TLSv1.3)`
@@ -82,8 +89,9 @@ export function cipherString(
   if (needsMatch(level)) without.push('!aNULL')
   if (isRequired(level)) without.push('!eNULL')
   const parts = [base, ...without]
-  // Where nothing is demanded of the certificate, weak TLS is better than none: the alternative is plaintext.
-  if (!needsMatch(level) && !base.includes('@SECLEVEL')) parts.push('@SECLEVEL=0')
+  // Where nothing is demanded of the certificate, weak TLS is better than none: the alternative is plaintext. Where it
+  // is, keys and digests need 80 bits of strength, as with Postfix.
+  if (!base.includes('@SECLEVEL')) parts.push(needsMatch(level) ? '@SECLEVEL=1' : '@SECLEVEL=0')
   return [...parts, ...tls13.filter((name) => !excluded.includes(name))].join(':')
 }
 

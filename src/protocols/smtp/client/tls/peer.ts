@@ -30,7 +30,7 @@ export function peerOf(socket: TLSSocket): TlsPeer {
   let chain: readonly X509Certificate[] | undefined
   return {
     protocol: socket.getProtocol() ?? 'unknown',
-    cipher: name === standardName || standardName === undefined ? name : standardName,
+    cipher: name,
     bits: strengthOf(standardName ?? name),
     reused: socket.isSessionReused(),
     isAnonymous: /_anon_/i.test(standardName ?? name),

@@ -56,7 +56,8 @@ export interface TlsPlan {
   readonly verifyDepth: number
   /** Whether the connection may be kept for the next mail. */
   readonly reusable: boolean
-  readonly multipleLabels: boolean
+  /** `.example.com` to match is all below it, not one label. */
+  readonly deepNames: boolean
   /** How much of it is logged, as `tls_loglevel` has it. */
   readonly logDetail: number
   /** Name of the TLS session, to be resumed by a connection that is the same in all that matters. */
@@ -75,7 +76,7 @@ export const noTls: TlsPlan = {
   fingerprintDigest: 'sha256',
   verifyDepth: 9,
   reusable: false,
-  multipleLabels: true,
+  deepNames: true,
   logDetail: 0,
   sessionKey: '',
 }
@@ -116,7 +117,7 @@ export function judge(plan: TlsPlan, peer: TlsPeer, now: number): TlsVerdict {
   if (untrusted !== undefined) {
     return { class: 'untrusted', problem: untrusted, refusal: untrusted, failure: trustFailure(untrusted) }
   }
-  const matched = matchedName(leaf, plan.match, plan.multipleLabels)
+  const matched = matchedName(leaf, plan.match, plan.deepNames)
   if (matched !== undefined) return { class: 'verified', matched }
   const problem = `the certificate is for ${namesOf(leaf)}, not for ${plan.match.join(' or ')}`
   return { class: 'trusted', problem, refusal: problem, failure: 'certificate-host-mismatch' }
@@ -149,7 +150,7 @@ function byDane(plan: TlsPlan, dane: DaneSet, peer: TlsPeer, now: number): TlsVe
   const problem = daneProblem(dane, peer.chain, {
     names: plan.match,
     depth: plan.verifyDepth,
-    multipleLabels: plan.multipleLabels,
+    deepNames: plan.deepNames,
     now,
   })
   // Records that anybody may have put in place prove little, though no less than having none.

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import type { ClientSettings } from '../config.ts'
-import { isRequired, needsMatch, type TlsLevel, tlsLevels } from './levels.ts'
+import { isFingerprint } from './certificates.ts'
+import { isRequired, needsMatch, needsTrust, type TlsLevel, tlsLevels } from './levels.ts'
 import { type CipherGrade, cipherGrades, protocolRange } from './parameters.ts'
 
 /** Of MTA-STS: which exchangers there may be, and what came of the policy. */
@@ -36,6 +37,8 @@ export interface TlsPolicy {
   readonly source: string
   /** What an entry of a table says by itself. */
   readonly given: GivenAttributes
+  /** Attributes of an entry that mean nothing: its level is `none`. */
+  readonly ignored: readonly string[]
 }
 
 /** Attributes of an entry that stand in for settings. */
@@ -59,13 +62,14 @@ export function parametersOf(
   settings: ClientSettings,
 ): Pick<TlsPolicy, 'protocols' | 'ciphers' | 'excluded'> {
   const mandatory = isRequired(level)
-  const exclude = given.exclude ?? (mandatory ? settings.tls_mandatory_exclude_ciphers : [])
+  const exclude = given.exclude ?? [
+    ...settings.tls_exclude_ciphers,
+    ...(mandatory ? settings.tls_mandatory_exclude_ciphers : []),
+  ]
   return {
     protocols: given.protocols ?? (mandatory ? settings.tls_mandatory_protocols : settings.tls_protocols),
     ciphers: given.ciphers ?? (mandatory ? settings.tls_mandatory_ciphers : settings.tls_ciphers),
-    excluded: [...settings.tls_exclude_ciphers, ...exclude]
-      .flatMap((names) => names.split(/[\s,:]+/))
-      .filter((name) => name !== ''),
+    excluded: exclude.flatMap((names) => names.split(/[\s,:]+/)).filter((name) => name !== ''),
   }
 }
 
@@ -91,6 +95,7 @@ interface Draft {
   servername?: string
   tafile?: string[]
   sts?: StsFacts
+  ignored?: readonly string[]
 }
 
 /** Reads an entry of a policy table, `secure match=.example.com ciphers=high`. `key` names it in messages. */
@@ -101,15 +106,18 @@ export function parsePolicy(value: string, settings: ClientSettings, key: string
   const level = tlsLevels.find((name) => name === levelWord.toLowerCase())
   if (level === undefined) return fail(`\`${levelWord}\` is not a level (${tlsLevels.join(', ')})`)
   const draft: Draft = { level, source }
+  // Nothing is protected that a mistake in them could leave open.
+  if (level === 'none') return finish({ ...draft, ignored: attributesOf(words) }, settings, key)
   const seen = new Map<string, string>()
   for (const word of attributesOf(words)) {
     const at = word.indexOf('=')
-    if (at < 1 || at === word.length - 1) return fail(`\`${word}\` is not name=value`)
+    if (at < 1) return fail(`\`${word}\` is not name=value`)
     const name = word.slice(0, at).toLowerCase()
     const text = word.slice(at + 1)
     const rule = attributes[name]
     if (rule === undefined) return fail(`there is no attribute \`${name}\``)
-    if (!rule.levels(level)) return fail(`\`${name}\` does not go with the level ${level}`)
+    if (rule.levels?.(level) === false) return fail(`\`${name}\` does not go with the level ${level}`)
+    if (text === '' && rule.mayBeEmpty !== true) return fail(`\`${name}\` has no value`)
     if (seen.has(name) && rule.several !== true) return fail(`\`${name}\` is given twice`)
     seen.set(name, text)
     const problem = rule.read(text, draft)
@@ -132,27 +140,27 @@ function attributesOf(words: readonly string[]): readonly string[] {
 }
 
 interface Attribute {
-  readonly levels: (level: TlsLevel) => boolean
+  /** Default: all. */
+  readonly levels?: (level: TlsLevel) => boolean
   readonly several?: true
+  /** As in Postfix: nothing is restricted then. */
+  readonly mayBeEmpty?: true
   /** Returns what is wrong. */
   read(text: string, draft: Draft): string | undefined
 }
 
-const withTls = (level: TlsLevel): boolean => level !== 'none'
-const always = (): boolean => true
-const noted = { levels: always, read: () => undefined }
+const noted = { read: () => undefined }
 
 const attributes: Readonly<Record<string, Attribute>> = {
   protocols: {
-    levels: withTls,
+    mayBeEmpty: true,
     read(text, draft) {
-      draft.protocols = text.split(':').filter((word) => word !== '')
+      draft.protocols = wordsOf(text, ':')
       const range = protocolRange(draft.protocols)
       return typeof range === 'string' ? range : undefined
     },
   },
   ciphers: {
-    levels: withTls,
     read(text, draft) {
       const grade = cipherGrades.find((name) => name === text.toLowerCase())
       if (grade === undefined) return `\`${text}\` is no grade (${cipherGrades.join(', ')})`
@@ -161,9 +169,9 @@ const attributes: Readonly<Record<string, Attribute>> = {
     },
   },
   exclude: {
-    levels: withTls,
+    mayBeEmpty: true,
     read(text, draft) {
-      draft.exclude = text.split(':').filter((word) => word !== '')
+      draft.exclude = wordsOf(text, ':')
       return undefined
     },
   },
@@ -171,21 +179,20 @@ const attributes: Readonly<Record<string, Attribute>> = {
     levels: (level) => needsMatch(level) && level !== 'dane' && level !== 'dane-only',
     several: true,
     read(text, draft) {
-      const names = text.split(draft.level === 'fingerprint' ? '|' : ':')
-      if (names.includes('')) return 'a name is empty'
-      draft.match = [...(draft.match ?? []), ...names]
+      draft.match = [...(draft.match ?? []), ...wordsOf(text, draft.level === 'fingerprint' ? '|' : ':')]
       return undefined
     },
   },
+  // With DANE the records say which name is sent; what is given here is for servers that have none.
   servername: {
-    levels: (level) => withTls(level) && level !== 'dane' && level !== 'dane-only',
     read(text, draft) {
+      if (!isHostName(text)) return `\`${text}\` is not a host name`
       draft.servername = text
       return undefined
     },
   },
   tafile: {
-    levels: (level) => level === 'verify' || level === 'secure',
+    levels: needsTrust,
     several: true,
     read(text, draft) {
       if (!text.startsWith('/')) return `\`${text}\` is not an absolute path`
@@ -193,26 +200,24 @@ const attributes: Readonly<Record<string, Attribute>> = {
       return undefined
     },
   },
+  // Of these two the last one counts, as in Postfix.
   connection_reuse: {
-    levels: withTls,
+    several: true,
     read(text, draft) {
-      draft.reuse = text === 'yes'
+      draft.reuse = text.toLowerCase() === 'yes'
       return yesOrNo(text)
     },
   },
-  enable_rpk: { levels: withTls, read: yesOrNo },
+  enable_rpk: { several: true, read: yesOrNo },
   policy_type: {
-    levels: always,
     read: (text) => (text === 'sts' || text === 'no-policy-found' ? undefined : `\`${text}\` is not known`),
   },
   policy_domain: noted,
   policy_ttl: {
-    levels: always,
     read: (text) => (/^\d{1,10}$/.test(text) ? undefined : `\`${text}\` is no number of seconds`),
   },
   policy_string: { ...noted, several: true },
   mx_host_pattern: {
-    levels: always,
     several: true,
     read: (text, draft) => {
       const patterns = draft.sts?.mxPatterns ?? []
@@ -223,8 +228,17 @@ const attributes: Readonly<Record<string, Attribute>> = {
   policy_failure: noted,
 }
 
+const wordsOf = (text: string, separator: string): string[] =>
+  text.split(separator).filter((word) => word !== '')
+
+/** Labels of letters, digits, `-` and `_`, and not an address. */
+function isHostName(text: string): boolean {
+  const label = '(?!-)[A-Za-z0-9_-]{1,63}(?<!-)'
+  return text.length < 256 && new RegExp(`^${label}(\\.${label})*$`).test(text) && !/^[\d.]+$/.test(text)
+}
+
 function yesOrNo(text: string): string | undefined {
-  return text === 'yes' || text === 'no' ? undefined : `\`${text}\` is neither yes nor no`
+  return /^(?:yes|no)$/i.test(text) ? undefined : `\`${text}\` is neither yes nor no`
 }
 
 /** Attributes of a plug-in for MTA-STS, joined. Only with `policy_type=sts` do they mean anything. */
@@ -249,7 +263,9 @@ function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult 
     ...(exclude === undefined ? {} : { exclude }),
     ...(draft.reuse === undefined ? {} : { reuse: draft.reuse }),
   }
-  const match = draft.match ?? defaultMatch(level, settings)
+  const named = draft.match ?? defaultMatch(level, settings)
+  // What is no digest fits nothing; with nothing else there is nothing to fit.
+  const match = level === 'fingerprint' ? named.filter(isFingerprint) : named
   if (needsMatch(level) && level !== 'dane' && level !== 'dane-only' && match.length === 0) {
     const where = key === '' ? draft.source : `the TLS policy of ${key}`
     return badPolicy(`${where}: the level ${level} without anything to match (match=)`)
@@ -269,6 +285,7 @@ function finish(draft: Draft, settings: ClientSettings, key = ''): PolicyResult 
       ...(draft.sts === undefined ? {} : { sts: draft.sts }),
       source: draft.source,
       given,
+      ignored: draft.ignored ?? [],
     },
   }
 }
