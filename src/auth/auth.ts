@@ -11,7 +11,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type ActorContext, actor, type Contract, Deferred, type HandlerResult } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
-import type { Account, AuthContract, SaslFacts, SaslReply, VerifyResult } from './contract.ts'
+import { Bans } from './bans.ts'
+import type { Account, Asker, AuthContract, SaslFacts, SaslReply, VerifyResult } from './contract.ts'
 import { DelayedAnswers } from './delayed-answers.ts'
 import { PasswdFileError } from './errors.ts'
 import { Exchanges, type OpenExchange } from './exchanges.ts'
@@ -44,12 +45,12 @@ type AuthMessages = AuthContract & Contract<{ release(): void; sweep(): void }>
 interface Attempt {
   /** As given. */
   readonly name: string
-  readonly remote: string
+  readonly asker: Asker
   readonly askedAt: number
   /** Whose mail is wanted; empty: the same user's. */
   readonly authorization: string
-  /** What tells one wrong try from another, for the penalty. Never logged. */
-  readonly credentials: string
+  /** What tells one wrong try from another, for the penalty; undefined: each is another one. Never logged. */
+  readonly credentials: string | undefined
   readonly reply: (result: VerifyResult) => void
 }
 
@@ -72,6 +73,7 @@ class Auth {
   readonly #checks: SlowChecks
   readonly #checkElsewhere: AuthArgs['checkElsewhere']
   readonly #penalties = new Penalties()
+  readonly #bans = new Bans()
   readonly #exchanges = new Exchanges()
 
   constructor(context: ActorContext<AuthMessages>, config: Config, args: AuthArgs | undefined) {
@@ -94,26 +96,21 @@ class Auth {
 
   // --- Messages
 
-  verify(name: string, password: string, remote: string): HandlerResult<VerifyResult> {
+  verify(name: string, password: string, asker: Asker): HandlerResult<VerifyResult> {
     const answer = new Deferred<VerifyResult>()
-    this.#whenAllowed(remote, () =>
-      this.#verify(
-        {
-          ...this.#attempt(splitMaster(name, this.#config.auth.master_separator), remote, (result) =>
-            answer.resolve(result),
-          ),
-          credentials: `${name}\0${password}`,
-        },
-        password,
-      ),
-    )
+    const identity = splitMaster(name, this.#config.auth.master_separator)
+    const credentials = `${name}\0${password}`
+    this.#whenAllowed(asker, () => {
+      const attempt = this.#attempt(identity, asker, (result) => answer.resolve(result))
+      this.#verify({ ...attempt, credentials }, password)
+    })
     return answer
   }
 
-  verifyApop(name: string, stamp: string, digest: string, remote: string): HandlerResult<VerifyResult> {
+  verifyApop(name: string, stamp: string, digest: string, asker: Asker): HandlerResult<VerifyResult> {
     const answer = new Deferred<VerifyResult>()
-    this.#whenAllowed(remote, () => {
-      const attempt = this.#attempt({ user: name, authorization: '' }, remote, (result) =>
+    this.#whenAllowed(asker, () => {
+      const attempt = this.#attempt({ user: name, authorization: '' }, asker, (result) =>
         answer.resolve(result),
       )
       if (isApopDigest(this.#find(name)?.password?.secret, stamp, digest)) this.#accept(attempt)
@@ -128,9 +125,9 @@ class Auth {
     if (exchange === undefined) answer.resolve({ kind: 'failure', reason: 'malformed', user: '' })
     else {
       const startedAt = this.#context.clock.monotonic()
-      const { remote, certificateName } = facts
-      const open = { mechanism, exchange, remote, certificateName, startedAt }
-      this.#whenAllowed(facts.remote, () => this.#step(this.#exchanges.nextNumber(), open, initial, answer))
+      const { remote, session, certificateName } = facts
+      const open = { mechanism, exchange, asker: { remote, session }, certificateName, startedAt }
+      this.#whenAllowed(open.asker, () => this.#step(this.#exchanges.nextNumber(), open, initial, answer))
     }
     return answer
   }
@@ -195,12 +192,16 @@ class Auth {
 
   // --- Passwords
 
-  #attempt({ user, authorization }: Identity, remote: string, reply: Attempt['reply']): Attempt {
+  #attempt({ user, authorization }: Identity, asker: Asker, reply: Attempt['reply']): Attempt {
     const askedAt = this.#context.clock.monotonic()
-    return { name: user, authorization, remote, askedAt, credentials: user, reply }
+    return { name: user, authorization, asker, askedAt, credentials: undefined, reply }
   }
 
   #verify(attempt: Attempt, password: string): void {
+    if (this.#isBanned(attempt)) {
+      this.#refuse(attempt, 'banned')
+      return
+    }
     const candidates = this.#candidates(attempt.name)
     if (candidates.length === 0 && !this.#users.isKnown) this.#postpone(attempt)
     else this.#tryNext(attempt, password, candidates)
@@ -273,7 +274,7 @@ class Auth {
   }
 
   #took(step: SaslStep, number: number, open: OpenExchange, answer: Deferred<SaslReply>): void {
-    const { remote, mechanism } = open
+    const { asker, mechanism } = open
     if (step.kind === 'challenge') {
       this.#exchanges.put(number, open)
       this.#sweepLater()
@@ -282,7 +283,7 @@ class Auth {
     }
     const user = step.kind === 'failure' ? step.user : step.identity.user
     const identity = step.kind === 'failure' ? { user, authorization: '' } : this.#whom(step.identity, open)
-    const attempt = this.#attempt(identity, remote, (result) =>
+    const attempt = this.#attempt(identity, asker, (result) =>
       answer.resolve(
         result.ok
           ? { kind: 'success', account: result.account }
@@ -298,12 +299,11 @@ class Auth {
         return
       case 'failure':
         if (step.reason === 'credentials') {
-          // Whatever was wrong in an exchange like these, it is another one each time.
-          this.#refuse({ ...attempt, credentials: `${mechanism}\0${user}` }, step.detail)
+          this.#refuse(attempt, step.detail)
           return
         }
         if (step.reason === 'internal') {
-          const facts = { event: 'auth.error', mechanism, user, remote, error: step.detail }
+          const facts = { event: 'auth.error', mechanism, user, ...asker, error: step.detail }
           this.#context.log.error(facts, 'login could not be checked')
         }
         answer.resolve({ kind: 'failure', reason: step.reason, user: user.slice(0, maxNameLength) })
@@ -375,10 +375,12 @@ class Auth {
 
   /** The client is who it says; may it log in? */
   #accept(attempt: Attempt, user: Candidate | undefined = this.#find(attempt.name)): void {
-    const { name, authorization, remote, reply } = attempt
+    const { name, authorization, asker, reply } = attempt
+    const { remote } = asker
     const isOther = authorization !== '' && this.#loginName(authorization) !== this.#loginName(name)
     const wanted = isOther ? this.#find(authorization) : user
-    if (user === undefined || wanted === undefined) this.#refuse(attempt, 'unknown user')
+    if (this.#isBanned(attempt)) this.#refuse(attempt, 'banned')
+    else if (user === undefined || wanted === undefined) this.#refuse(attempt, 'unknown user')
     else if (isOther && !user.isMaster) this.#refuse(attempt, 'may not log in for others')
     else if (user.isDisabled || wanted.isDisabled) this.#refuse(attempt, 'disabled')
     else if (!isAllowedFrom(remote, user.allowedNetworks)) this.#refuse(attempt, 'not from there')
@@ -395,20 +397,30 @@ class Auth {
     }
   }
 
+  #isBanned({ asker }: Attempt): boolean {
+    return this.#bans.has(asker.remote, this.#context.clock.monotonic(), this.#config.auth)
+  }
+
   /** `password`: the one that was tried, where it was sent. */
-  #refuse({ name, remote, askedAt, credentials, reply }: Attempt, reason: string, password?: string): void {
+  #refuse({ name, asker, askedAt, credentials, reply }: Attempt, reason: string, password?: string): void {
     const { auth_verbose, auth_verbose_passwords } = this.#config.log
+    const { remote } = asker
     if (auth_verbose) {
       const shown = shownPassword(password, auth_verbose_passwords)
-      const facts = { event: 'auth.failed', user: name.slice(0, maxNameLength), remote, reason }
+      const facts = { event: 'auth.failed', user: name.slice(0, maxNameLength), ...asker, reason }
       this.#context.log.info({ ...facts, ...(shown !== undefined && { password: shown }) }, 'login refused')
     }
     const now = this.#context.clock.monotonic()
-    const { failure_delay, penalty } = this.#config.auth
-    if (penalty.enabled && !this.#trusted.has(remote))
-      this.#penalties.failed(remote, credentials, now, penalty.expire)
+    const { auth } = this.#config
+    if (!this.#trusted.has(remote)) {
+      if (auth.penalty.enabled) this.#penalties.failed(remote, credentials, now, auth.penalty.expire)
+      if (this.#bans.failed(remote, credentials, now, auth)) {
+        const facts = { event: 'auth.banned', ...asker, forSeconds: auth.ban_time / 1000 }
+        this.#context.log.warn(facts, 'too many wrong logins from there')
+      }
+    }
     const isUndelayed = this.#find(name)?.isUndelayed === true
-    this.#at(isUndelayed ? askedAt : askedAt + failure_delay, () => reply(refused))
+    this.#at(isUndelayed ? askedAt : askedAt + auth.failure_delay, () => reply(refused))
   }
 
   /** It cannot be checked now. */
@@ -418,7 +430,7 @@ class Auth {
   }
 
   /** Begins an attempt when the address has waited long enough. */
-  #whenAllowed(remote: string, begin: () => void): void {
+  #whenAllowed({ remote }: Asker, begin: () => void): void {
     const now = this.#context.clock.monotonic()
     this.#at(now + this.#penalties.wait(remote, now, this.#config.auth.penalty.max), begin)
   }

@@ -1,4 +1,4 @@
-import { boolean, choice, duration, list, path, size, string } from '../config/schema.ts'
+import { boolean, choice, duration, integer, list, path, size, string } from '../config/schema.ts'
 import { databaseProblem } from './static-fields.ts'
 
 /** Schemes `mailactors user add` can write. */
@@ -96,6 +96,18 @@ export const authSettings = {
     min: 0,
     max: 60_000,
     doc: 'A refused login is answered this long after it was asked, whatever the reason, so that guessing is slow and tells nothing. 0 answers at once.',
+  }),
+  ban_after: integer({
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    doc: 'So many wrong logins from an address (of IPv6 its /48), and any login from there is refused, right or wrong, for `ban_time`. The same wrong password again does not count, and addresses in `login.trusted_networks` never. 0: never.',
+  }),
+  ban_time: duration({
+    default: 600_000,
+    min: 1_000,
+    max: 30 * 86_400_000,
+    doc: 'How long a ban lasts, and how long wrong logins count for one.',
   }),
   internal_failure_delay: duration({
     default: 2_000,

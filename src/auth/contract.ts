@@ -24,9 +24,16 @@ export type VerifyResult =
   /** `credentials`: unknown user or wrong password, never told apart. `internal`: could not be checked now. */
   | { readonly ok: false; readonly reason: 'credentials' | 'internal' }
 
-/** What an exchange has to know of the connection. */
-export interface SaslFacts {
+/** Who asks, for limits and log lines. */
+export interface Asker {
+  /** Address of the client. */
   readonly remote: string
+  /** Id of the session. */
+  readonly session: string
+}
+
+/** What an exchange has to know of the connection. */
+export interface SaslFacts extends Asker {
   /** Channel bindings by name (`tls-exporter`, `tls-unique`); empty without TLS. */
   readonly bindings: { readonly [name: string]: Uint8Array }
   /** Common name of a client certificate that was verified; empty: there is none. */
@@ -46,7 +53,7 @@ export type SaslReply =
 
 export type AuthContract = Contract<{
   /** Checks a password. A refusal is answered after `auth.failure_delay`. Never logs the password. */
-  verify(user: string, password: string, remoteAddress: string): VerifyResult
+  verify(user: string, password: string, asker: Asker): VerifyResult
   /**
    * Begins a SASL exchange. `initial` is the client's initial response, null without one. Exchanges are forgotten after two
    * and a half minutes, and when there are too many. Refusals are delayed as in `verify`.
@@ -57,7 +64,7 @@ export type AuthContract = Contract<{
   /** The client gave up, or is gone. */
   saslCancel(exchange: number): void
   /** Checks the digest of POP3's APOP (RFC 1939 section 7) against the stamp of the greeting. */
-  verifyApop(user: string, stamp: string, digest: string, remoteAddress: string): VerifyResult
+  verifyApop(user: string, stamp: string, digest: string, asker: Asker): VerifyResult
   /**
    * The account that gets mail for a local address (`local@domain` or a bare user name); null: no such user.
    * Looks for the whole address first, then for the local part; case does not matter.

@@ -1,10 +1,11 @@
 /** SASL exchanges that wait for the client's next answer: numbered, bounded, forgotten when they last too long. */
+import type { Asker } from './contract.ts'
 import type { SaslExchange } from './sasl/mechanism.ts'
 
 export interface OpenExchange {
   readonly mechanism: string
   readonly exchange: SaslExchange
-  readonly remote: string
+  readonly asker: Asker
   /** Of a client certificate that was verified; empty: none. */
   readonly certificateName: string
   /** On the clock that never jumps. */

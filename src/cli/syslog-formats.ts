@@ -66,7 +66,7 @@ export function syslogFormats(pid: number): Readonly<Record<string, Formatter>> 
     'smtpd.disconnect': (facts) =>
       `${postfix('smtpd')} disconnect from ${remote(facts)} ${text(facts.counts)} commands=${text(facts.commands)}`,
     'auth.failed': (facts) =>
-      `dovecot: auth: passwd-file(${text(facts.user)},${text(facts.remote)}): ` +
+      `dovecot: auth: passwd-file(${text(facts.user)},${text(facts.remote)},<${text(facts.session)}>): ` +
       (facts.reason === 'unknown user' ? 'unknown user' : 'Password mismatch'),
     'pop3.login': (facts) => `dovecot: pop3-login: ${text(facts.summary)}`,
     'pop3.disconnect': (facts) => `dovecot: pop3-login: ${text(facts.summary)}`,

@@ -21,17 +21,25 @@ export interface Endpoints {
 /** An IPv4 address that came through an IPv6 socket is an IPv4 address. */
 export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '')
 
-/** The ends as the socket knows them. `local…` costs a system call, so it waits until somebody asks. */
+/**
+ * The ends as the socket knows them. `local…` costs a system call, so it waits until somebody asks; what was asked once is
+ * known when the connection is gone, too.
+ */
 export function endpointsOf(socket: Socket, listener: ListenerConfig): Endpoints {
   const isUnix = listener.address.startsWith('unix:')
+  let local: { readonly address: string; readonly port: number } | undefined
+  const here = () => {
+    local ??= { address: plainAddress(socket.localAddress ?? ''), port: socket.localPort ?? 0 }
+    return local
+  }
   return {
     remoteAddress: isUnix ? 'unix' : plainAddress(socket.remoteAddress ?? 'unknown'),
     remotePort: socket.remotePort ?? 0,
     get localAddress() {
-      return isUnix ? 'unix' : plainAddress(socket.localAddress ?? '')
+      return isUnix ? 'unix' : here().address
     },
     get localPort() {
-      return socket.localPort ?? 0
+      return here().port
     },
     proxy: undefined,
   }

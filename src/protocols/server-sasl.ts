@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { ActorContext, AnyContract } from '../actors/index.ts'
-import type { AuthContract, SaslFacts, SaslReply } from '../auth/contract.ts'
+import type { Asker, AuthContract, SaslFacts, SaslReply } from '../auth/contract.ts'
 import { verifiedName } from './server-tls.ts'
 
 /** A refused login is answered late on purpose, and a slow hash may wait for its turn. */
@@ -21,8 +21,9 @@ export const encodeSasl = (data: Uint8Array): string =>
   Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
 
 /** What an exchange has to know of the connection it is on. */
-export const saslFacts = (socket: Socket, remote: string): SaslFacts => ({
+export const saslFacts = (socket: Socket, { remote, session }: Asker): SaslFacts => ({
   remote,
+  session,
   bindings: channelBindings(socket),
   certificateName: verifiedName(socket) ?? '',
 })

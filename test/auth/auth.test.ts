@@ -51,7 +51,10 @@ const refusals = () => lines.filter((line) => 'event' in line && line.event === 
 
 /** An ask whose patience does not depend on the virtual clock: a slow hash takes real time. */
 const verify = (user: string, password: string, address = '::1') =>
-  auth.askWith({ timeoutMs: Number.POSITIVE_INFINITY }, 'verify', user, password, address)
+  auth.askWith({ timeoutMs: Number.POSITIVE_INFINITY }, 'verify', user, password, {
+    remote: address,
+    session: 's1',
+  })
 
 /** Asks, and moves the clock on until there is an answer; returns it with the virtual time it took. */
 async function timed(answer: Promise<VerifyResult>): Promise<{ result: VerifyResult; afterMs: number }> {

@@ -52,7 +52,7 @@ function file(name: string, ...entries: readonly string[]): string {
 
 const patient = { timeoutMs: Number.POSITIVE_INFINITY }
 const verify = (user: string, password: string) =>
-  auth.askWith(patient, 'verify', user, password, '192.0.2.1')
+  auth.askWith(patient, 'verify', user, password, { remote: '192.0.2.1', session: 's1' })
 const refused = { ok: false, reason: 'credentials' }
 const notNow = { ok: false, reason: 'internal' }
 
@@ -93,7 +93,9 @@ describe('A1 passdb', () => {
     })
     expect(await verify('anyone', 'secret')).toEqual(refused)
     expect(await verify('../etc', 's3cret')).toEqual(refused)
-    expect(await auth.askWith(patient, 'verify', 'anyone', 's3cret', '198.51.100.1')).toEqual(refused)
+    expect(
+      await auth.askWith(patient, 'verify', 'anyone', 's3cret', { remote: '198.51.100.1', session: 's1' }),
+    ).toEqual(refused)
     expect(await auth.ask('account', 'anyone')).toMatchObject({ user: 'anyone' })
   })
 })

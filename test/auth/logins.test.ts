@@ -34,10 +34,11 @@ async function start(users: string, set: readonly string[] = []): Promise<void> 
 
 const patient = { timeoutMs: Number.POSITIVE_INFINITY }
 const verify = (user: string, password: string, remote = '192.0.2.1') =>
-  auth.askWith(patient, 'verify', user, password, remote)
+  auth.askWith(patient, 'verify', user, password, { remote, session: 's1' })
 const begin = (mechanism: string, text: string | null, remote = '192.0.2.1') =>
   auth.askWith(patient, 'saslStart', mechanism, text === null ? null : Buffer.from(text), {
     remote,
+    session: 's1',
     bindings: {},
     certificateName: '',
   })
@@ -182,6 +183,7 @@ test('EXTERNAL: a client certificate that was verified is a login, and may be th
   const external = (certificateName: string, text: string, mechanism = 'EXTERNAL') =>
     auth.askWith(patient, 'saslStart', mechanism, Buffer.from(text), {
       remote: '::1',
+      session: 's1',
       bindings: {},
       certificateName,
     })
@@ -244,8 +246,36 @@ describe('after failures', () => {
     await start('ann:{PLAIN}secret')
     expect(await begin('PLAIN', '\0ann\0wrong')).toMatchObject({ kind: 'failure' })
     expect(await delayOf(begin('CRAM-MD5', null))).toBe(4_000)
-    expect(
-      await delayOf(auth.askWith(patient, 'verifyApop', 'ann', '<x@y>', 'a'.repeat(32), '192.0.2.1')),
-    ).toBe(4_000)
+    const asker = { remote: '192.0.2.1', session: 's1' }
+    expect(await delayOf(auth.askWith(patient, 'verifyApop', 'ann', '<x@y>', 'a'.repeat(32), asker))).toBe(
+      4_000,
+    )
+  })
+
+  test('a wrong answer to a challenge is another one each time', async () => {
+    await start('ann:{PLAIN}secret')
+    const wrong = async () => next(await begin('CRAM-MD5', null), `ann ${'a'.repeat(32)}`)
+    expect(await wrong()).toMatchObject({ kind: 'failure' })
+    expect(await delayOf(wrong())).toBe(4_000)
+    expect(await delayOf(wrong())).toBe(8_000)
+  })
+
+  test('L13 many wrong passwords ban an address for a while, whatever it says', async () => {
+    const set = ['auth.penalty.enabled=false', 'auth.ban_after=3', 'auth.ban_time=60s']
+    await start('ann:{PLAIN}secret', [...set, 'login.trusted_networks=198.51.100.0/24'])
+    const good = { ok: true }
+    await verify('ann', 'a')
+    // No guess.
+    await verify('ann', 'a')
+    await verify('bob', 'b')
+    expect(await verify('ann', 'secret')).toMatchObject(good)
+    await next(await begin('CRAM-MD5', null), `ann ${'a'.repeat(32)}`)
+    expect(await verify('ann', 'secret')).toEqual(refused)
+    expect(await begin('PLAIN', '\0ann\0secret')).toMatchObject({ kind: 'failure', reason: 'credentials' })
+    expect(await verify('ann', 'secret', '192.0.2.2')).toMatchObject(good)
+    await system.advance(60_000)
+    expect(await verify('ann', 'secret')).toMatchObject(good)
+    for (const password of ['a', 'b', 'c', 'd']) await verify('ann', password, '198.51.100.1')
+    expect(await verify('ann', 'secret', '198.51.100.1')).toMatchObject(good)
   })
 })

@@ -80,8 +80,8 @@ test.each([
   ],
   [
     'auth.failed',
-    { user: 'eve', remote: '192.0.2.9', reason: 'wrong password' },
-    'dovecot: auth: passwd-file(eve,192.0.2.9): Password mismatch',
+    { user: 'eve', remote: '192.0.2.9', session: 's1', reason: 'wrong password' },
+    'dovecot: auth: passwd-file(eve,192.0.2.9,<s1>): Password mismatch',
   ],
 ])('%s', (event, facts, expected) => {
   expect(line(event, facts)).toEqual(expected)

@@ -30,7 +30,7 @@ test('analysers of Postfix and Dovecot logs find their lines', async () => {
   )
   has(String.raw`postfix/qmgr\[\d+\]: \w+: removed$`)
   has(
-    String.raw`dovecot: pop3-login: Login: user=<ann>, method=PLAIN, rip=127\.0\.0\.1, lip=127\.0\.0\.1, mpid=\d+, session=<.+>$`,
+    String.raw`dovecot: pop3-login: Login: user=<ann>, method=PLAIN, rip=127\.0\.0\.1, lip=127\.0\.0\.1, mpid=\d+, secured, session=<.+>$`,
   )
   has(String.raw`dovecot: pop3\(ann\)<\d+><.+>: Disconnected: Logged out top=0/0, retr=0/0, del=0/0, size=0$`)
 })

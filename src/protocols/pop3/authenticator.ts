@@ -31,8 +31,12 @@ export class Authenticator {
   /** The SASL exchange under way, and its mechanism. */
   #sasl: { readonly exchange: ServerSasl<Pop3SessionContract>; readonly method: string } | undefined
   #isVerifying = false
+  /** Whether nobody can listen on the way, although TLS does not end here. */
+  readonly isSecured: boolean
   /** For the log line of a client that never logged in. */
   #attempts = 0
+  /** Milliseconds of the monotonic clock: the first of them. */
+  #triedAt: number | undefined
   /** Why the last attempt came to nothing. */
   #failure: AbortCode = 'auth_failed'
   #user = ''
@@ -46,8 +50,9 @@ export class Authenticator {
     const hasApop = auth.mechanisms.some((name) => name.toUpperCase() === 'APOP')
     this.#stamp = hasApop ? stamp(hostname, host.context.clock.now()) : ''
     this.#isTrusted = isTrusted(host, ends)
+    this.isSecured = isSecured(ends, host.config, this.#isTrusted)
     this.authorization = new Authorization({
-      cleartext: auth.allow_cleartext || isSecured(ends, host.config, this.#isTrusted),
+      cleartext: auth.allow_cleartext || this.isSecured,
       tls: false,
       tlsRequired: tls.mode === 'required',
       certificateName: () => this.#certificateName,
@@ -73,7 +78,9 @@ export class Authenticator {
   }
 
   /** What the client was doing, for the answer to one that takes too long, and for the log. */
-  get progress(): Omit<LoginProgress, 'seconds' | 'tlsUnfinished'> {
+  get progress(): Omit<LoginProgress, 'seconds' | 'tlsUnfinished'> & {
+    readonly triedAt: number | undefined
+  } {
     return {
       isVerifying: this.#isVerifying,
       inExchange: this.#sasl !== undefined,
@@ -81,6 +88,7 @@ export class Authenticator {
       failure: this.#failure,
       user: this.#user,
       method: this.#method,
+      triedAt: this.#triedAt,
     }
   }
 
@@ -100,7 +108,7 @@ export class Authenticator {
         host.reply(step.line)
         return
       case 'refused':
-        this.#attempts++
+        this.#tried(step.user, step.method)
         this.#failure = step.code
         host.reply(step.line)
         return
@@ -119,17 +127,17 @@ export class Authenticator {
         return
       case 'verify': {
         const { user, password, method } = step
-        const { remote } = host.ids
+        const { ids } = host
         this.#logIn(user, method).start((auth, options) =>
-          auth.askWith(options, 'verify', user, password, remote),
+          auth.askWith(options, 'verify', user, password, ids),
         )
         return
       }
       case 'apop': {
         const { user, digest } = step
-        const { remote } = host.ids
+        const { ids } = host
         this.#logIn(user, 'APOP').start((auth, options) =>
-          auth.askWith(options, 'verifyApop', user, this.#stamp, digest, remote),
+          auth.askWith(options, 'verifyApop', user, this.#stamp, digest, ids),
         )
         return
       }
@@ -150,12 +158,12 @@ export class Authenticator {
 
   #startSasl(method: string, initial: Buffer | undefined): void {
     const { context, connection, ids } = this.#host
-    this.#attempts++
+    this.#tried('', method)
     const exchange = new ServerSasl({ context, done: (reply) => this.#saslAnswered(method, reply) })
     this.#sasl = { exchange, method }
     this.#waitForSasl()
     const certificateName = this.#certificateName ?? ''
-    exchange.start(method, initial, { ...connection.saslFacts(ids.remote), certificateName })
+    exchange.start(method, initial, { ...connection.saslFacts(ids), certificateName })
   }
 
   #waitForSasl(): void {
@@ -178,13 +186,26 @@ export class Authenticator {
       return
     }
     const { reason, user } = reply
-    const line = reason === 'internal' ? notNow : reason === 'malformed' ? malformed : refusedLogin
+    const line =
+      reason === 'internal'
+        ? notNow(host.config.hostname, host.context.clock.now())
+        : reason === 'malformed'
+          ? malformed
+          : refusedLogin
     this.#verified(user, method, { ok: false, line, reason, close: false })
   }
 
   #logIn(user: string, method: string): Login<Pop3SessionContract> {
-    this.#attempts++
+    this.#tried(user, method)
     return this.#logInAs(user, method)
+  }
+
+  #tried(user: string, method: string): void {
+    this.#attempts++
+    this.#triedAt ??= this.#host.context.clock.monotonic()
+    this.#user = loggable(user)
+    this.#method = method
+    this.#failure = 'auth_failed'
   }
 
   /** A login from here to its end; `user` and `method` are for the log. */
@@ -217,9 +238,8 @@ export class Authenticator {
     }
     const { line, reason, close } = result
     this.#user = loggable(user)
-    this.#method = method
     this.#failure = failureCode(reason)
-    const facts = { event: 'pop3.login-failed', ...host.ids, user: loggable(user), method, reason }
+    const facts = { event: 'pop3.login-failed', ...host.ids, user: this.#user, method, reason }
     host.context.log.info(facts, 'login failed')
     if (close) {
       host.refuse(line, `Login not completed: ${reason}`)
@@ -244,10 +264,12 @@ function isTrusted({ context, config }: SessionHost, { remoteAddress }: Endpoint
 
 /** Whether nobody can listen on the way: within one machine, or TLS that ended at a load balancer. */
 function isSecured(ends: Endpoints, { tls, proxy_protocol }: Config, isTrustedPeer: boolean): boolean {
+  // Asked in any case: log lines name the local end.
+  const isSame = isSameMachine(ends)
   if (ends.proxy?.tls === true) return true
   if (tls.mode === 'required') return false
   if (isTrustedPeer) return true
-  return ends.proxy === undefined ? isSameMachine(ends) : proxy_protocol.assume_secure
+  return ends.proxy === undefined ? isSame : proxy_protocol.assume_secure
 }
 
 /** What APOP digests are made with, RFC 1939 section 7: never the same again. */

@@ -13,8 +13,14 @@ import { parseXclient, type XclientFacts } from './xclient.ts'
 /** What the session does next. */
 export type Step =
   | { readonly kind: 'reply'; readonly line: string }
-  /** A login that is not even begun; `code`: why, for the log. */
-  | { readonly kind: 'refused'; readonly line: string; readonly code: AbortCode }
+  /** A login that is not even begun; `code`: why, for the log, which also tells who tried and how. */
+  | {
+      readonly kind: 'refused'
+      readonly line: string
+      readonly code: AbortCode
+      readonly user: string
+      readonly method: string
+    }
   /** A multi-line answer, line ends included. */
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'verify'; readonly user: string; readonly password: string; readonly method: string }
@@ -55,10 +61,18 @@ export interface AuthorizationOptions {
 }
 
 const reply = (line: string): Step => ({ kind: 'reply', line })
-const refused = (line: string, code: AbortCode): Step => ({ kind: 'refused', line, code })
+const refused = (line: string, code: AbortCode, { user = '', method = '' }): Step => ({
+  kind: 'refused',
+  line,
+  code,
+  user: textOf(user),
+  method,
+})
+
+const refusedInClear = (tried: { user?: string | undefined; method?: string }): Step =>
+  refused('-ERR [AUTH] passwords are not taken on a connection without TLS', 'cleartext_auth_disabled', tried)
 
 const needsCertificate = '-ERR [AUTH] logins need a client certificate'
-const refusedCleartext = '-ERR [AUTH] passwords are not taken on a connection without TLS'
 /** Not what the mechanism says. */
 export const malformed = '-ERR [AUTH] malformed authentication data'
 
@@ -135,16 +149,17 @@ export class Authorization {
       case 'CAPA':
         return { kind: 'text', text: this.capabilities(false) }
       case 'USER':
-        if (!this.#options.cleartext) return refused(refusedCleartext, 'cleartext_auth_disabled')
         // The name is what follows the first space, as it stands.
         this.#user = argument
+        if (!this.#options.cleartext) return refusedInClear({ user: argument })
         return reply('+OK')
       case 'PASS': {
         const user = this.#user
         this.#user = undefined
-        if (!this.#options.cleartext) return refused(refusedCleartext, 'cleartext_auth_disabled')
+        if (!this.#options.cleartext) return refusedInClear({ user })
         if (user === undefined) return reply('-ERR send USER first')
-        if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
+        if (this.#lacksCertificate)
+          return refused(needsCertificate, 'client_ssl_cert_missing', { user, method: 'PLAIN' })
         // Spaces are part of the password, RFC 1939 section 7.
         return verify(this.#userName(user), argument, 'PLAIN')
       }
@@ -198,9 +213,9 @@ export class Authorization {
     const { 1: user, 2: digest } = /^([^ ]*) ([0-9a-f]{32})$/i.exec(argument) ?? []
     if (user === undefined || digest === undefined)
       return reply('-ERR expected a name and 32 hexadecimal digits')
-    if (this.#options.tlsRequired && !this.#options.cleartext)
-      return refused(refusedCleartext, 'cleartext_auth_disabled')
-    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
+    const tried = { user, method: 'APOP' }
+    if (this.#options.tlsRequired && !this.#options.cleartext) return refusedInClear(tried)
+    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing', tried)
     return { kind: 'apop', user: textOf(this.#userName(user)), digest }
   }
 
@@ -211,15 +226,16 @@ export class Authorization {
       return { kind: 'text', text: `+OK\r\n${this.mechanisms.map((name) => `${name}\r\n`).join('')}.\r\n` }
     }
     const { verb: mechanism, argument: initial } = splitLine(argument)
+    const tried = { method: printable(mechanism) }
     if (!this.mechanisms.includes(mechanism)) {
       const isHidden = !this.#options.cleartext && (isCleartext(mechanism) || this.#options.tlsRequired)
       return isHidden
-        ? refused(refusedCleartext, 'cleartext_auth_disabled')
-        : refused('-ERR [AUTH] unsupported mechanism', 'invalid_mech')
+        ? refusedInClear(tried)
+        : refused('-ERR [AUTH] unsupported mechanism', 'invalid_mech', tried)
     }
-    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing')
+    if (this.#lacksCertificate) return refused(needsCertificate, 'client_ssl_cert_missing', tried)
     const data = initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
-    if (data === undefined) return refused(malformed, 'invalid_base64')
+    if (data === undefined) return refused(malformed, 'invalid_base64', tried)
     return { kind: 'sasl', mechanism, initial: initial === '' ? undefined : data }
   }
 

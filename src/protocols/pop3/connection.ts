@@ -1,7 +1,7 @@
 /** The connection of a session: the accepted socket, or TLS over it, with what is written to it. */
 import type { Socket } from 'node:net'
 import type { ActorContext } from '../../actors/index.ts'
-import type { SaslFacts } from '../../auth/contract.ts'
+import type { Asker, SaslFacts } from '../../auth/contract.ts'
 import { saslFacts } from '../server-sasl.ts'
 import { type ServerTls, tlsFacts, upgradeToTls, verifiedName } from '../server-tls.ts'
 import { Output } from './output.ts'
@@ -87,8 +87,8 @@ export class Connection {
     return verifiedName(this.#socket)
   }
 
-  saslFacts(remote: string): SaslFacts {
-    return saslFacts(this.#socket, remote)
+  saslFacts(asker: Asker): SaslFacts {
+    return saslFacts(this.#socket, asker)
   }
 
   /** Whether the client is kept waiting before it is read further. */

@@ -11,6 +11,7 @@ import type { Findings } from './mail-scan.ts'
 import type { Maildrop } from './maildrop.ts'
 import { Opening } from './opening.ts'
 import { SessionLock } from './session-lock.ts'
+import { timeStamp } from './time-stamp.ts'
 
 export interface OpenMaildrop<C extends AnyContract> {
   readonly account: Account
@@ -47,7 +48,9 @@ const verifyTimeoutMs = 120_000
 
 /** The answer to any login that was refused: it never says why. */
 export const refusedLogin = '-ERR [AUTH] wrong user name or password'
-export const notNow = '-ERR [SYS/TEMP] logins cannot be checked now, try again later'
+/** With where and when, for whoever looks into the log. */
+export const notNow = (hostname: string, now: number): string =>
+  `-ERR [SYS/TEMP] logins cannot be checked now, try again later [${hostname}:${timeStamp(now)}]`
 
 /** Answers to a user that is who it says, and is not let in all the same. */
 const notCounted = {
@@ -88,19 +91,19 @@ export class Login<C extends AnyContract> {
     const { context } = this.#options
     const auth = context.whereis<AuthContract>('auth')
     if (auth === undefined) {
-      this.#refuse(notNow, 'internal')
+      this.#notNow()
       return
     }
     check(auth, { timeoutMs: verifyTimeoutMs }).then(
       context.bind((result: VerifyResult) => {
         if (this.#over) return
         if (result.ok) this.accepted(result.account)
-        else if (result.reason === 'internal') this.#refuse(notNow, 'internal')
+        else if (result.reason === 'internal') this.#notNow()
         else this.#refuse(refusedLogin, 'credentials')
       }),
       context.bind((error: Error) => {
         this.#log('pop3.auth', error)
-        this.#refuse(notNow, 'internal')
+        this.#notNow()
       }),
     )
   }
@@ -146,7 +149,7 @@ export class Login<C extends AnyContract> {
       context.bind((error: Error) => {
         this.#log('pop3.lock', error)
         this.#uncount()
-        const line = '-ERR [SYS/TEMP] the mailbox cannot be locked now, try again later'
+        const line = `-ERR [SYS/TEMP] the mailbox cannot be locked now, try again later ${this.#time}`
         this.#finish({ ok: false, line, reason: 'lock', close: true })
       }),
     )
@@ -186,7 +189,16 @@ export class Login<C extends AnyContract> {
     const line = temporary
       ? '-ERR [SYS/TEMP] the mailbox cannot be opened now, try again later'
       : '-ERR [SYS/PERM] the mailbox cannot be opened, please tell the administrator'
-    this.#finish({ ok: false, line, reason: 'mailbox', close: true })
+    this.#finish({ ok: false, line: `${line} ${this.#time}`, reason: 'mailbox', close: true })
+  }
+
+  get #time(): string {
+    return `[${timeStamp(this.#options.context.clock.now())}]`
+  }
+
+  #notNow(): void {
+    const { hostname, context } = this.#options
+    this.#refuse(notNow(hostname, context.clock.now()), 'internal')
   }
 
   #refuse(line: string, reason: string): void {

@@ -8,6 +8,7 @@ import { OutputBuffers } from './output-buffers.ts'
 import { ReadAhead, ReadyAnswers } from './read-ahead.ts'
 import { Retrieval, type RetrievalHost } from './retrieval.ts'
 import type { Pop3SessionContract, SessionHost } from './session-host.ts'
+import { timeStamp } from './time-stamp.ts'
 import { transact } from './transaction.ts'
 import { UidlChange } from './uidl-change.ts'
 import type { WireForm } from './wire-form.ts'
@@ -172,6 +173,10 @@ export class MailCommands {
         host.reply(line)
         host.done()
       },
+      unreadable: (line) => {
+        host.reply(`${line} [${timeStamp(context.clock.now())}]`)
+        host.done()
+      },
       gone: (index) => {
         host.reply(`-ERR message ${index + 1} is no longer there`)
         if (maildrop.markGone(index)) this.#countBad()
@@ -254,7 +259,8 @@ export class MailCommands {
 
   #updateFailed(temporary: boolean): void {
     const code = temporary ? 'SYS/TEMP' : 'SYS/PERM'
-    this.#host.refuse(`-ERR [${code}] not all changes could be made`, 'Update failed')
+    const time = timeStamp(this.#host.context.clock.now())
+    this.#host.refuse(`-ERR [${code}] not all changes could be made [${time}]`, 'Update failed')
   }
 
   /** The session ends without QUIT: mails that were fetched are still marked as seen; nothing is removed. */

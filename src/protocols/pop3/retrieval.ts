@@ -49,8 +49,10 @@ export interface RetrievalHost {
   learn(uid: number, octets: number): void
   /** So are they in the name of its file. */
   misnamed(uid: number): void
-  /** The mail cannot be sent; one line says so. */
+  /** The mail is not sent; one line says why. */
   refused(line: string): void
+  /** It cannot be, and that is our fault. */
+  unreadable(line: string): void
   /** The mail is not there any more. */
   gone(index: number): void
   /** The mail broke off in the middle: the connection must end without the final dot. */
@@ -126,7 +128,7 @@ export class Retrieval {
       return this.#file !== undefined
     } catch (error) {
       this.#host.log(error as Error)
-      this.#refuse('-ERR [SYS/PERM] the message cannot be read')
+      this.#unreadable('-ERR [SYS/PERM] the message cannot be read')
       return false
     }
   }
@@ -138,7 +140,7 @@ export class Retrieval {
       host.bind((found: LocateResult) => {
         if (this.#over) return
         if (!found.ok) {
-          this.#refuse(unreadableNow)
+          this.#unreadable(unreadableNow)
           return
         }
         const { place, gone } = found
@@ -154,14 +156,14 @@ export class Retrieval {
       host.bind((error: Error) => {
         if (this.#over) return
         host.log(error)
-        this.#refuse(unreadableNow)
+        this.#unreadable(unreadableNow)
       }),
     )
   }
 
-  #refuse(line: string): void {
+  #unreadable(line: string): void {
     this.#over = true
-    this.#host.refused(line)
+    this.#host.unreadable(line)
   }
 
   #send(): void {
@@ -169,7 +171,8 @@ export class Retrieval {
     const file = this.#file!
     if (settings.capa.utf8 && !utf8 && file.has8BitHeader(this.#host.scratch)) {
       file.close()
-      this.#refuse('-ERR [UTF8] the header has characters that only UTF8 mode can show')
+      this.#over = true
+      this.#host.refused('-ERR [UTF8] the header has characters that only UTF8 mode can show')
       return
     }
     let status = '+OK\r\n'

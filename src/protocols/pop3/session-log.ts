@@ -21,6 +21,8 @@ export interface Connected {
   readonly service: string
   /** Version of TLS; null without. */
   readonly tls: string | null
+  /** How the connection is protected, in words of a log line: `TLS`, `TLS handshaking: why it broke`, `secured` without TLS; else empty. */
+  readonly security: string
   readonly input: number
   readonly output: number
 }
@@ -37,6 +39,7 @@ export interface LoginProgress {
   readonly inExchange: boolean
   /** A login is being checked. */
   readonly isVerifying: boolean
+  /** Since its first attempt, or without one since it came. */
   readonly seconds: number
   /** TLS was begun and never came about. */
   readonly tlsUnfinished: boolean
@@ -88,7 +91,7 @@ function loginSummary(
   const name = loggable(user)
   const valueFor = (variable: string): string | number => {
     if (variable === 'mechanism') return method
-    if (variable === 'secured') return connected.tls === null ? '' : 'TLS'
+    if (variable === 'secured') return connected.security
     return variable === 'mail_pid' ? pid : connectionValue(variable, connected, name)
   }
   const elements = log.login_elements
@@ -176,14 +179,42 @@ export function disconnectFacts(
     code: named,
     attempts,
     seconds,
-    ...(attempts > 0 && { user }),
+    ...(attempts > 0 && { user, method }),
   }
   if (config.log.format !== 'syslog') return facts
-  const message =
-    attempts === 0
-      ? `${reason} (no auth attempts in ${seconds} secs)`
-      : `${reason} (auth failed, ${attempts} attempts in ${seconds} secs)`
+  const message = `Disconnected: ${reason} (${whyNoLogin(named, progress)})`
   return { ...facts, summary: loginSummary(message, connected, { user, method, pid: '' }, config) }
+}
+
+/** In the words by which filters such as fail2ban know Dovecot's lines. */
+function whyNoLogin(code: AbortCode, { attempts, seconds, isVerifying }: LoginProgress): string {
+  if (attempts === 0) return `no auth attempts in ${seconds} secs`
+  const isFirst = attempts === 1
+  switch (code) {
+    case 'auth_waiting_client':
+      if (isFirst) return `client didn't finish SASL auth, waited ${seconds} secs`
+      break
+    case 'auth_aborted_by_client':
+      if (!isFirst) break
+      return isVerifying
+        ? `disconnected while authenticating, waited ${seconds} secs`
+        : `client didn't finish SASL auth, waited ${seconds} secs`
+    case 'cleartext_auth_disabled':
+      return 'tried to use disallowed plaintext auth'
+    case 'invalid_mech':
+      return 'tried to use unsupported auth mechanism'
+    case 'invalid_base64':
+      return 'sent invalid base64 in response'
+    case 'client_ssl_cert_missing':
+      return "client didn't send a cert"
+    case 'internal_failure':
+      return 'auth service reported temporary failure'
+    case 'connection_limit':
+    case 'temp_fail':
+      return 'internal failure, 1 successful auths'
+    default:
+  }
+  return `auth failed, ${attempts} attempts in ${seconds} secs`
 }
 
 /** Machine-readable reasons, named as Dovecot names them. */
@@ -220,7 +251,7 @@ export function failureCode(reason: string): AbortCode {
 
 function abortCode({ attempts, failure, inExchange, isVerifying, tlsUnfinished }: LoginProgress): AbortCode {
   if (tlsUnfinished) return 'tls_handshake_not_finished'
-  if (isVerifying) return 'auth_waiting_client'
-  if (inExchange) return 'auth_aborted_by_client'
+  if (isVerifying) return 'auth_aborted_by_client'
+  if (inExchange) return 'auth_waiting_client'
   return attempts === 0 ? 'no_auth_attempts' : failure
 }

@@ -25,6 +25,7 @@ import { RawLog } from './rawlog.ts'
 import type { Pop3SessionArgs, Pop3SessionContract, SessionIds } from './session-host.ts'
 import { type SessionLock, touchMs } from './session-lock.ts'
 import { type AbortCode, type Connected, disconnectFacts, loginFacts, logoutFacts } from './session-log.ts'
+import { timeStamp } from './time-stamp.ts'
 import { WireForm } from './wire-form.ts'
 import type { XclientFacts } from './xclient.ts'
 
@@ -60,6 +61,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   #resume: (() => void) | undefined
   /** The client has sent FIN. */
   #ended = false
+  /** What has ended the connection, for the log. */
+  #broke = 'Connection closed'
   #running = false
   /** First octets of the line that is not complete, to tell AUTH, which may be long, from others. */
   #lineStart = ''
@@ -350,9 +353,16 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
       ends: this.#ends,
       service: this.#args.service,
       tls: this.connection.tlsVersion,
+      security: this.#security,
       input: this.#input,
       output: this.connection.output.octets,
     }
+  }
+
+  get #security(): string {
+    const { hasTls, tlsVersion } = this.connection
+    if (hasTls) return tlsVersion === null ? `TLS handshaking: ${this.#broke}` : 'TLS'
+    return this.#authenticator.isSecured ? 'secured' : ''
   }
 
   #logEnd(reason: string, code: AbortCode | ''): void {
@@ -363,9 +373,10 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
       log.info(facts, 'session ended')
       return
     }
+    const { progress: made } = this.#authenticator
     const progress = {
-      ...this.#authenticator.progress,
-      seconds: Math.round((this.context.clock.monotonic() - this.#startedAt) / 1000),
+      ...made,
+      seconds: Math.round((this.context.clock.monotonic() - (made.triedAt ?? this.#startedAt)) / 1000),
       tlsUnfinished: this.connection.hasTls && this.connection.tlsVersion === null,
     }
     log.info(disconnectFacts(this.#connected, reason, code, progress, this.config), 'ended without login')
@@ -388,7 +399,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
 
   #failed(error: NodeJS.ErrnoException): void {
     this.connection.output.abandon()
-    this.#close(`Connection closed: ${error.code ?? error.message}`)
+    this.#broke = error.code ?? error.message
+    this.#close(`Connection closed: ${this.#broke}`)
   }
 
   #gone(): void {
@@ -487,7 +499,11 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     if (this.connection.isGone) return
     if (!this.isClosed) {
       if (reason.kind === 'shutdown') this.#endNow(goodbye, 'Server shutting down', 'shutting_down')
-      else this.#endNow('-ERR [SYS/TEMP] internal error, please log in again', 'Internal error')
+      else
+        this.#endNow(
+          `-ERR [SYS/TEMP] internal error, please log in again [${timeStamp(this.context.clock.now())}]`,
+          'Internal error',
+        )
     }
     await this.connection.gone(goodbyeMs)
   }

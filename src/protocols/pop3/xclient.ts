@@ -24,15 +24,15 @@ export function parseXclient(argument: string): XclientFacts | undefined {
   const facts: { -readonly [K in keyof XclientFacts]: XclientFacts[K] } = {}
   for (const word of argument.split(' ').filter(Boolean)) {
     const equals = word.indexOf('=')
-    if (equals === -1) return undefined
+    // As a key that is not known.
+    if (equals === -1) continue
     const value = word.slice(equals + 1)
     switch (word.slice(0, equals).toUpperCase()) {
       case 'ADDR':
       case 'DESTADDR': {
-        const address = value.replace(/^IPV6:/i, '')
-        if (isIP(address) === 0) return undefined
-        if (/^addr/i.test(word)) facts.remoteAddress = address
-        else facts.localAddress = address
+        if (isIP(value) === 0) return undefined
+        if (/^addr/i.test(word)) facts.remoteAddress = value
+        else facts.localAddress = value
         break
       }
       case 'PORT':
@@ -48,7 +48,7 @@ export function parseXclient(argument: string): XclientFacts | undefined {
         if (/^[\x21-\x7e]+$/.test(value) && value.length <= maxSession) facts.session = value
         break
       case 'TTL':
-        if (!/^\d{1,3}$/.test(value) || Number(value) === 0) return undefined
+        if (!/^\d{1,9}$/.test(value)) return undefined
         break
       case 'CLIENT-TRANSPORT':
         facts.tls = /^tls/i.test(value)

@@ -86,14 +86,17 @@ test.each([
   ['invalid_base64', [], ['AUTH PLAIN', '!']],
   ['auth_aborted_by_client', [], ['AUTH PLAIN', '*']],
   ['cleartext_auth_disabled', [], ['USER alice', 'PASS secret']],
+  ['auth_waiting_client', [], ['AUTH PLAIN']],
   ['temp_fail', ['mailbox.allow_readonly=false'], ['USER file', 'PASS secret']],
   ['connection_limit', ['limits.max_userip_connections=1'], ['USER alice', 'PASS secret']],
 ])('L19 why nobody logged in: %s', async (code, set, commands) => {
+  const leaves = code === 'auth_waiting_client'
   server = await Pop3Server.start({ set, users: ['file:{PLAIN}secret::::/dev/null'] })
   const other = code === 'connection_limit' ? await server.login() : undefined
   // From another address than the server's passwords need TLS.
   const client = await server.connect(code === 'cleartext_auth_disabled' ? '127.0.0.2' : undefined)
-  client.send(`${[...commands, 'QUIT'].join('\r\n')}\r\n`)
+  client.send(`${[...commands, ...(leaves ? [] : ['QUIT'])].join('\r\n')}\r\n`)
+  if (leaves) client.socket.end()
   await client.rest()
   const line = await until('the log line', () => server.events('pop3.disconnect')[0])
   expect(line.code).toBe(code)

@@ -23,6 +23,8 @@ export function auth(state: SessionState, argument: string, environment: Environ
     const isHidden = isCleartext(mechanism) && !allowsCleartext(state, environment)
     return answer(state, isHidden ? replies.encryptionRequired : replies.unknownMechanism)
   }
+  if (environment.policy.config.tls.client_cert.require && environment.certificateName() === undefined)
+    return answer(state, replies.certificateRequired)
   const data = initial === undefined || initial === '=' ? Buffer.alloc(0) : decodeSasl(initial)
   if (data === undefined) return answer(state, replies.badBase64)
   const effect = { kind: 'sasl', mechanism, initial: initial === undefined ? undefined : data } as const

@@ -4,9 +4,9 @@
  */
 import type { Socket } from 'node:net'
 import type { ActorContext } from '../../../actors/index.ts'
-import type { SaslFacts } from '../../../auth/contract.ts'
+import type { Asker, SaslFacts } from '../../../auth/contract.ts'
 import { saslFacts } from '../../server-sasl.ts'
-import { type ServerTls, type TlsFacts, tlsFacts, upgradeToTls } from '../../server-tls.ts'
+import { type ServerTls, type TlsFacts, tlsFacts, upgradeToTls, verifiedName } from '../../server-tls.ts'
 
 export interface ConnectionEvents {
   readonly received: (chunk: Buffer) => void
@@ -70,8 +70,13 @@ export class Connection {
   }
 
   /** What a SASL exchange has to know. */
-  saslFacts(remote: string): SaslFacts {
-    return saslFacts(this.#socket, remote)
+  saslFacts(asker: Asker): SaslFacts {
+    return saslFacts(this.#socket, asker)
+  }
+
+  /** Common name of a client certificate that was verified. */
+  get certificateName(): string | undefined {
+    return verifiedName(this.#socket)
   }
 
   start(): void {

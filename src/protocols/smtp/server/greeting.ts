@@ -40,14 +40,18 @@ export function lhlo(state: SessionState, argument: string, environment: Environ
 /** Whether passwords may be sent in this session as it is now. */
 export function allowsCleartext(state: SessionState, environment: Environment): boolean {
   const { peer, policy } = environment
-  return state.isSecured || peer.isLoopback || policy.config.auth.allow_cleartext
+  return state.isSecured || environment.isBehindTls || peer.isLoopback || policy.config.auth.allow_cleartext
 }
 
 /** SASL mechanisms that can be used in this session as it is now. */
 export function authMechanisms(state: SessionState, environment: Environment): readonly string[] {
   if (!hasAuth(environment)) return []
   const cleartext = allowsCleartext(state, environment)
-  return offeredMechanisms(environment.policy.config.auth.mechanisms, { cleartext, tls: state.isSecured })
+  const { mechanisms } = environment.policy.config.auth
+  const certificate =
+    mechanisms.some((name) => name.toUpperCase() === 'EXTERNAL') &&
+    environment.certificateName() !== undefined
+  return offeredMechanisms(mechanisms, { cleartext, tls: state.isSecured, certificate })
 }
 
 /** Whether this service has logins at all. */

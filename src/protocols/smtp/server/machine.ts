@@ -117,8 +117,8 @@ const hangUp = (state: SessionState, reply: string, reason: string): Transition 
 const isForeign = (verb: string, policy: ServerPolicy): boolean =>
   verb !== '' && (/^[^A-Z]/.test(verb) || /^[!-9;-~]+:/.test(verb) || policy.isForbiddenCommand(verb))
 
-function mustEncrypt(state: SessionState, verb: string, { peer }: Environment): boolean {
-  return !state.isSecured && peer.address !== 'unix' && !clearVerbs.has(verb)
+function mustEncrypt(state: SessionState, verb: string, { peer, isBehindTls }: Environment): boolean {
+  return !state.isSecured && !isBehindTls && peer.address !== 'unix' && !clearVerbs.has(verb)
 }
 
 /** TLS and other binary protocols begin with such an octet; no command does. A CR is a line end gone wrong, a tab a blank. */

@@ -64,6 +64,7 @@ export const badChunk = '521 5.5.4 Expected: BDAT size [LAST]\r\n'
 export const tlsRequired = '530 5.7.0 Begin with STARTTLS\r\n'
 export const authRequired = '530 5.7.0 Log in first\r\n'
 export const authFailed = '535 5.7.8 User name or password wrong\r\n'
+export const certificateRequired = '535 5.7.8 Logging in needs a client certificate\r\n'
 export const encryptionRequired = '538 5.7.11 Logging in needs an encrypted connection\r\n'
 export const notAuthorized = '550 5.7.0 Not for you\r\n'
 export const unknownUser = (address: string) => `550 5.1.1 <${echo(address)}>: no such user here\r\n`

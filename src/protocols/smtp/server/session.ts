@@ -119,10 +119,13 @@ class SmtpSession {
       offersTls:
         tls === 'starttls' &&
         this.#tls !== undefined &&
+        ends.proxy?.tls !== true &&
         policy.smtpd.tls_security_level !== 'none' &&
         policy.offers('STARTTLS'),
       mayXforward: policy.mayXforward(peer.address),
       isLimited: policy.isLimited(peer.address),
+      isBehindTls: ends.proxy?.tls === true,
+      certificateName: () => this.#connection.certificateName ?? ends.proxy?.certificateName,
       hasRoom: (octets) => hasRoom(context, policy, octets),
     }
     this.#reader = newReader(policy.smtpd.line_length_limit)
@@ -465,7 +468,8 @@ class SmtpSession {
 
   #startSasl(mechanism: string, initial: Buffer | undefined): void {
     this.#isBusy = true
-    const { address } = this.#environment.peer
+    const { peer, certificateName } = this.#environment
+    const asker = { remote: peer.address, session: this.#args.session }
     this.#sasl = new ServerSasl({
       context: this.#context,
       done: (reply) => {
@@ -473,7 +477,8 @@ class SmtpSession {
         this.#continue(saslAnswered(this.#state, reply))
       },
     })
-    this.#sasl.start(mechanism, initial, this.#connection.saslFacts(address))
+    const facts = { ...this.#connection.saslFacts(asker), certificateName: certificateName() ?? '' }
+    this.#sasl.start(mechanism, initial, facts)
   }
 
   /** The exchange is over, or given up. */

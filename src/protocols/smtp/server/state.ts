@@ -43,6 +43,10 @@ export interface Environment {
   readonly mayXforward: boolean
   /** The limits of what one client may do count for this one. */
   readonly isLimited: boolean
+  /** The client uses TLS, which ends at a load balancer. */
+  readonly isBehindTls: boolean
+  /** Common name of the client's certificate that was verified, here or at the load balancer; undefined: there is none. */
+  certificateName(): string | undefined
 }
 
 /** A recipient that was accepted: with an account a local one, without it one for the queue. */

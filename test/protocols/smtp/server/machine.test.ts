@@ -30,6 +30,8 @@ function environment(world: World = {}): Environment {
     offersTls: world.offersTls ?? false,
     mayXforward: policy.mayXforward(address),
     isLimited: false,
+    isBehindTls: false,
+    certificateName: () => undefined,
     hasRoom: (octets) => octets < 1e12,
     peer: {
       service: world.service ?? 'smtp',
