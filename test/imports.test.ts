@@ -61,6 +61,7 @@ const shared: readonly string[] = [
   'auth/sasl/sasl-prep.ts',
   'auth/scram-keys.ts',
   'cache/labels.ts',
+  'cache/lending.ts',
   'dns/names.ts',
   'dns/resolver.ts',
   'dns/reverse.ts',

@@ -124,22 +124,41 @@ const metrics: readonly Metric[] = [
     read: (s) => one(s.delivery.heldUp),
   },
   {
-    name: 'cache_hits',
-    help: 'Connection cache hits since the last cache.statistics',
+    name: 'cache_hits_total',
+    help: 'Lookups in the connection cache that found a connection',
     labels: ['by'],
     read: (s) => [
-      [{ by: 'destination' }, s.cache.destinationHits],
-      [{ by: 'endpoint' }, s.cache.endpointHits],
+      [{ by: 'destination' }, s.cache.total.destinationHits],
+      [{ by: 'endpoint' }, s.cache.total.endpointHits],
     ],
   },
   {
-    name: 'cache_misses',
-    help: 'Connection cache misses since the last cache.statistics',
+    name: 'cache_misses_total',
+    help: 'Lookups in the connection cache that found none',
     labels: ['by'],
     read: (s) => [
-      [{ by: 'destination' }, s.cache.destinationMisses],
-      [{ by: 'endpoint' }, s.cache.endpointMisses],
+      [{ by: 'destination' }, s.cache.total.destinationMisses],
+      [{ by: 'endpoint' }, s.cache.total.endpointMisses],
     ],
+  },
+  {
+    name: 'cache_saved_total',
+    help: 'Connections that were kept after a delivery',
+    read: (s) => one(s.cache.connections.saved),
+  },
+  {
+    name: 'cache_left_total',
+    help: 'Kept connections that are idle no more: lent to a delivery, expired, retired because their server ended them, flushed, lost with their thread',
+    labels: ['how'],
+    read: ({ cache: { connections } }) =>
+      (['lent', 'expired', 'retired', 'flushed', 'lost'] as const).map(
+        (how) => [{ how }, connections[how]] as const,
+      ),
+  },
+  {
+    name: 'cache_connections',
+    help: 'Idle connections',
+    read: (s) => one(s.cache.connections.held),
   },
   {
     name: 'cache_handshakes_spared',

@@ -16,10 +16,12 @@ import { cacheSettings } from './config.ts'
 import type {
   CacheContract,
   CacheReport,
+  ConnectionCounters,
   IdleConnection,
   IdleRow,
   KeeperContract,
   Lease,
+  LookupCounters,
   SavingsReport,
 } from './contract.ts'
 import { Savings } from './savings.ts'
@@ -48,6 +50,9 @@ class ConnectionCache {
   readonly #keepers = new Map<number, Map<number, Entry<Held>>>()
   /** Since the cache started, and since the last report. */
   readonly #savings = { total: new Savings(), interval: new Savings() }
+  /** Lookups before the present interval, and what became of connections, since the cache started. */
+  readonly #before = { destinationHits: 0, destinationMisses: 0, endpointHits: 0, endpointMisses: 0 }
+  readonly #flow = { saved: 0, lent: 0, expired: 0, retired: 0, flushed: 0, lost: 0 }
   /** One timer for all: when it rings, and its id. */
   #timerAt = Number.POSITIVE_INFINITY
   #timer = 0
@@ -82,6 +87,7 @@ class ConnectionCache {
     if (unbind !== '') this.#table.removeBinding(unbind, endpoint)
     if (destination !== '') this.#table.saveDestination({ destination, endpoint, properties: '', expiresAt })
     const handle = { keeper, connection, setupMs, relay, tls, uses }
+    this.#flow.saved++
     held.set(connection, this.#table.saveEndpoint({ handle, endpoint, properties: '', expiresAt }))
     if (expiresAt < this.#timerAt) this.#arm()
   }
@@ -107,6 +113,7 @@ class ConnectionCache {
     }
     const { keeper, connection, setupMs } = entry.handle
     this.#keepers.get(keeper.id)?.delete(connection)
+    this.#flow.lent++
     total.hit(destination, setupMs)
     interval.hit(destination, setupMs)
     return { keeper, connection, endpoint: entry.endpoint, setupMs }
@@ -123,6 +130,7 @@ class ConnectionCache {
       const entry = held?.get(connection)
       if (entry === undefined) continue
       held?.delete(connection)
+      this.#flow.retired++
       this.#table.remove(entry)
     }
   }
@@ -142,18 +150,41 @@ class ConnectionCache {
   }
 
   stats(): CacheReport {
-    return { ...this.#table.statistics(), savings: savingsReport(this.#savings.total, namedInStats) }
+    const statistics = this.#table.statistics()
+    return {
+      ...statistics,
+      total: this.#lookups(statistics),
+      connections: this.#connections,
+      savings: savingsReport(this.#savings.total, namedInStats),
+    }
+  }
+
+  get #connections(): ConnectionCounters {
+    return { ...this.#flow, held: this.#table.size }
+  }
+
+  #lookups(now: LookupCounters): LookupCounters {
+    return {
+      destinationHits: this.#before.destinationHits + now.destinationHits,
+      destinationMisses: this.#before.destinationMisses + now.destinationMisses,
+      endpointHits: this.#before.endpointHits + now.endpointHits,
+      endpointMisses: this.#before.endpointMisses + now.endpointMisses,
+    }
   }
 
   flush(): number {
     const all = this.#table.clear()
+    this.#flow.flushed += all.length
     for (const entry of all) this.#close(entry)
     return all.length
   }
 
   expire(): void {
     this.#timerAt = Number.POSITIVE_INFINITY
-    for (const entry of this.#table.expire(this.#context.clock.monotonic())) this.#close(entry)
+    for (const entry of this.#table.expire(this.#context.clock.monotonic())) {
+      this.#flow.expired++
+      this.#close(entry)
+    }
     this.#arm()
   }
 
@@ -164,7 +195,10 @@ class ConnectionCache {
 
   handleExit(ref: AnyRef): void {
     // A keeper crashed, or its thread is gone: the sockets are closed already.
-    for (const entry of this.#keepers.get(ref.id)?.values() ?? []) this.#table.remove(entry)
+    const held = this.#keepers.get(ref.id)
+    if (held === undefined) return
+    this.#flow.lost += held.size
+    for (const entry of held.values()) this.#table.remove(entry)
     this.#keepers.delete(ref.id)
   }
 
@@ -190,6 +224,7 @@ class ConnectionCache {
   #logStatistics(): void {
     const statistics = this.#table.statistics()
     const { since, ...counters } = statistics
+    Object.assign(this.#before, this.#lookups(statistics))
     this.#table.resetStatistics(this.#context.clock.now())
     const savings = savingsReport(this.#savings.interval, namedInLog)
     this.#savings.interval.clear()

@@ -65,20 +65,42 @@ export type CacheContract = Contract<{
   flush(): number
 }>
 
-/** The counters of the present interval. */
-export interface CacheStatistics {
-  readonly since: number
+export interface LookupCounters {
   readonly destinationHits: number
   readonly destinationMisses: number
   readonly endpointHits: number
   readonly endpointMisses: number
+}
+
+/** The counters of the present interval. */
+export interface CacheStatistics extends LookupCounters {
+  readonly since: number
   readonly maxDestinations: number
   readonly maxEndpoints: number
   readonly maxSessions: number
 }
 
 export interface CacheReport extends CacheStatistics {
+  /** Lookups since the cache started. */
+  readonly total: LookupCounters
+  readonly connections: ConnectionCounters
   readonly savings: SavingsReport
+}
+
+/** What became of the connections since the cache started: all that were saved are lent, gone, or held. */
+export interface ConnectionCounters {
+  readonly saved: number
+  readonly lent: number
+  /** Closed by us: their time was over. */
+  readonly expired: number
+  /** Ended by their server, or by saying something. */
+  readonly retired: number
+  /** Closed by us: by command, on a reload. */
+  readonly flushed: number
+  /** Gone with their thread. */
+  readonly lost: number
+  /** Idle now. */
+  readonly held: number
 }
 
 /** What was spared since the cache started. */

@@ -2,6 +2,7 @@
 import type { ActorContext, ActorRef, AnyActorDefinition, AnyRef } from '../actors/index.ts'
 import type { CacheContract, Lease } from '../cache/contract.ts'
 import { destinationLabel } from '../cache/labels.ts'
+import { lateAnswerMs, lentInTime } from '../cache/lending.ts'
 import type { ActiveMail } from './active.ts'
 import type { ConnectionLease, Content, DeliveryReport, DeliveryRequest } from './contract.ts'
 import type { DeliveriesContract } from './deliveries.ts'
@@ -78,10 +79,9 @@ export class Dispatcher {
       ...(smtputf8 === true ? { smtputf8 } : {}),
       ...(requiretls === true ? { requiretls } : {}),
     })
-    actor.askWith({ timeoutMs: cache.timeoutMs }, 'findDestination', label).then(
+    const asked = actor.askWith({ timeoutMs: lateAnswerMs + cache.timeoutMs }, 'findDestination', label)
+    lentInTime(asked, cache.timeoutMs).then(
       this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
-      // Without the cache the delivery makes its own connection.
-      this.#context.bind(() => this.#spawn(running, null)),
     )
   }
 

@@ -5,7 +5,9 @@ import { cacheActor } from '../../src/cache/cache.ts'
 import { cacheSettings } from '../../src/cache/config.ts'
 import type { CacheContract, IdleConnection, KeeperContract } from '../../src/cache/contract.ts'
 import { defaults } from '../../src/config/schema.ts'
+import { Random } from '../../src/testing/random.ts'
 import { TestSystem } from '../../src/testing/test-system.ts'
+import { chosenSeed } from '../support/seed.ts'
 
 let system: TestSystem
 let lines: Record<string, unknown>[]
@@ -132,6 +134,61 @@ describe('the connection cache', () => {
     await system.settle()
     expect(await cache().ask('findDestination', 'd')).toBeNull()
     expect(await cache().ask('findDestination', 'x')).not.toBeNull()
+  })
+
+  test('what became of the connections adds up, over all intervals, whatever happens in whatever order', async () => {
+    const random = new Random(chosenSeed())
+    cache().tell('startKeeper', keeper, cache())
+    await system.settle()
+    const wanted = { saved: 0, lent: 0, expired: 0, retired: 0, flushed: 0, lost: 0, held: 0 }
+    const lookups = { destinationHits: 0, destinationMisses: 0, endpointHits: 0, endpointMisses: 0 }
+    for (let connection = 1; connection <= 400; connection++) {
+      const endpoint = `e${random.below(6)}`
+      const destination = `d${random.below(6)}`
+      const number = random.below(2)
+      const byKeeper = started[number]!
+      const what = random.next()
+      if (what < 0.5) {
+        cache().tell('save', idle(connection, { keeper: byKeeper, destination, endpoint }))
+        wanted.saved++
+      } else if (what < 0.6) {
+        const before = (await cache().ask('list')).length
+        cache().tell('gone', [random.below(connection), 100_000], byKeeper)
+        wanted.retired += before - (await cache().ask('list')).length
+      } else if (what < 0.72) {
+        if ((await cache().ask('findDestination', destination)) === null) lookups.destinationMisses++
+        else lookups.destinationHits++
+      } else if (what < 0.84) {
+        const only = random.chance(0.5) ? byKeeper : null
+        if ((await cache().ask('findEndpoint', endpoint, destination, only)) === null)
+          lookups.endpointMisses++
+        else lookups.endpointHits++
+      } else if (what < 0.97) {
+        const before = (await cache().ask('list')).length
+        await system.advance(random.pick([10, 700, 5_000]))
+        wanted.expired += before - (await cache().ask('list')).length
+      } else if (what < 0.98) wanted.flushed += await cache().ask('flush')
+      else if (what < 0.985) {
+        wanted.expired += (await cache().ask('list')).length
+        await system.advance(600_000)
+      }
+      if (connection === 300) {
+        const before = (await cache().ask('list')).length
+        kill[0]!()
+        await system.settle()
+        wanted.lost = before - (await cache().ask('list')).length
+        cache().tell('startKeeper', keeper, cache())
+        await system.settle()
+        started[0] = started.pop()!
+      }
+    }
+    wanted.lent = lookups.destinationHits + lookups.endpointHits
+    wanted.held = (await cache().ask('list')).length
+    const { connections, total } = await cache().ask('stats')
+    expect({ connections, total }).toEqual({ connections: wanted, total: lookups })
+    const { saved, held, lent, expired, retired, flushed, lost } = connections
+    expect(saved).toBe(held + lent + expired + retired + flushed + lost)
+    expect(Math.min(lent, expired, retired, flushed, lost)).toBeGreaterThan(0)
   })
 
   test('L27 statistics of each interval that had any, and at the end', async () => {

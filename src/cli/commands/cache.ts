@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
-import type { CacheReport, IdleRow } from '../../cache/contract.ts'
+import type { CacheReport, ConnectionCounters, IdleRow } from '../../cache/contract.ts'
 import { readableLabel } from '../../cache/labels.ts'
 import { CacheScript } from '../../cache/script.ts'
 import { ControlClient } from '../control-client.ts'
@@ -88,9 +88,23 @@ function statisticsText(stats: CacheReport): string {
     `destinations  ${rate(stats.destinationHits, stats.destinationMisses)}`,
     `endpoints     ${rate(stats.endpointHits, stats.endpointMisses)}`,
     `at most       ${stats.maxDestinations} destinations, ${stats.maxEndpoints} endpoints, ${stats.maxSessions} connections`,
+    `kept          ${flowText(stats.connections)}`,
     ...savingsLines(stats),
     '',
   ].join('\n')
+}
+
+function flowText({ saved, lent, expired, retired, flushed, lost, held }: ConnectionCounters): string {
+  const ends = {
+    'used again': lent,
+    expired,
+    'ended by the server': retired,
+    flushed,
+    'lost with a thread': lost,
+  }
+  const parts = Object.entries({ ...ends, 'idle now': held }).filter(([, count]) => count > 0)
+  const parted = parts.map(([what, count]) => `${count} ${what}`).join(', ')
+  return `${saved} times since the cache started${parted === '' ? '' : `: ${parted}`}`
 }
 
 function savingsLines({ savings }: CacheReport): string[] {

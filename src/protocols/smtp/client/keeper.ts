@@ -7,11 +7,16 @@
  */
 import { type ActorContext, type ActorRef, actor } from '../../../actors/index.ts'
 import type { CacheContract, KeeperContract } from '../../../cache/contract.ts'
+import { lateAnswerMs, lentInTime } from '../../../cache/lending.ts'
+import type { Config } from '../../../config/settings.ts'
 import type { ConnectionFinder, KeepLabels, SessionKeeper } from './environment.ts'
 import type { Run, Session, SessionListener } from './session.ts'
 
-/** The cache says when an idle connection ends; should it have forgotten, this much later it ends anyway. */
-const graceMs = 30_000
+/**
+ * The cache says when an idle connection ends. Should it have forgotten, or lent it to somebody who is no more, it ends
+ * anyway: so much later than those who were lent one may take to come for it.
+ */
+const graceMs = 5_000
 /** Limit for what QUIT of an idle connection may take. */
 const quitMs = 10_000
 
@@ -43,8 +48,12 @@ class Keeper implements SessionKeeper {
     if (!known) return false
     this.#idle.set(connection, session)
     session.attach(this.#watcher(connection), this.#run)
-    session.expect(labels.ttlMs + graceMs)
+    session.expect(labels.ttlMs + this.#protocolMs + graceMs)
     return true
+  }
+
+  get #protocolMs(): number {
+    return this.#context.setting<Config>('config')!.cache.protocol_timeout
   }
 
   get ref(): ActorRef<KeeperContract> {
@@ -112,14 +121,16 @@ export function connectionsOf(context: ActorContext, timeoutMs: number): Connect
       const cache = context.whereis<CacheContract>('cache')
       const here = placeOf(context).keeper?.ref
       if (cache === undefined || (onlyHere && here === undefined)) return undefined
-      try {
-        const only = onlyHere ? here! : null
-        const lease = await cache.askWith({ timeoutMs }, 'findEndpoint', endpoint, destination, only)
-        return lease === null ? undefined : { lease, isHere: lease.keeper.id === here?.id }
-      } catch {
-        // Without the cache the delivery makes its own connection.
-        return undefined
-      }
+      const only = onlyHere ? here! : null
+      const asked = cache.askWith(
+        { timeoutMs: lateAnswerMs + timeoutMs },
+        'findEndpoint',
+        endpoint,
+        destination,
+        only,
+      )
+      const lease = await lentInTime(asked, timeoutMs)
+      return lease === null ? undefined : { lease, isHere: lease.keeper.id === here?.id }
     },
     wasted(destination, setupMs) {
       context.whereis<CacheContract>('cache')?.tell('wasted', destination, setupMs)
