@@ -57,8 +57,8 @@ export class Folders {
   }
 
   /** Octets on the disk; -1: it is not there under this name. */
-  octetsOf(mail: StoredMail): number {
-    return statSync(mailPath(this.of(mail), mail.name), { throwIfNoEntry: false })?.size ?? -1
+  octetsOf(file: MailFile): number {
+    return statSync(mailPath(this.of(file), file.name), { throwIfNoEntry: false })?.size ?? -1
   }
 
   /** When a mail came, in milliseconds since the epoch; 0: its file is not there. */

@@ -58,6 +58,30 @@ export function addKeyword(folder: string, name: string): string | undefined {
   while (keywords[number] !== undefined) number++
   if (number >= letters) return undefined
   keywords[number] = name
+  writeKeywords(folder, keywords)
+  return String.fromCharCode(97 + number)
+}
+
+/** Those of the letters that have no name. */
+export const unnamedLetters = (keywords: Keywords, used: Iterable<string>): string[] =>
+  [...used].filter((letter) => keywords[numberOf(letter)] === undefined)
+
+/**
+ * Gives letters that files have names of their own, the same as Dovecot's, so that no keyword that is added later gets
+ * them and is on these mails all at once. Call it with the uid list locked.
+ * @throws as `addKeyword`
+ */
+export function nameLetters(folder: string, used: Iterable<string>): void {
+  const keywords = [...readKeywords(folder)]
+  const unnamed = unnamedLetters(keywords, used)
+  if (unnamed.length === 0) return
+  for (const letter of unnamed) keywords[numberOf(letter)] = `unknown-${numberOf(letter)}`
+  writeKeywords(folder, keywords)
+}
+
+const numberOf = (letter: string): number => letter.charCodeAt(0) - 97
+
+function writeKeywords(folder: string, keywords: Keywords): void {
   const lock = `${pathOf(folder)}.lock`
   const fd = openLock(folder, lock)
   try {
@@ -74,7 +98,6 @@ export function addKeyword(folder: string, name: string): string | undefined {
     closeSync(fd)
   }
   renameSync(lock, pathOf(folder))
-  return String.fromCharCode(97 + number)
 }
 
 /** The lock is the new file. It lasts for as long as a few lines take to write. */

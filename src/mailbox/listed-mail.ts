@@ -27,15 +27,21 @@ export function fromKeys(mail: StoredMail, keys: string): void {
   // Beside a size in the name it is there because that one is wrong. What was learned since is not in the list yet.
   const isLearned = mail.virtual !== -1 && mail.virtual !== sizeInName(mail.base, 'W')
   if (!isLearned && size !== undefined && /^[0-9]{1,15}$/.test(size)) mail.virtual = Number(size)
-  // The size has a place of its own. Only among others it is kept, to be written where it stood.
-  const others = withoutKey(keys, 'W')
-  mail.keys = [...(others === '' ? [] : [keys]), ...own].join(' ')
+  // The size has a place of its own. Among others, or beside the same one in the name, it is kept as it stood.
+  const isAlone = withoutKey(keys, 'W') === '' && size !== `${sizeInName(mail.base, 'W')}`
+  mail.keys = [...(isAlone ? [] : [keys]), ...own].join(' ')
 }
 
-/** The line of a mail. A size that its name has is not repeated. */
-export function recordOf(mail: StoredMail): UidListRecord {
-  let keys = publicKeys(mail.keys)
-  if (mail.virtual === -1 || mail.virtual === sizeInName(mail.base, 'W')) keys = withoutKey(keys, 'W')
-  else if (keyOf(keys, 'W') !== String(mail.virtual)) keys = withKey(keys, 'W', String(mail.virtual))
-  return { uid: mail.uid, base: mail.base, keys }
+/** The keys of a mail with its size among them, unless its name says it. */
+export function keysWithSize({ keys, base, virtual }: StoredMail): string {
+  if (keyOf(keys, 'W') === String(virtual)) return keys
+  const isNamed = virtual === -1 || virtual === sizeInName(base, 'W')
+  return isNamed ? withoutKey(keys, 'W') : withKey(keys, 'W', String(virtual))
 }
+
+/** The line of a mail. */
+export const recordOf = (mail: StoredMail): UidListRecord => ({
+  uid: mail.uid,
+  base: mail.base,
+  keys: publicKeys(keysWithSize(mail)),
+})

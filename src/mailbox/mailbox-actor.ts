@@ -33,11 +33,16 @@ class IndexError extends MailactorsError {
 /** What can wait for the index waits so long, so that a busy mailbox is not written for every session. */
 const saveDelayMs = 1_000
 
+/** The uid list is written anew so soon, as others may read it; not before the client has its answer. */
+const tidyDelayMs = 10
+
 /** Room for a slow disk with a long queue. */
 const indexTimeoutMs = 30_000
 
 /** Looking at what was delivered takes at most this part of the time: the more there is, the less often. */
 const takeInShare = 1 / 30
+/** And writing the uid list anew this one. */
+const tidyShare = 1 / 10
 
 class MailboxKeeper {
   readonly #context: ActorContext<MailboxContract>
@@ -47,6 +52,8 @@ class MailboxKeeper {
   #usedAt: number
   /** Not looked at deliveries before; what has come then is left to the next one, or to a session. */
   #takeInAt = 0
+  /** The uid list is not written anew before. */
+  #tidyAt = 0
   #timer = 0
   #tickAt = Number.POSITIVE_INFINITY
 
@@ -151,10 +158,25 @@ class MailboxKeeper {
 
   async tick(): Promise<void> {
     this.#tickAt = Number.POSITIVE_INFINITY
+    await this.#tidy()
     if (this.#mailbox.unsaved) await this.#mailbox.save()
     const idle = this.#context.clock.monotonic() - this.#usedAt
     if (idle >= this.#idleMs) this.#context.stop(normal)
     else this.#tickIn(this.#idleMs - idle)
+  }
+
+  /** Sizes that a session found out and the like: a Dovecot that comes next need not find them out again. */
+  async #tidy(): Promise<void> {
+    if (!this.#mailbox.listIsBehind) return
+    const { clock } = this.#context
+    const startedAt = clock.monotonic()
+    if (startedAt < this.#tidyAt) {
+      this.#tickIn(this.#tidyAt - startedAt)
+      return
+    }
+    await this.#mailbox.tidy()
+    const doneAt = clock.monotonic()
+    this.#tidyAt = doneAt + (doneAt - startedAt) / tidyShare
   }
 
   async terminate(): Promise<void> {
@@ -166,7 +188,8 @@ class MailboxKeeper {
   }
 
   #saveLater(): void {
-    if (this.#mailbox.unsaved) this.#tickIn(saveDelayMs)
+    if (this.#mailbox.listIsBehind) this.#tickIn(tidyDelayMs)
+    else if (this.#mailbox.unsaved) this.#tickIn(saveDelayMs)
   }
 
   /** One timer serves both purposes; the earlier time wins. */

@@ -13,6 +13,7 @@ import { type Dotlock, takeDotlock } from './dotlock.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { Folders, LostFiles } from './folders.ts'
 import { addKeyword, letterOf, readKeywords } from './keywords.ts'
+import { keysWithSize } from './listed-mail.ts'
 import { isWritable, type MaildirFiles } from './maildir.ts'
 import { withFlag } from './maildir-name.ts'
 import { Page, type StoredMail } from './page.ts'
@@ -340,6 +341,11 @@ export class Mailbox {
     await this.#register.save()
   }
 
+  /** Writes what the uid list lacks, unless another program has it locked. */
+  async tidy(): Promise<void> {
+    if (this.#loaded && !this.#readOnly && !this.#register.isLocked) await this.#register.tidy(true)
+  }
+
   /** Before the mailbox leaves memory: what waited for a good time is written now. */
   async close(): Promise<void> {
     if (!this.#loaded) return
@@ -375,8 +381,8 @@ export class Mailbox {
     if (uidls !== undefined && !this.#readOnly) {
       this.#learnTexts(uidls, (mail, uidl) => {
         if (keyOf(mail.keys, 'P') !== undefined || !/^[\x21-\x7e]+$/.test(uidl)) return
-        // An empty one stands for the base name.
-        mail.keys = withKey(mail.keys, 'P', uidl === mail.base ? '' : uidl)
+        // A size that is known stands before it. An empty one stands for the base name.
+        mail.keys = withKey(keysWithSize(mail), 'P', uidl === mail.base ? '' : uidl)
         this.#register.listChanged(mail)
       })
     }

@@ -35,6 +35,15 @@ export function flagsOf(name: string): string {
   return name.slice(info + 3, end === -1 ? undefined : end)
 }
 
+/** Adds the letters of a name that stand for keywords: `a` to `z` among its flags. */
+export function addLetters(letters: Set<string>, name: string): void {
+  const info = name.indexOf(':2,')
+  if (info === -1) return
+  for (let i = info + 3; i < name.length && name[i] !== ','; i++) {
+    if (name[i]! >= 'a' && name[i]! <= 'z') letters.add(name[i]!)
+  }
+}
+
 /** Looked for in every name of a mailbox, so without cutting out the flags. */
 export function isSeen(name: string): boolean {
   const info = name.indexOf(':2,')

@@ -77,13 +77,26 @@ export async function mailNames(
     return { names, strange }
   }
   // Asking for types is cheaper than a `stat` each.
+  await readFolder(folder, (entry) => take(entry.name, entry.isDirectory()))
+  return { names, strange }
+}
+
+/** Names of mails in the order in which the system gives them; `readdir` sorts them. */
+export async function namesInOrder(folder: string): Promise<string[]> {
+  const names: string[] = []
+  await readFolder(folder, ({ name }) => {
+    if (isMailName(name)) names.push(name)
+  })
+  return names
+}
+
+async function readFolder(folder: string, take: (entry: Dirent) => void): Promise<void> {
   const opened = opendirSync(folder, { encoding: 'latin1', bufferSize: stepLength })
   try {
-    await inTurns(readAll(opened, (entry) => take(entry.name, entry.isDirectory())))
+    await inTurns(readAll(opened, take))
   } finally {
     opened.closeSync()
   }
-  return { names, strange }
 }
 
 function* readAll(folder: Dir, take: (entry: Dirent) => void): Steps<void> {

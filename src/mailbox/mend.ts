@@ -9,6 +9,7 @@ import { errnoOf } from './errors.ts'
 import type { Folders } from './folders.ts'
 import type { StrangeEntry } from './maildir.ts'
 import { mailPath, sizeInName } from './maildir-name.ts'
+import type { MailFile } from './register.ts'
 import { uniqueName } from './unique-name.ts'
 
 /** Two names of one file that did not change for so long are no program's rename under way. */
@@ -45,16 +46,16 @@ export function mendStrange(
   })
 }
 
-/** Two names in `cur/` with the same base: one is a leftover link, or another mail that gets a name of its own. */
+/** `first` in `cur/` has the same base: `second` is a leftover link, or another mail that gets a name of its own. */
 export function mendDuplicate(
   folders: Folders,
   first: string,
-  second: string,
+  second: MailFile,
   hostname: string,
   log: Logger,
 ): boolean {
-  const facts = { event: 'mailbox.mended', path: folders.cur, name: printable(second) }
-  const path = mailPath(folders.cur, second)
+  const facts = { event: 'mailbox.mended', path: folders.of(second), name: printable(second.name) }
+  const path = mailPath(folders.of(second), second.name)
   return attempt(() => {
     const a = statSync(mailPath(folders.cur, first), { throwIfNoEntry: false })
     const b = statSync(path, { throwIfNoEntry: false })
@@ -67,7 +68,7 @@ export function mendDuplicate(
     }
     let name = uniqueName(hostname)
     for (const key of ['S', 'W'] as const) {
-      const size = sizeInName(second, key)
+      const size = sizeInName(second.name, key)
       if (size !== -1) name += `,${key}=${size}`
     }
     renameSync(path, join(folders.fresh, name))

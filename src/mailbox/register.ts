@@ -17,10 +17,11 @@ import { type FilesByBase, fileOf } from './files-by-base.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
 import { fromKeys, newMail, newMails, recordOf } from './listed-mail.ts'
 import { MailTable } from './mail-table.ts'
-import { compareOrders, orderOf } from './maildir-name.ts'
+import { addLetters, compareOrders, orderOf } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
 import { listFolder } from './place.ts'
 import { keysAfterRename } from './right-names.ts'
+import { inParts, readState, type StoredState } from './stored-state.ts'
 import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
 import { newUidValidity } from './uid-validity.ts'
 import type { UidListRecord } from './uidlist.ts'
@@ -68,21 +69,6 @@ export interface MailFile {
   readonly inNew: boolean
 }
 
-/** What the index keeps beside the mails, as JSON. */
-interface StoredState {
-  readonly uidValidity: number
-  readonly nextUid: number
-  readonly guid: string
-  readonly otherKeys: string
-  readonly list: ListIdentity
-  readonly lines: number
-  readonly newTime: string
-  readonly curTime: string
-  readonly tmpTime: number
-  /** Of all pages: a row that is missing, or not of this state, is noticed. */
-  readonly sum: number
-}
-
 /** The next UID is never higher, as in IMAP. */
 const largestUid = 0xffff_ffff
 
@@ -122,6 +108,8 @@ export class Register {
   revision = 0
   /** How often the whole list was read: names of files are not known any more then. */
   listsRead = 0
+  /** Keyword letters of names that were found. */
+  readonly letters = new Set<string>()
 
   constructor(options: RegisterOptions) {
     this.#options = options
@@ -318,11 +306,19 @@ export class Register {
     this.revision++
   }
 
+  /** Forgets mails with these base names, their UIDs are used up. */
+  async removeNamed(bases: readonly string[]): Promise<void> {
+    const named: StoredMail[] = []
+    await inTurns(this.#mails.each((mail) => bases.includes(mail.base) && named.push(mail)))
+    this.remove(named)
+  }
+
   /** Where the file of a mail is. */
   moved(mail: StoredMail, { name, inNew }: MailFile): void {
     if (mail.name === name && mail.inNew === inNew) return
     mail.name = name
     mail.inNew = inNew
+    addLetters(this.letters, name)
     this.changed(mail)
   }
 
@@ -344,7 +340,7 @@ export class Register {
    * `prepare` runs first, with the list locked; `impatient` waits for the lock no more than a moment. `false`: not now, because another program keeps the lock or there is no room. Then they are not shown.
    * @throws MailboxError when it cannot be done and nothing can be shown without it.
    */
-  async assign(files: FilesByBase, prepare: () => void, impatient: boolean): Promise<boolean> {
+  async assign(files: FilesByBase, prepare: () => Promise<void>, impatient: boolean): Promise<boolean> {
     const { log, maildir } = this.#options
     try {
       const locked = await this.locked(async () => {
@@ -353,7 +349,7 @@ export class Register {
         await this.refresh()
         const isKnown = this.revision !== before
         if (this.#nextUid + files.size > largestUid) await this.#renumber()
-        prepare()
+        await prepare()
         const added = await inTurns(this.addInMemory(files, isKnown))
         try {
           await this.#write(added)
@@ -421,6 +417,7 @@ export class Register {
         record === undefined
           ? newMail(this.#nextUid++, base, '', file)
           : newMail(record.uid, base, record.keys, file)
+      addLetters(this.letters, mail.name)
       if (record === undefined) fresh.push(mail)
       else this.#assigned.delete(base)
       this.#mails.add(mail)
@@ -561,33 +558,5 @@ export class Register {
   }
 }
 
-/** Rows of one commit: the storage thread has others to serve. */
-const rowsOfCommit = 256
-
-/** At least one write, the first of them with the reset. */
-function inParts(maildir: string, rows: NonNullable<IndexWrite['pages']>, reset: boolean): IndexWrite[] {
-  const parts: IndexWrite[] = []
-  for (let i = 0; i === 0 || i < rows.length; i += rowsOfCommit) {
-    const pages = rows.slice(i, i + rowsOfCommit)
-    parts.push({ maildir, pages, ...(reset && i === 0 ? { reset: true } : {}) })
-  }
-  return parts
-}
-
 const inOrder = (records: Iterable<UidListRecord>): UidListRecord[] =>
   [...records].sort((a, b) => a.uid - b.uid)
-
-function readState(json: string): StoredState | undefined {
-  try {
-    const state = JSON.parse(json) as StoredState
-    const isSound =
-      Number.isSafeInteger(state.uidValidity) &&
-      Number.isSafeInteger(state.nextUid) &&
-      typeof state.list === 'string' &&
-      typeof state.otherKeys === 'string' &&
-      Number.isFinite(state.tmpTime)
-    return isSound ? state : undefined
-  } catch {
-    return undefined
-  }
-}

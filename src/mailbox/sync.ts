@@ -5,16 +5,17 @@
 import { crc32 } from 'node:zlib'
 import type { Logger } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
-import { errnoOf } from './errors.ts'
+import { errnoOf, mailboxError } from './errors.ts'
 import { FilesByBase } from './files-by-base.ts'
 import type { Folders } from './folders.ts'
-import { cleanTmp, type FolderContent, type FolderTime, mailNames } from './maildir.ts'
-import { baseOf } from './maildir-name.ts'
+import { nameLetters, readKeywords, unnamedLetters } from './keywords.ts'
+import { cleanTmp, type FolderContent, type FolderTime, mailNames, namesInOrder } from './maildir.ts'
+import { baseOf, isMailName } from './maildir-name.ts'
 import { mendDuplicate, mendStrange } from './mend.ts'
 import type { StoredMail } from './page.ts'
 import type { MailFile, Register } from './register.ts'
 import { renamedMails } from './right-names.ts'
-import { atOnce, inTurns, type Steps, stepLength } from './turns.ts'
+import { inTurns, type Steps, stepLength } from './turns.ts'
 
 /**
  * A folder that was changed less than this before we looked may change again without its time changing: some
@@ -75,10 +76,12 @@ export class FolderSync {
     const fresh = await mailNames(folders.fresh, times.fresh)
     let { content: known, listing } = sameCur ? unread : await this.#readCur(times.cur)
     const seen = await inTurns(SeenFiles.of(fresh, known))
+    if (seen.duplicates.size > 0) seen.order(await namesInOrder(folders.cur), seen.unknown)
     let gone = await this.#match(seen)
     if (gone.length > 0 && known !== undefined) {
       // Reading a folder in which others rename can skip files. What is missing twice is gone.
       const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur)))
+      if (again.duplicates.size > 0) again.order(await namesInOrder(folders.cur), again.unknown)
       const missing = new Set(gone.map(({ uid }) => uid))
       gone = (await this.#match(again)).filter(({ uid }) => missing.has(uid))
       for (const base of again.unknown.bases) seen.unknown.set(base, again.unknown.get(base)!)
@@ -91,8 +94,11 @@ export class FolderSync {
     if (mode.onlyNew !== true) register.remove(gone)
 
     const toMove = mode.keepNew || mode.readOnly ? [] : fresh.names
+    const burnt = mode.readOnly ? [] : seen.addFolders(fresh, known)
     const complete = await this.#takeIn(seen, toMove, mode)
+    if (burnt.length > 0) await register.removeNamed(burnt)
     if (toMove.length > 0) this.newTime = folders.times(mode.readOnly).fresh.mtime
+    if (!mode.readOnly) await this.#nameLetters()
     if (mode.onlyNew === true) {
       register.newTime = ''
       if (toMove.length > 0)
@@ -132,10 +138,10 @@ export class FolderSync {
 
   /** Follows mails to where they are now, and takes them out of `seen.unknown`; returns those that are nowhere. */
   async #match(seen: SeenFiles): Promise<StoredMail[]> {
-    const { register } = this.#options
+    const { register, folders } = this.#options
     const gone: StoredMail[] = []
     const follow = (mail: StoredMail): void => {
-      const file = seen.take(mail)
+      const file = seen.take(mail, folders)
       if (file === undefined) gone.push(mail)
       else register.moved(mail, file)
     }
@@ -154,18 +160,26 @@ export class FolderSync {
     const { register } = this.#options
     const files = seen.unknown
     if (files.size === 0 && toMove.length === 0 && register.hasList) return true
-    if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, files), impatient)
+    if (!readOnly) return register.assign(files, () => this.#moveToCur(toMove, seen), impatient)
     await inTurns(register.addInMemory(files))
     return true
   }
 
   /** Moves mails from `new/` to `cur/`. Those that cannot be moved are served from where they are. */
-  #moveToCur(names: readonly string[], files: FilesByBase): void {
+  async #moveToCur(names: readonly string[], seen: SeenFiles): Promise<void> {
     const { register, folders } = this.#options
+    const files = seen.unknown
     const known = new FilesByBase()
-    for (const name of names) {
+    for (const [i, name] of names.entries()) {
+      if (i % stepLength === stepLength - 1) await new Promise<void>((resolve) => setImmediate(resolve))
       const moved = name.includes(':') ? name : `${name}:2,`
+      const base = baseOf(name)
       try {
+        // Another mail with this very name is there: nothing may take its place.
+        if (folders.octetsOf({ name: moved, inNew: false }) !== -1) {
+          seen.twins.set(base, moved)
+          continue
+        }
         folders.files.rename(folders.fresh, name, folders.cur, moved)
       } catch (error) {
         const errno = errnoOf(error)
@@ -173,16 +187,39 @@ export class FolderSync {
         if (errno === 'ENOSPC' || errno === 'EDQUOT') break
         continue
       }
-      const base = baseOf(name)
       const target = files.has(base) ? files : known
+      const before = target.get(base)
+      const other = before?.inNew === false ? before.name : seen.twins.get(base)
+      if (other !== undefined) seen.addDuplicate(base, other, moved)
       target.set(base, { name: moved, inNew: false })
     }
+    if (seen.duplicates.size > 0) seen.order(await namesInOrder(folders.cur), known)
     if (known.size === 0) return
     const follow = (mail: StoredMail): void => {
       const file = known.get(mail.base)
-      if (file !== undefined) register.moved(mail, file)
+      if (file !== undefined && !(seen.kept.has(mail.base) && seen.keepsName(mail)))
+        register.moved(mail, file)
     }
-    atOnce(register.mails.eachNear(known, follow))
+    await inTurns(register.mails.eachNear(known, follow))
+  }
+
+  /** Letters without a name get one. Not now: the next look at a name that has them does it. */
+  async #nameLetters(): Promise<void> {
+    const { register, folders, log } = this.#options
+    const { letters } = register
+    if (letters.size === 0) return
+    const used = unnamedLetters(readKeywords(folders.lists), letters)
+    letters.clear()
+    if (used.length === 0) return
+    try {
+      await register.locked(async () => nameLetters(folders.lists, used), true)
+    } catch (error) {
+      const { code, message } = mailboxError(error, 'naming keywords', folders.maildir)
+      log.warn(
+        { event: 'mailbox.keywords', path: folders.maildir, code, error: message },
+        'keywords not named',
+      )
+    }
   }
 
   /** Mends what Maildirs should not have; returns how much, as the folders have changed then. */
@@ -194,8 +231,14 @@ export class FolderSync {
     for (const entry of known?.strange ?? []) {
       count += Number(mendStrange(folders, folders.cur, entry, hostname, log))
     }
-    for (const [first, second] of seen.duplicates) {
-      count += Number(mendDuplicate(folders, first, second, hostname, log))
+    for (const [first, ...others] of seen.duplicates.values()) {
+      for (const other of others)
+        count += Number(mendDuplicate(folders, first!, { name: other, inNew: false }, hostname, log))
+    }
+    for (const name of seen.twins.size === 0 ? [] : fresh.names) {
+      const other = seen.twins.get(baseOf(name))
+      if (other !== undefined)
+        count += Number(mendDuplicate(folders, other, { name, inNew: true }, hostname, log))
     }
     return count
   }
@@ -223,8 +266,12 @@ const keptTime = (mtime: string): string => (mtime === '' ? '' : `kept ${mtime}`
 class SeenFiles {
   /** Those that no mail of the register was found to be. */
   readonly unknown = new FilesByBase()
-  /** Names in `cur/` with the same base. */
-  readonly duplicates: (readonly [string, string])[] = []
+  /** Names in `cur/` with the same base, by it; the first is that of the mail. */
+  readonly duplicates = new Map<string, string[]>()
+  /** Bases of names in `new/` that are in `cur/` too, and a name there. */
+  readonly twins = new Map<string, string>()
+  /** Bases of mails that were known by a name of these. */
+  readonly kept = new Set<string>()
   readonly knowsCur: boolean
 
   private constructor(knowsCur: boolean) {
@@ -235,27 +282,93 @@ class SeenFiles {
   static *of(fresh: FolderContent, known: FolderContent | undefined): Steps<SeenFiles> {
     const seen = new SeenFiles(known !== undefined)
     for (const name of fresh.names) seen.unknown.set(baseOf(name), { name, inNew: true })
+    const twice = new Set<string>()
     for (const [i, name] of known?.names.entries() ?? []) {
       if (i % stepLength === 0) yield
       const base = baseOf(name)
-      if (seen.unknown.addToCur(base, name)) continue
-      const before = known!.names.slice(0, i).find((other) => baseOf(other) === base)
-      // The one that was in new/ as well is known by its name in cur/.
-      if (before === undefined) continue
-      seen.duplicates.push([before, name])
-      seen.unknown.set(base, { name: before, inNew: false })
+      // The one that is in new/ as well is known by its name in cur/ for now.
+      if (!seen.unknown.addToCur(base, name)) twice.add(base)
     }
+    if (twice.size > 0) yield* seen.#findDuplicates(twice, fresh.names, known!.names)
     return seen
   }
 
-  /** Where the file of a mail is; undefined: nowhere. */
-  take(mail: StoredMail): MailFile | undefined {
-    const file = this.unknown.get(mail.base)
-    if (file !== undefined) {
-      this.unknown.delete(mail.base)
-      return file
+  *#findDuplicates(
+    twice: ReadonlySet<string>,
+    fresh: readonly string[],
+    known: readonly string[],
+  ): Steps<void> {
+    for (const [i, name] of known.entries()) {
+      if (i % stepLength === 0) yield
+      const base = baseOf(name)
+      if (!twice.has(base)) continue
+      const others = this.duplicates.get(base)
+      if (others === undefined) this.duplicates.set(base, [name])
+      else others.push(name)
     }
+    for (const name of fresh) {
+      const [other] = this.duplicates.get(baseOf(name)) ?? []
+      if (other !== undefined) this.twins.set(baseOf(name), other)
+    }
+    for (const [base, all] of this.duplicates) if (all.length === 1) this.duplicates.delete(base)
+  }
+
+  /** What was in `new/` is in `cur/` under this name now, where there is another one. */
+  addDuplicate(base: string, other: string, name: string): void {
+    const all = this.duplicates.get(base)
+    if (all === undefined) this.duplicates.set(base, [other, name])
+    else all.push(name)
+  }
+
+  /**
+   * Of several names a mail that is new has the one that comes first in the folder, as with Dovecot. `rest` gets those of
+   * mails that are known.
+   */
+  order(names: readonly string[], rest: FilesByBase): void {
+    for (const all of this.duplicates.values()) all.length = 0
+    for (const name of names) this.duplicates.get(baseOf(name))?.push(name)
+    for (const [base, [first]] of this.duplicates) {
+      if (first === undefined) continue
+      const files = this.unknown.has(base) ? this.unknown : rest
+      files.set(base, { name: first, inNew: false })
+    }
+  }
+
+  /** A mail keeps the name by which it is known, as long as it is there. */
+  keepsName({ base, name }: StoredMail): boolean {
+    const all = this.duplicates.get(base)
+    const at = all?.indexOf(name) ?? -1
+    if (all === undefined || at === -1) return false
+    all.splice(at, 1)
+    all.unshift(name)
+    return true
+  }
+
+  /** Where the file of a mail is; undefined: nowhere. */
+  take(mail: StoredMail, folders: Folders): MailFile | undefined {
+    const file = this.unknown.get(mail.base)
     // What was in cur/ is still there: nothing has changed in it.
-    return this.knowsCur || mail.inNew ? undefined : mail
+    if (file === undefined) return this.knowsCur || mail.inNew ? undefined : mail
+    this.unknown.delete(mail.base)
+    if (this.keepsName(mail) || (!file.inNew && file.name === mail.name)) {
+      this.kept.add(mail.base)
+      return mail
+    }
+    if (this.knowsCur || !file.inNew || mail.inNew || folders.octetsOf(mail) === -1) return file
+    this.twins.set(mail.base, mail.name)
+    this.kept.add(mail.base)
+    return mail
+  }
+
+  /** Bases of folders among the mails. As with Dovecot they use up UIDs, before they are moved out of the way. */
+  addFolders(fresh: FolderContent, known: FolderContent | undefined): string[] {
+    const bases: string[] = []
+    for (const { name, isFolder } of [...fresh.strange, ...(known?.strange ?? [])]) {
+      const base = baseOf(name)
+      if (!isFolder || !isMailName(name) || this.unknown.has(base)) continue
+      this.unknown.set(base, { name, inNew: false })
+      bases.push(base)
+    }
+    return bases
   }
 }
