@@ -142,7 +142,7 @@ const rules: readonly {
       // `mailactors send` is received as by a session: same Received field, same content file.
       ['protocols/smtp/server/header.ts', 'protocols/smtp/server/spool.ts'].includes(one.to) ||
       // The admin page listens by itself, and writes addresses as the other listeners do.
-      one.to === 'listeners/listener.ts' ||
+      one.to === 'listeners/listen.ts' ||
       (one.to === 'config/settings.ts' && one.isTypeOnly),
   },
   {

@@ -40,11 +40,11 @@ export const commands: Readonly<Record<string, Command>> = {
   },
 
   async 'pools.resize'(service, { args }) {
-    return await ofPool(service.resizePool(poolName(args), poolSize(args)))
+    return await ofPool(service, args, (name) => service.resizePool(name, poolSize(args)))
   },
 
   async 'pools.recycle'(service, { args }) {
-    return { threads: await ofPool(service.recyclePool(poolName(args))) }
+    return { threads: await ofPool(service, args, (name) => service.recyclePool(name)) }
   },
 
   async 'queue.list'(service, _request, send) {
@@ -161,11 +161,6 @@ export const commands: Readonly<Record<string, Command>> = {
 /** Thousands of sessions are asked what they do. */
 const watchTimeoutMs = 30_000
 
-function poolName({ name }: CommandRequest['args']): string {
-  if (typeof name === 'string' && name !== '') return name
-  throw new CommandError(usage, 'pools: which pool?')
-}
-
 function poolSize(args: CommandRequest['args']): PoolSizeRequest {
   const size: Record<string, number> = {}
   for (const key of ['minThreads', 'maxThreads', 'actorsPerThread']) {
@@ -179,11 +174,23 @@ function poolSize(args: CommandRequest['args']): PoolSizeRequest {
 }
 
 /** What the pool cannot do is a mistake of who asked for it. */
-async function ofPool<T>(asking: Promise<T>): Promise<T> {
+async function ofPool<T>(
+  service: Administered,
+  { name }: CommandRequest['args'],
+  ask: (name: string) => Promise<T>,
+): Promise<T> {
+  if (typeof name !== 'string' || name === '') throw new CommandError(usage, 'pools: which pool?')
+  const names = service.pools().map((pool) => pool.name)
+  if (!names.includes(name)) {
+    throw new CommandError(
+      noInput,
+      `pool ${name}: there is none of that name (there are ${names.join(', ')})`,
+    )
+  }
   try {
-    return await asking
+    return await ask(name)
   } catch (error) {
-    if (error instanceof UsageError) throw new CommandError(usage, error.message)
+    if (error instanceof UsageError) throw new CommandError(usage, `pool ${name}: ${error.message}`)
     throw error
   }
 }

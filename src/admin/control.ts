@@ -5,9 +5,9 @@
  * its newline. The answer is lines: `{"item":…}` any number of times, then `{"end":…}` or
  * `{"error":{"exitCode":69,"message":"…"}}`. Requests of one connection are answered in order.
  */
-import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { type ActorContext, actor, type Contract } from '../actors/index.ts'
+import { listenAt } from '../listeners/listen.ts'
 import { commandFailure, commands } from './commands.ts'
 import type { Administered } from './contract.ts'
 
@@ -99,15 +99,9 @@ class ControlServer {
   }
 
   async listen(): Promise<this> {
-    // The data directory's lock is ours, so a socket file that is here was left by a service that is gone.
-    rmSync(this.#path, { force: true })
     const server = createServer(this.#context.bind((client: Socket) => this.#serve(client)))
     this.#server = server
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ path: this.#path }, resolve)
-    })
-    chmodSync(this.#path, 0o600)
+    await listenAt(server, this.#context, { address: `unix:${this.#path}`, service: 'control', mode: 0o600 })
     return this
   }
 

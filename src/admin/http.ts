@@ -7,14 +7,14 @@ import { createServer as createListener, type Server as Listener, type Socket } 
 import { type ActorContext, actor, type Contract } from '../actors/index.ts'
 import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
-import { boundAddress, hostAndPort, ListenError, passedSocket } from '../listeners/listener.ts'
+import { boundAddress, listenAt } from '../listeners/listen.ts'
 import { serverTls, upgradeToTls } from '../protocols/server-tls.ts'
 import type { Administered, TreeNode } from './contract.ts'
 import { metricsText } from './metrics.ts'
 import { readStatus } from './status.ts'
 
 export interface AdminPageArgs {
-  /** `host:port`, `[v6]:port` or `:port`. */
+  /** `host:port`, `[v6]:port`, `:port` or `unix:/path`. */
   readonly address: string
   readonly tls: 'off' | 'implicit'
   readonly service: Administered
@@ -59,14 +59,14 @@ class AdminPage {
   }
 
   async listen(): Promise<this> {
-    const { address } = this.#args
-    await new Promise<void>((resolve, reject) => {
-      this.#listener.once('error', (error: NodeJS.ErrnoException) => {
-        const details = { address, service: 'admin', errno: error.code }
-        reject(new ListenError(`cannot listen on ${address}: ${error.message}`, details, { cause: error }))
-      })
-      this.#listener.listen(passedSocket(this.#context, address) ?? hostAndPort(address), resolve)
-    })
+    await listenAt(this.#listener, this.#context, { address: this.#args.address, service: 'admin' })
+    // Out of file descriptors, mostly. The connections wait in the backlog.
+    this.#listener.on(
+      'error',
+      this.#context.bind((error: Error) =>
+        this.#context.log.error({ event: 'listener.error', error: error.message }, 'accept failed'),
+      ),
+    )
     return this
   }
 
@@ -82,36 +82,64 @@ class AdminPage {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const page = await this.#page(request.url ?? '/')
-      response.writeHead(page.status, { 'content-type': page.type, 'cache-control': 'no-store' })
-      response.end(request.method === 'HEAD' ? undefined : page.body)
+      const page = await this.#page(request.method ?? 'GET', request.url ?? '/')
+      const { status, type, body, headers } = page
+      const length = Buffer.byteLength(body)
+      response.writeHead(status, {
+        ...sameForAll,
+        ...headers,
+        'content-type': type,
+        'content-length': length,
+      })
+      response.end(request.method === 'HEAD' ? undefined : body)
     } catch (error) {
       this.#context.log.error({ event: 'admin.error', error: (error as Error).message }, 'admin page failed')
-      response.writeHead(503, { 'content-type': 'text/plain' })
+      response.writeHead(503, { ...sameForAll, 'content-type': plain })
       response.end('A part of the service does not answer.\n')
     }
   }
 
-  async #page(url: string): Promise<{ status: number; type: string; body: string }> {
+  async #page(method: string, url: string): Promise<Page> {
     const { service } = this.#args
-    const metrics = this.#context.setting<Config>('config')?.admin.metrics ?? true
-    const path = url.split('?', 1)[0]
-    if (path === '/healthz') {
-      await service.queue().ask('counts')
-      return { status: 200, type: 'text/plain', body: 'ok\n' }
+    const pages: Record<string, () => Promise<Page>> = {
+      '/': async () => ({ status: 200, type: 'text/html; charset=utf-8', body: await statusPage(service) }),
+      '/healthz': async () => {
+        await service.queue().ask('counts')
+        return { status: 200, type: plain, body: 'ok\n' }
+      },
     }
-    if (path === '/metrics' && metrics) {
-      return {
+    if (this.#context.setting<Config>('config')?.admin.metrics ?? true) {
+      pages['/metrics'] = async () => ({
         status: 200,
         type: 'text/plain; version=0.0.4; charset=utf-8',
         body: await metricsText(service),
-      }
+      })
     }
-    if (path === '/')
-      return { status: 200, type: 'text/html; charset=utf-8', body: await statusPage(service) }
-    return { status: 404, type: 'text/plain', body: 'There is /, /metrics and /healthz.\n' }
+    const path = url.split('?', 1)[0] ?? ''
+    const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+    if (page === undefined) {
+      return { status: 404, type: plain, body: `There is ${Object.keys(pages).join(', ')}.\n` }
+    }
+    if (method === 'GET' || method === 'HEAD') return await page()
+    return { status: 405, type: plain, body: 'Read only: GET or HEAD.\n', headers: { allow: 'GET, HEAD' } }
   }
 }
+
+interface Page {
+  readonly status: number
+  readonly type: string
+  readonly body: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+const plain = 'text/plain; charset=utf-8'
+
+/** No page of others may show ours in a frame, and nothing is taken for a script. */
+const sameForAll = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+} as const
 
 async function statusPage(service: Administered): Promise<string> {
   const [status, tree] = await Promise.all([readStatus(service), service.tree()])

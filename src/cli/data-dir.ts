@@ -1,15 +1,40 @@
-import { accessSync, constants, mkdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { accessSync, constants, mkdirSync, type Stats, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { ConfigError } from '../config/errors.ts'
+import { socketPathProblem } from '../config/listener-address.ts'
+import type { Config } from '../config/settings.ts'
 import { CommandFailure, exitCodes, systemFailure } from './exit.ts'
 import { type Lock, takeLock } from './lock-file.ts'
 
+/** What has to be of this kind, if it is there. */
+const parts: readonly (readonly [name: string, kind: 'directory' | 'file'])[] = [
+  ['lock', 'file'],
+  ['mail', 'directory'],
+  ['queue', 'directory'],
+  ['queue/content', 'directory'],
+  ['queue/queue.db', 'file'],
+]
+
+/** @throws ConfigError when its name leaves no room for that of the control socket. */
+export function checkDataDir({ data_dir }: Config): void {
+  const problem = socketPathProblem(join(data_dir, 'control.sock'))
+  if (problem !== undefined) throw new ConfigError([{ where: 'data_dir', what: problem }])
+}
+
 /** Makes the data directory and takes its lock. Fails with 73 when it cannot be written, 75 when a service has it. */
 export function claimDataDir(dataDir: string): Lock {
+  let path = dataDir
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-    if (!statSync(dataDir).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' })
+    makeDirectory(dataDir)
     accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK)
-    const path = join(dataDir, 'lock')
+    for (const [name, kind] of parts) {
+      path = join(dataDir, name)
+      const stat = statOf(path)
+      if (stat === undefined) continue
+      if (kind === 'directory' ? !stat.isDirectory() : !stat.isFile()) throw new WrongKind(stat, kind)
+      accessSync(path, constants.R_OK | constants.W_OK)
+    }
+    path = join(dataDir, 'lock')
     const result = takeLock(path)
     if ('lock' in result) return result.lock
     const { pid, since } = result.holder
@@ -20,10 +45,36 @@ export function claimDataDir(dataDir: string): Lock {
     )
   } catch (error) {
     if (error instanceof CommandFailure) throw error
-    const { why } = systemFailure(error)
+    const why = error instanceof WrongKind ? error.message : systemFailure(error).why
+    const what = path === dataDir ? why : `${path}: ${why}`
     throw new CommandFailure(
       exitCodes.cannotCreate,
-      `data directory ${dataDir}: cannot be used: ${why} (choose another data_dir, or change its owner or mode)`,
+      `data directory ${dataDir}: cannot be used: ${what} (choose another data_dir, or change its owner or mode)`,
     )
   }
+}
+
+class WrongKind extends Error {
+  constructor(found: Stats, wanted: 'directory' | 'file') {
+    const kind = found.isDirectory() ? 'a directory' : found.isFile() ? 'a file' : 'a special file'
+    super(`it is ${kind}, not a ${wanted}`)
+  }
+}
+
+/** Level by level: where nothing can be made, as in /proc, `recursive` tries for ever. */
+function makeDirectory(path: string): void {
+  const stat = statOf(path)
+  if (stat?.isDirectory()) return
+  if (stat !== undefined) throw new WrongKind(stat, 'directory')
+  if (dirname(path) !== path) makeDirectory(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    // Another process was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  return statSync(path, { throwIfNoEntry: false })
 }

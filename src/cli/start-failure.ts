@@ -28,6 +28,13 @@ export function startFailure(error: unknown): unknown {
       `${address}: permission denied (${cure}; see [[listener]])`,
     )
   }
+  const [, place, why] = /cannot listen on (\S+): (there is .*)$/.exec(text) ?? []
+  if (place !== undefined) {
+    return new CommandFailure(
+      exitCodes.cannotCreate,
+      `cannot listen on ${place}: ${why} (make room for the socket, or listen elsewhere: [[listener]])`,
+    )
+  }
   if (/\b(EACCES|EPERM)\b|readonly database|permission denied/i.test(text)) {
     return new CommandFailure(
       exitCodes.noPermission,

@@ -5,6 +5,13 @@ const maxSocketPath = 107
 
 export type AddressResult = { readonly address: string } | { readonly problem: string }
 
+/** Why no socket can be at this absolute path, if so. */
+export function socketPathProblem(path: string): string | undefined {
+  const octets = Buffer.byteLength(path)
+  if (octets <= maxSocketPath) return undefined
+  return `socket path ${path} has ${octets} octets, ${maxSocketPath} are possible (use a shorter path)`
+}
+
 /** Checks `host:port`, `[v6]:port`, `:port` or `unix:/path` and returns it in this form, paths made absolute against `base`. */
 export function parseListenerAddress(written: string, base: string): AddressResult {
   const text = written.trim()
@@ -14,13 +21,8 @@ export function parseListenerAddress(written: string, base: string): AddressResu
     const path = text.slice('unix:'.length)
     if (path === '') return { problem: `"${written}" has no path ${forms}` }
     const absolute = resolve(base, path)
-    const octets = Buffer.byteLength(absolute)
-    if (octets > maxSocketPath) {
-      return {
-        problem: `socket path ${absolute} has ${octets} octets, ${maxSocketPath} are possible (use a shorter path)`,
-      }
-    }
-    return { address: `unix:${absolute}` }
+    const problem = socketPathProblem(absolute)
+    return problem === undefined ? { address: `unix:${absolute}` } : { problem }
   }
   const match = /^(?:\[([0-9a-f:.%a-z]+)\]|([^[\]:\s/]*)):(\d{1,5})$/i.exec(text)
   if (match === null) {

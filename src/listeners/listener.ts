@@ -3,24 +3,18 @@
  * `connections` pool. It reads nothing: a socket moves before its first byte. Unix sockets cannot move, so
  * their sessions run beside the listener.
  */
-import { chmodSync, rmSync, statSync } from 'node:fs'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import type { AccountingContract } from '../accounting/contract.ts'
 import {
   type ActorContext,
   type AnyActorDefinition,
   actor,
-  MailactorsError,
   type StartChildResult,
   type SupervisorContract,
 } from '../actors/index.ts'
 import type { Config, ListenerConfig } from '../config/settings.ts'
 import type { ListenerContract, ListenerInfo } from './contract.ts'
-
-/** A listener could not be opened: the port is taken, the address is not ours, the path cannot be made. */
-export class ListenError extends MailactorsError {
-  readonly code = 'MA_LISTEN'
-}
+import { boundAddress, listenAt } from './listen.ts'
 
 export interface ListenerArgs {
   readonly listener: ListenerConfig
@@ -32,8 +26,6 @@ export interface ListenerArgs {
   readonly watched?: boolean
 }
 
-/** Connections the kernel keeps for us while we are busy. */
-const backlog = 1024
 /** How long a session may take to start, without the wait for a PROXY header. */
 const startTimeoutMs = 5_000
 
@@ -61,20 +53,7 @@ class Listener {
 
   async listen(): Promise<this> {
     const { address } = this.#args.listener
-    const unixPath = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined
-    const passed = passedSocket(this.#context, address)
-    if (unixPath !== undefined && passed === undefined) await removeStaleSocket(unixPath)
-    const target = passed ?? (unixPath === undefined ? hostAndPort(address) : { path: unixPath })
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => {
-        const details = { address, service: this.#args.listener.service, errno: error.code }
-        reject(new ListenError(`cannot listen on ${address}: ${error.message}`, details, { cause: error }))
-      })
-      this.#server.listen({ ...target, backlog }, resolve)
-    })
-    // Whoever may open the path may submit mail to local users; who that is, the folder's mode decides.
-    if (unixPath !== undefined && passed === undefined) chmodSync(unixPath, 0o666)
-    this.#server.removeAllListeners('error')
+    await listenAt(this.#server, this.#context, this.#args.listener)
     // Out of file descriptors, mostly. The connections wait in the backlog.
     this.#server.on(
       'error',
@@ -174,54 +153,6 @@ class Listener {
 }
 
 function ignore(): void {}
-
-/** Setting with the sockets that whoever started the service has opened: descriptors by address of the listener. */
-export const passedSocketsSetting = 'listener.sockets'
-
-/** The socket that was opened for a listener beforehand. Once: closed with its first user, the number is another's. */
-export function passedSocket(
-  context: Pick<ActorContext, 'setting' | 'local'>,
-  address: string,
-): { readonly fd: number } | undefined {
-  const fd = context.setting<Readonly<Record<string, number>>>(passedSocketsSetting)?.[address]
-  const used = context.local('listeners.passed', () => new Set<string>())
-  if (fd === undefined || used.has(address)) return undefined
-  used.add(address)
-  return { fd }
-}
-
-/** Where a server really listens, which differs from `configured` when that says port 0 or no host. */
-export function boundAddress(bound: string | AddressInfo | null, configured: string): string {
-  if (bound === null) return configured
-  if (typeof bound === 'string') return `unix:${bound}`
-  return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`
-}
-
-/** Splits `host:port`, `[v6]:port` or `:port`; the configuration has checked the form. */
-export function hostAndPort(address: string): { host?: string; port: number } {
-  const colon = address.lastIndexOf(':')
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1')
-  const port = Number(address.slice(colon + 1))
-  return host === '' || host === '*' ? { port } : { host, port }
-}
-
-/** A socket file that nobody answers on was left behind by a crash. One that somebody answers on is not ours to take. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) return
-  if (!stat.isSocket()) throw new ListenError(`cannot listen on ${path}: there is a file that is no socket`)
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = connect({ path })
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (answered)
-    throw new ListenError(`cannot listen on ${path}: another process does`, { errno: 'EADDRINUSE' })
-  rmSync(path, { force: true })
-}
 
 /** One per `[[listener]]`; lives in the main thread, because that is where connections are accepted. */
 export const listenerActor = actor<ListenerContract, ListenerArgs>({

@@ -391,6 +391,10 @@ export class ActorCell extends MessageQueue {
     this.#made.signalsFirst = true
   }
 
+  get isInitialised(): boolean {
+    return this.#handlers !== undefined
+  }
+
   /** Takes over the message in hand, and the duty to who asked. */
   takeMessage(): Message | undefined {
     const message = this.#current

@@ -5,8 +5,8 @@ import type { ActorCell } from './cell.ts'
 
 /** `debug` for ends that are part of the work, `error` for failures, `warn` for what others did to the actor. */
 export function logEnd(log: Logger, cell: ActorCell, reason: ExitReason): void {
-  const expected = isExpected(reason)
-  if (expected && !log.isLevelEnabled('debug')) return
+  const quiet = isExpected(reason) || isRefusal(cell, reason)
+  if (quiet && !log.isLevelEnabled('debug')) return
   const facts = {
     event: 'actor.terminated',
     component: cell.definition.name,
@@ -17,9 +17,14 @@ export function logEnd(log: Logger, cell: ActorCell, reason: ExitReason): void {
     ...(reason.code === undefined ? {} : { code: reason.code }),
     ...(reason.stack === undefined ? {} : { stack: reason.stack }),
   }
-  if (expected) log.debug(facts, 'actor ended')
+  if (quiet) log.debug(facts, 'actor ended')
   else if (reason.kind === 'error') log.error(facts, 'actor failed')
   else log.warn(facts, 'actor was ended')
+}
+
+/** An `init` that said in words alone, without a stack, why there is no actor: whoever asked for it gets that as the answer. */
+function isRefusal(cell: ActorCell, reason: ExitReason): boolean {
+  return reason.kind === 'error' && reason.stack === undefined && !cell.isInitialised && cell.restarts === 0
 }
 
 export function logRestart(log: Logger, { childId, name, actorId, reason, restarts }: RestartedChild): void {

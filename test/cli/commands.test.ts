@@ -168,6 +168,17 @@ describe('user', () => {
       stdout: 'ok\n',
     })
     expect(await run(['user', 'verify', 'ann', '--stdin'], 'second')).toMatchObject({ code: 77, stdout: '' })
+    const right = await run(['user', 'verify', 'ANN', '--stdin', '--json'], 'first')
+    expect({ ...right, stdout: JSON.parse(right.stdout) }).toMatchObject({
+      code: 0,
+      stdout: { user: 'ann', ok: true },
+    })
+    const wrong = await run(['user', 'verify', 'ann', '--stdin', '--json'], 'second')
+    expect({ ...wrong, stdout: JSON.parse(wrong.stdout) }).toMatchObject({
+      code: 77,
+      stdout: { user: 'ann', ok: false },
+      stderr: 'mailactors: user ann: wrong password\n',
+    })
     expect(await run(['user', 'add', 'Ann', '--stdin'], 'x')).toMatchObject({ code: 73 })
     expect(
       await run(['user', 'passwd', 'ann', '--stdin', '--scheme', 'SSHA512'], 'second\nignored'),
@@ -251,7 +262,7 @@ describe('serve', () => {
       expect(result.stderr).toMatch(
         new RegExp(`^mailactors: cannot listen on 127.0.0.1:${port}: already in use .*\\(.+\\)\n$`),
       )
-      expect(result.stdout).not.toContain('demo')
+      expect(result.stdout).toBe('')
       const left = readdirSync(join(dir, 'mailactors-data'))
       expect(left).not.toContain('users')
       expect(left).not.toContain('lock')
@@ -260,11 +271,50 @@ describe('serve', () => {
     }
   })
 
-  test('in a data directory that is a file ends with 73', async () => {
-    writeFileSync(join(dir, 'mailactors-data'), '')
-    const result = await run(['serve'])
-    expect(result.code).toBe(73)
-    expect(result.stderr).toMatch(/^mailactors: data directory .*: cannot be used: .*\(.+\)\n$/)
+  test.each([
+    { name: 'is a file', dataDir: 'file', why: /: it is a file, not a directory \(/ },
+    { name: 'is in a file', dataDir: 'file/data', why: /: it is a file, not a directory \(/ },
+    {
+      name: 'has a directory for a lock',
+      dataDir: 'data',
+      why: /: \S+\/data\/lock: it is a directory, not a file \(/,
+    },
+    {
+      name: 'cannot be made',
+      dataDir: '/proc/data',
+      why: /^mailactors: data directory \/proc\/data: cannot be used: /,
+    },
+  ])('in a data directory that $name ends with 73', async ({ dataDir, why }) => {
+    writeFileSync(join(dir, 'file'), '')
+    mkdirSync(join(dir, 'data', 'lock'), { recursive: true })
+    const { code, stdout, stderr } = await run(['serve', '--set', `data_dir=${dataDir}`])
+    expect({ code, stdout }).toEqual({ code: 73, stdout: '' })
+    expect(stderr).toMatch(/^mailactors: data directory .*: cannot be used: .*\(.+\)\n$/)
+    expect(stderr).toMatch(why)
+  })
+
+  test('in a data directory whose name leaves no room for the control socket ends with 78', async () => {
+    const { code, stderr } = await run(['serve', '--check', '--set', `data_dir=${'d'.repeat(100)}`])
+    expect(code).toBe(78)
+    expect(stderr).toMatch(
+      /^mailactors: data_dir: socket path .*control\.sock has \d+ octets, 107 are possible/,
+    )
+  })
+
+  test.each([
+    { name: 'a file that is no socket', path: 'file', why: 'there is a file that is no socket' },
+    { name: 'no folder', path: 'none/x.sock', why: 'there is no such folder' },
+  ])('on a path where there is $name ends with 73, in one line', async ({ path, why }) => {
+    writeFileSync(join(dir, 'file'), '')
+    const { code, stdout, stderr } = await run([
+      'serve',
+      '--set',
+      `listener=[{service="lmtp",address="unix:${path}"}]`,
+    ])
+    expect({ code, stdout }).toEqual({ code: 73, stdout: '' })
+    expect(stderr).toMatch(
+      new RegExp(`^mailactors: cannot listen on unix:${join(dir, path)}: ${why} \\(.+\\)\n$`),
+    )
   })
 })
 

@@ -33,6 +33,11 @@ test.each([
     exitCode: 77,
     line: /^cannot listen on unix:\/x\/l\.sock: permission denied \(check owner and mode of its folder/,
   },
+  {
+    message: 'child x did not start: cannot listen on unix:/x/l.sock: there is a file that is no socket',
+    exitCode: 73,
+    line: /^cannot listen on unix:\/x\/l\.sock: there is a file that is no socket \(.+\)$/,
+  },
   { message: "EACCES: permission denied, open '/d/queue.db'", exitCode: 77, line: /data_dir/ },
   { message: 'database or disk is full', exitCode: 73, line: /make room/ },
   { message: 'something of ours', exitCode: 69, line: /^cannot start: something of ours$/ },

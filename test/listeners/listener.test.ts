@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ActorRef } from '../../src/actors/index.ts'
 import { ActorSystem, type AnyContract } from '../../src/index.ts'
 import type { ListenerContract } from '../../src/listeners/contract.ts'
-import { hostAndPort, listenerActor } from '../../src/listeners/listener.ts'
+import { hostAndPort } from '../../src/listeners/listen.ts'
+import { listenerActor } from '../../src/listeners/listener.ts'
 import { echoSession, sessions } from './echo-session.ts'
 
 let dir: string

@@ -1,8 +1,11 @@
 /** Commands as a user types them, beside a running service and without one. */
 import { readFileSync } from 'node:fs'
+import { type IncomingHttpHeaders, request } from 'node:http'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { Pop3Client, SmtpClient } from '../support/clients.ts'
-import { prepareService, startService, startSink } from '../support/fixtures.ts'
+import { prepareService, startService, startSink, tempDir } from '../support/fixtures.ts'
 import { runCommand } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
@@ -45,14 +48,53 @@ describe('without a running service', () => {
   })
 })
 
+describe('the admin page', () => {
+  test('is read only, and answers on a path too', async () => {
+    const dir = tempDir()
+    const path = join(dir, 'admin.sock')
+    const service = await startService({
+      listeners: ['smtp', 'admin'],
+      args: ['--set', `listener=[{service="admin",address="unix:${path}"}]`],
+    })
+    const ask = (method: string, url: string) =>
+      new Promise<{ status: number | undefined; headers: IncomingHttpHeaders; body: string }>(
+        (resolve, reject) => {
+          const asked = request({ socketPath: path, method, path: url }, async (response) => {
+            resolve({ status: response.statusCode, headers: response.headers, body: await text(response) })
+          })
+          asked.once('error', reject).end()
+        },
+      )
+    expect((await service.untilEvent('ready')).listeners).toEqual([
+      expect.objectContaining({ service: 'admin', address: `unix:${path}` }),
+    ])
+    for (const url of ['/', '/metrics', '/healthz']) {
+      const got = await ask('GET', url)
+      expect(got).toMatchObject({ status: 200, headers: { 'content-length': String(got.body.length) } })
+      const { status, headers, body } = await ask('HEAD', url)
+      expect({ status, body, type: headers['content-type'] }).toEqual({
+        status: 200,
+        body: '',
+        type: got.headers['content-type'],
+      })
+      for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
+        expect(await ask(method, url)).toMatchObject({ status: 405, headers: { allow: 'GET, HEAD' } })
+      }
+    }
+    for (const url of ['/../../etc/passwd', '/%2e%2e/users', '/users', '//', '/constructor']) {
+      expect(await ask('GET', url)).toMatchObject({ status: 404 })
+    }
+  })
+})
+
 describe('metrics', () => {
   test('have HELP, and what only grows is a counter', async () => {
     const service = await startService({ listeners: ['smtp', 'admin'] })
-    const text = await (await fetch(`http://127.0.0.1:${service.ports.admin}/metrics`)).text()
-    const types = [...text.matchAll(/^# TYPE (mailactors_\S+) (\w+)$/gm)]
+    const page = await (await fetch(`http://127.0.0.1:${service.ports.admin}/metrics`)).text()
+    const types = [...page.matchAll(/^# TYPE (mailactors_\S+) (\w+)$/gm)]
     expect(types.length).toBeGreaterThan(8)
     for (const [, name = '', type] of types) {
-      expect(text).toContain(`# HELP ${name} `)
+      expect(page).toContain(`# HELP ${name} `)
       expect([name, type]).toEqual([name, name.endsWith('_total') ? 'counter' : 'gauge'])
     }
   })

@@ -198,6 +198,15 @@ describe('TERM', () => {
   })
 })
 
+test.each(['SIGUSR1', 'SIGUSR2'] as const)('%s does nothing, and the log says so', async (signal) => {
+  const service = await startService()
+  service.signal(signal)
+  expect(await service.untilEvent('signal.ignored')).toMatchObject({ signal })
+  // Node would have opened its debugger, or ended.
+  expect(service.stderr).toBe('')
+  expect(await service.stop()).toEqual({ code: 0, signal: null })
+})
+
 describe('kill -9', () => {
   test('the stale lock is recognised and mail in the mailbox is there', async () => {
     const service = await startService()

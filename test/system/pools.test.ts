@@ -184,9 +184,13 @@ describe('the commands', () => {
       /^Pool connections: 2 to 4 threads/,
     )
     expect(await poolOf(service, 'connections')).toMatchObject({ threads: 2, minThreads: 2, maxThreads: 4 })
+    for (const args of ['resize nowhere --min 1', 'recycle nowhere']) {
+      expect(await service.command(['pools', ...args.split(' ')])).toMatchObject({
+        code: 66,
+        stderr: expect.stringMatching(/^mailactors: pool nowhere: .* \(there are .*jobs\)\n$/),
+      })
+    }
     const refused = [
-      ['pools', 'resize', 'nowhere', '--min', '1'],
-      ['pools', 'recycle', 'nowhere'],
       ['pools', 'resize', 'storage', '--max', '2'],
       ['pools', 'resize', 'connections', '--min', '9'],
       ['pools', 'resize', 'connections'],

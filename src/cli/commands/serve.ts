@@ -3,7 +3,7 @@ import type { Logger } from '../../actors/index.ts'
 import { type LoadedConfig, loadSettings } from '../../config/loader.ts'
 import type { Config } from '../../config/settings.ts'
 import type { Service } from '../../serve.ts'
-import { claimDataDir } from '../data-dir.ts'
+import { checkDataDir, claimDataDir } from '../data-dir.ts'
 import { checkDeliveryTls } from '../delivery-tls.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { FirstRun, isFirstRun } from '../first-run.ts'
@@ -60,6 +60,7 @@ function printCheck(terminal: Terminal, { config, file }: LoadedConfig, asJson: 
 
 /** What the configuration refers to. */
 function checkFiles(config: Config): void {
+  checkDataDir(config)
   checkTables(config)
   checkServerTls(config)
   checkDeliveryTls(config)
@@ -155,6 +156,9 @@ class RunningService {
       ['SIGTERM', () => this.#signal('SIGTERM')],
       ['SIGINT', () => this.#signal('SIGINT')],
       ['SIGHUP', () => void this.#reload()],
+      // Without a handler one opens Node's debugger to everybody on this machine, and the other ends the process.
+      ['SIGUSR1', () => this.#ignored('SIGUSR1')],
+      ['SIGUSR2', () => this.#ignored('SIGUSR2')],
     ])
     for (const [signal, handler] of this.#handlers) process.on(signal, handler)
     process.on('uncaughtException', (error) => this.#uncaught(error))
@@ -188,6 +192,13 @@ class RunningService {
     this.#askedAt = performance.now()
     this.#log.info({ event: 'stop.asked', by, now: isUrgent }, 'asked to stop')
     this.#stop(this.#mode)
+  }
+
+  #ignored(signal: string): void {
+    this.#log.warn(
+      { event: 'signal.ignored', signal },
+      'signal without a meaning here: TERM stops, HUP reloads',
+    )
   }
 
   #signal(signal: string): void {

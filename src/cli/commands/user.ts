@@ -86,7 +86,7 @@ export function addUserCommand(program: Command, terminal: Terminal): void {
     }
   })
 
-  named('verify', 'check the password of a user; exit code 77 when it is wrong')
+  withJson(named('verify', 'check the password of a user; exit code 77 when it is wrong'))
     .option('--stdin', 'read the password from the first line of stdin')
     .action(async (name: string, options: PasswordOptions) => {
       const { config } = loadOrFail(terminal, options)
@@ -99,10 +99,10 @@ export function addUserCommand(program: Command, terminal: Terminal): void {
         )
       }
       const password = await readPasswordFrom(terminal, { stdin: options.stdin === true, isNew: false })
-      if (!(await stored.verify(password))) {
-        throw new CommandFailure(exitCodes.noPermission, `user ${entry.user}: wrong password`)
-      }
-      terminal.print('ok\n')
+      const ok = await stored.verify(password)
+      if (options.json) printJson(terminal, { user: entry.user, ok })
+      else if (ok) terminal.print('ok\n')
+      if (!ok) throw new CommandFailure(exitCodes.noPermission, `user ${entry.user}: wrong password`)
     })
 }
 
