@@ -330,7 +330,7 @@ export type QueueContract = Contract<{
   show(queueId: string): QueueListing | null
   /** The first `limit` octets of the content. */
   content(queueId: string, limit: number): Uint8Array | null
-  /** Tries deferred mail now; '' for all sites. Returns how many recipients became due. */
+  /** Tries deferred mail for a domain or next hop now; '' for all. Returns how many recipients became due. */
   flush(site: string): number
   /** Does something to the next mails of a selection. With `ids` to all of those, 1000 at most. */
   operate(operation: QueueOperation, selection: QueueSelection, page: OperationPage): OperationResult

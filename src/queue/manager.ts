@@ -498,6 +498,9 @@ export class QueueManager {
   flush(site: string): number {
     const wanted = site.toLowerCase()
     this.#courier.revive(wanted)
+    if (wanted !== '') {
+      for (const tried of this.#store.waitingSites(this.#now, wanted)) this.#courier.revive(tried)
+    }
     this.#courier.admission.ignoresDeferTransports = true
     const waiting = this.#store.countWaiting(this.#now, wanted)
     this.bringForward(wanted)

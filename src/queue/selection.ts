@@ -12,9 +12,10 @@ export function matcher(selection: QueueSelection): (mail: QueueListing) => bool
     if (sender !== undefined && !sender(mail.sender)) return false
     if (recipient !== undefined && !mail.recipients.some(({ address }) => recipient(address))) return false
     if (nexthop === undefined) return true
-    return mail.recipients.some(({ destination }) => {
+    return mail.recipients.some(({ address, destination }) => {
       const lower = destination.toLowerCase()
-      return lower === nexthop || lower.slice(lower.indexOf(':') + 1) === nexthop
+      const isHop = lower === nexthop || lower.slice(lower.indexOf(':') + 1) === nexthop
+      return isHop || address.toLowerCase().endsWith(`@${nexthop}`)
     })
   }
 }

@@ -27,6 +27,13 @@ import {
 
 export type { MailState, Outcome, StoredMail, StoredRecipient } from './rows.ts'
 
+/**
+ * A recipient (?2: which, empty: all) that waits for this destination or next hop, or whose domain it is. The domain is
+ * what ETRN names, and the next hop what a list of the queue shows: with a relayhost they differ.
+ */
+const isForSite = `(?2 = '' OR site = ?2 OR substr(site, instr(site, ':') + 1) = ?2
+  OR lower(substr(address, -length(?2) - 1)) = '@' || ?2)`
+
 /** Place in the order of due recipients: the last one that was read. */
 export interface DueCursor {
   readonly time: number
@@ -348,23 +355,31 @@ export class QueueStore {
     return row === undefined ? undefined : Number(row.time)
   }
 
-  /** How many recipients wait for a time after `now`, of one site or (empty) of all. */
+  /** How many recipients wait for a time after `now`, of one next hop or domain or (empty) of all. */
   countWaiting(now: number, site: string): number {
     const row = this.#get(
-      `SELECT count(*) AS count FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0
-       AND (?2 = '' OR site = ?2 OR substr(site, instr(site, ':') + 1) = ?2)`,
+      `SELECT count(*) AS count FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0 AND ${isForSite}`,
       now,
       site,
     )
     return Number(row?.count)
   }
 
+  /** Destinations at which those recipients were tried. */
+  waitingSites(now: number, site: string): readonly string[] {
+    const rows = this.#all(
+      `SELECT DISTINCT site FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0 AND ${isForSite}`,
+      now,
+      site,
+    )
+    return rows.map((row) => String(row.site))
+  }
+
   /** Makes up to `limit` of those due at `now`, the ones that wait longest last; returns how many. */
   bringForward(now: number, site: string, limit: number): number {
     const { changes } = this.#run(
       `UPDATE recipient SET next_attempt = ?1 WHERE id IN (
-         SELECT id FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0
-         AND (?2 = '' OR site = ?2 OR substr(site, instr(site, ':') + 1) = ?2)
+         SELECT id FROM recipient WHERE next_attempt > ?1 AND next_attempt > 0 AND ${isForSite}
          ORDER BY next_attempt LIMIT ?3)`,
       now,
       site,

@@ -145,6 +145,19 @@ describe('a mail that is deferred', () => {
     expect(harness.open.map(({ request }) => request.nexthop)).toEqual(['d.test', 'e.test'])
   })
 
+  test('is tried at once when its domain is flushed, whatever its next hop is', async () => {
+    await start({ config: { smtp: { relayhost: '[relay.test]:25' } } })
+    harness.auto = () => soft
+    await harness.enqueue(['a@D.test', 'b@sub.d.test'])
+    harness.auto = undefined
+    expect(await harness.queue.ask('flush', 'test')).toBe(0)
+    expect(await harness.queue.ask('flush', 'd.test')).toBe(1)
+    await harness.system.settle()
+    const [tried] = harness.open.map(({ request }) => request)
+    expect(tried?.recipients.map(({ address }) => address)).toEqual(['a@D.test'])
+    expect(tried?.nexthop).toBe('[relay.test]:25')
+  })
+
   test('expires after maximal_queue_lifetime: the sender is told, and it is gone', async () => {
     await start({ config: { queue: { maximal_queue_lifetime: 10 * minutes } } })
     harness.auto = ({ nexthop }) => (nexthop === 'd.test' ? soft : undefined)

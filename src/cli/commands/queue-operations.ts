@@ -59,7 +59,7 @@ export function addOperations(queue: Command, terminal: Terminal): void {
       .argument('[id...]', 'queue ids; -: read them from stdin; ALL, or ALL and names of queues')
       .option(
         '--site <site>',
-        'only mail with a recipient that waits for this next hop (or transport:nexthop)',
+        'only mail with a recipient of this domain, or that waits for this next hop (or transport:nexthop)',
       )
       .option('--sender <pattern>', 'only mail of this sender: user@domain, @domain, with * or <>')
       .option('--recipient <pattern>', 'only mail with such a recipient')
@@ -99,7 +99,10 @@ async function operate(
       recipients: number
     }
     if (options.json) printJson(terminal, { operation, recipients })
-    else terminal.print(`${recipients} recipient${recipients === 1 ? '' : 's'} will be tried now.\n`)
+    else {
+      const none = recipients > 0 || selection.site === undefined ? '' : ` (none waits for ${selection.site})`
+      terminal.print(`${recipients} recipient${recipients === 1 ? '' : 's'} will be tried now${none}.\n`)
+    }
     return
   }
   const isOffline = operation !== 'flush' && !(await client.isRunning())
