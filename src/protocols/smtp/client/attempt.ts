@@ -288,6 +288,7 @@ export class Attempt {
       if (opened !== undefined) {
         count.sessions++
         opened.session.endpoint = labelOf(server)
+        opened.session.hasRivals = server.best && servers.some((one) => one.best && one !== server)
         await this.#use(opened, finalWithin)
       }
       if (this.#course.done) return

@@ -40,7 +40,7 @@ export class Exchange {
     if (refusal !== undefined) {
       this.#course.dispositions.allFailed(refusal, this.#course.originOf(session), options.final)
       this.#course.dispositions.sessionWasNormal()
-      this.#leave(session, { keep: refusal.scope === 'message', isUseful: true, farewell: 'quit' })
+      this.#leave(session, { keep: refusal.scope === 'message', service: 'took', farewell: 'quit' })
       return 'used'
     }
     const planned = this.#plan(session)
@@ -88,7 +88,7 @@ export class Exchange {
     this.#apply(result, session, { each: options.final, rest: options.final && !again }, recipients)
     this.#leave(session, {
       keep: keep && result.reusable && result.failure === undefined,
-      isUseful: isUseful(result),
+      service: serviceOf(result),
       farewell: result.farewell,
     })
     return lost ? 'lost' : 'used'
@@ -184,36 +184,45 @@ export class Exchange {
     if (cutLines > 0) this.#course.log('warn', 'delivery.long-replies', { relay, lines: cutLines })
   }
 
+  /**
+   * Keeps the session or parts with it. A server that only puts off or refuses is quick at it, and its connections are idle more
+   * often than those of its equals: were they found by the destination, or time and again by their address, all mail
+   * would go there. So it loses the name of the destination, and where it has rivals it is not kept twice for nothing.
+   */
   #leave(
     session: Session,
-    how: { keep: boolean; isUseful: boolean; farewell: TransactionResult['farewell'] },
+    how: { keep: boolean; service: Service; farewell: TransactionResult['farewell'] },
   ): void {
     const { settings } = this.#course.env
     this.#course.current = undefined
     this.#course.review(session)
-    const keeper = how.keep && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
+    const isUseful = how.service === 'took' || (how.service === 'refused' && !session.hasRivals)
+    const mayStay = isUseful || !session.hasRivals || session.hasTaken
+    const keeper =
+      how.keep && mayStay && session.alive && !session.damaged ? this.#course.env.keeper() : undefined
+    session.hasTaken = how.service === 'took'
     if (keeper !== undefined && !this.#isExpired(session)) {
       session.replyFilter = undefined
       const label = destinationLabelOf(this.#course.request, settings)
       const kept = keeper.put(session, {
-        destination: this.#destinationSaved || !how.isUseful ? '' : label,
-        unbind: how.isUseful ? '' : label,
+        destination: this.#destinationSaved || !isUseful ? '' : label,
+        unbind: isUseful ? '' : label,
         ttlMs: settings.connection_cache_time_limit,
       })
-      this.#destinationSaved ||= how.isUseful
+      this.#destinationSaved ||= isUseful
       if (kept) return
     }
     // Less preferred servers must not take over the name of the destination.
-    if (how.farewell !== 'none' && how.isUseful) this.#destinationSaved = true
+    if (how.farewell !== 'none' && isUseful) this.#destinationSaved = true
     this.#course.part(session, how.farewell)
   }
 }
 
-/**
- * Whether the server did anything for the mail. One that only puts off is quick at it, and its connections are idle more
- * often than those of its neighbours: were it found by the destination, all mail would go there first, for ever.
- */
-function isUseful({ marks, failure }: TransactionResult): boolean {
-  if (failure !== undefined) return isHard(failure)
-  return marks.some((mark) => mark?.kind === 'sent' || (mark?.kind === 'failed' && isHard(mark.failure)))
+/** What the server did for the mail: took it for somebody, refused it for good, or nothing. */
+type Service = 'took' | 'refused' | 'nothing'
+
+function serviceOf({ marks, failure }: TransactionResult): Service {
+  if (marks.some((mark) => mark?.kind === 'sent' || mark?.kind === 'deliverable')) return 'took'
+  const failures = [failure, ...marks.map((mark) => (mark?.kind === 'failed' ? mark.failure : undefined))]
+  return failures.some((one) => one !== undefined && isHard(one)) ? 'refused' : 'nothing'
 }

@@ -98,6 +98,10 @@ export class Session implements ReplyListener {
   madeFor: Standing | undefined
   /** What it was logged in with, where the server let us; undefined: nobody has an account there. */
   account: SaslAccount | undefined
+  /** Other servers are as good for its destination. */
+  hasRivals = false
+  /** The last mail was taken for somebody. */
+  hasTaken = false
   /** What it took to get here from nothing, milliseconds. */
   setupMs = 0
   /** The level of TLS and what came of it, for the log; undefined: nothing was decided. */
