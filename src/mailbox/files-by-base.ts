@@ -15,11 +15,6 @@ export class FilesByBase {
     return this.#names.keys()
   }
 
-  /** Base names, each with what `fileOf` makes the file of. */
-  get entries(): Iterable<readonly [string, string]> {
-    return this.#names
-  }
-
   get(base: string): MailFile | undefined {
     const name = this.#names.get(base)
     return name === undefined ? undefined : fileOf(name)
@@ -45,5 +40,5 @@ export class FilesByBase {
   }
 }
 
-export const fileOf = (name: string): MailFile =>
+const fileOf = (name: string): MailFile =>
   name[0] === '/' ? { name: name.slice(1), inNew: true } : { name, inNew: false }

@@ -166,7 +166,7 @@ export class MailTable {
     }
   }
 
-  /** Anywhere, though it is mostly the end. Its UID is not in the table. */
+  /** Anywhere, though it is mostly the end. Its UID is not in the table. To be changed later, it has to be found again. */
   add(mail: StoredMail): void {
     const number = pageOf(mail.uid)
     let page = this.#byNumber.get(number)
@@ -174,7 +174,10 @@ export class MailTable {
       page = new TablePage(number, undefined)
       this.#byNumber.set(number, page)
       this.#emptied.delete(number)
-      const isLast = (this.#pages.at(-1)?.number ?? -1) < number
+      const last = this.#pages.at(-1)
+      const isLast = (last?.number ?? -1) < number
+      // Of a million new mails no more than one page of them is in memory as objects.
+      if (isLast) last?.pack()
       this.#pages.push(page)
       if (!isLast) this.#pages.sort((a, b) => a.number - b.number)
     }

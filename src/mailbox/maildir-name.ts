@@ -83,10 +83,9 @@ export interface NameOrder {
   readonly rest: number
 }
 
-/** `file` goes along, whatever it is. */
-export function orderOf(name: string, file = ''): NameOrder & { readonly file: string } {
+export function orderOf(name: string): NameOrder {
   const rest = digitsFrom(name, 0)
-  return { name, file, seconds: numberIn(name, 0, rest), microseconds: microseconds(name, rest), rest }
+  return { name, seconds: numberIn(name, 0, rest), microseconds: microseconds(name, rest), rest }
 }
 
 /**

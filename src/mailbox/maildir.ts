@@ -6,22 +6,21 @@ import {
   type Dirent,
   lstatSync,
   opendirSync,
-  readdir,
   readdirSync,
   renameSync,
   statSync,
   unlinkSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { errnoOf } from './errors.ts'
 import { isMailName, mailPath } from './maildir-name.ts'
 import { inTurns, type Steps, stepLength } from './turns.ts'
 
-/** Folders this large are read in the background: 256 KiB of directory are some 3 000 mails, a few milliseconds. */
+/**
+ * Folders this large are read in turns: 256 KiB of directory are some 3 000 mails, a few milliseconds. That takes half the
+ * time of all names at once, too, whose memory outside the heap stays with the process.
+ */
 const largeFolderOctets = 256 * 1024
-
-const readdirAsync = promisify(readdir)
 
 /** When a folder was last changed, in nanoseconds, as a string so that it can be stored; `octets` its own size. */
 export interface FolderTime {
@@ -69,11 +68,8 @@ export async function mailNames(
     if (isFolder || !isMailName(name)) strange.push({ name, isFolder })
     else names.push(name)
   }
-  if (isFlat) {
-    const isLarge = octets > largeFolderOctets
-    for (const name of isLarge ? await readdirAsync(folder, 'latin1') : readdirSync(folder, 'latin1')) {
-      take(name, false)
-    }
+  if (isFlat && octets <= largeFolderOctets) {
+    for (const name of readdirSync(folder, 'latin1')) take(name, false)
     return { names, strange }
   }
   // Asking for types is cheaper than a `stat` each.

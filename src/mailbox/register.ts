@@ -11,18 +11,19 @@ import { join } from 'node:path'
 import { pid } from 'node:process'
 import type { Logger } from '../actors/index.ts'
 import type { MailboxSettings } from './config.ts'
+import { inDeliveryOrder } from './delivery-order.ts'
 import { takeDotlock } from './dotlock.ts'
 import { MailboxError, mailboxError } from './errors.ts'
-import { type FilesByBase, fileOf } from './files-by-base.ts'
+import type { FilesByBase } from './files-by-base.ts'
 import type { IndexWrite, StoredIndex } from './index-store.ts'
 import { fromKeys, newMail, newMails, recordOf } from './listed-mail.ts'
 import { MailTable } from './mail-table.ts'
-import { addLetters, compareOrders, orderOf } from './maildir-name.ts'
+import { addLetters } from './maildir-name.ts'
 import type { StoredMail } from './page.ts'
 import { listFolder } from './place.ts'
 import { keysAfterRename } from './right-names.ts'
 import { inParts, readState, type StoredState } from './stored-state.ts'
-import { inTurns, type Steps, sorted, stepLength } from './turns.ts'
+import { inTurns, type Steps, stepLength } from './turns.ts'
 import { newUidValidity } from './uid-validity.ts'
 import type { UidListRecord } from './uidlist.ts'
 import {
@@ -355,7 +356,8 @@ export class Register {
           await this.#write(added)
         } catch (error) {
           // A UID that may not be on the disk is not shown. Its number is burnt, in case it is there after all.
-          this.remove(added)
+          this.#mails.remove(uidsOf(added))
+          this.revision++
           throw error
         }
       }, impatient)
@@ -396,43 +398,39 @@ export class Register {
    * Gives UIDs that last no longer than this process; for Maildirs that cannot be written. `mayBeKnown`: some of the
    * files may be of mails that have theirs.
    */
-  *addInMemory(files: FilesByBase, mayBeKnown = false): Steps<StoredMail[]> {
+  *addInMemory(files: FilesByBase, mayBeKnown = false): Steps<Added> {
     const known = new Set<string>()
     if (mayBeKnown) {
       yield* this.#mails.each(({ base }) => {
         if (files.has(base)) known.add(base)
       })
     }
-    const fresh: StoredMail[] = []
-    const orders: ReturnType<typeof orderOf>[] = []
-    for (const [base, file] of files.entries) {
-      if (!known.has(base)) orders.push(orderOf(base, file))
-      if (orders.length % stepLength === 0) yield
-    }
-    for (const [i, { name: base, file: name }] of (yield* sorted(orders, compareOrders)).entries()) {
+    const first = this.#nextUid
+    for (const [i, base] of (yield* inDeliveryOrder(files.bases)).entries()) {
       if (i % stepLength === 0) yield
+      if (known.has(base)) continue
       const record = this.#assigned.get(base)
-      const file = fileOf(name)
+      const file = files.get(base)!
       const mail =
         record === undefined
           ? newMail(this.#nextUid++, base, '', file)
           : newMail(record.uid, base, record.keys, file)
       addLetters(this.letters, mail.name)
-      if (record === undefined) fresh.push(mail)
-      else this.#assigned.delete(base)
+      if (record !== undefined) this.#assigned.delete(base)
       this.#mails.add(mail)
     }
     this.revision++
-    return fresh
+    return { first, count: this.#nextUid - first }
   }
 
-  async #write(added: readonly StoredMail[]): Promise<void> {
+  async #write(added: Added): Promise<void> {
     if (this.#rewriteList || !this.hasList || this.#hasDeadLines) {
       await this.rewrite()
-    } else if (added.length > 0) {
-      this.#warnOfReturned(added)
-      this.#list = await appendRecords(this.#folder, added.map(recordOf), this.#flush)
-      this.#lines += added.length
+    } else if (added.count > 0) {
+      const mails = uidsOf(added).map((uid) => this.#mails.find(uid)!)
+      this.#warnOfReturned(mails)
+      this.#list = await appendRecords(this.#folder, mails.map(recordOf), this.#flush)
+      this.#lines += added.count
       this.#dirtyState = true
     }
   }
@@ -458,23 +456,27 @@ export class Register {
   /** Writes the list anew, with all that is known. With the list locked. */
   async rewrite(): Promise<void> {
     if (this.#guid === '') this.#guid = randomBytes(16).toString('hex')
-    const records: UidListRecord[] = []
-    await inTurns(this.#mails.each((mail) => records.push(recordOf(mail))))
-    if (this.#assigned.size > 0) {
-      // UIDs that another program gave to mails we have not seen yet are not ours to drop.
-      records.push(...this.#assigned.values())
-      records.sort((a, b) => a.uid - b.uid)
-    }
     const header = {
       uidValidity: this.#uidValidity,
       nextUid: this.#nextUid,
       guid: this.#guid,
       otherKeys: this.#otherKeys,
     }
-    this.#list = await writeUidList(this.#folder, header, records, this.#flush)
-    this.#lines = records.length
+    this.#list = await writeUidList(this.#folder, header, this.#records(), this.#flush)
+    this.#lines = this.#mails.count + this.#assigned.size
     this.#rewriteList = false
     this.#dirtyState = true
+  }
+
+  /** By UID, with those that another program gave to mails we have not seen yet: they are not ours to drop. */
+  *#records(): Generator<UidListRecord> {
+    const assigned = inOrder(this.#assigned.values())
+    let next = 0
+    for (const mail of this.#mails.mails()) {
+      while (next < assigned.length && assigned[next]!.uid < mail.uid) yield assigned[next++]!
+      yield recordOf(mail)
+    }
+    yield* assigned.slice(next)
   }
 
   /** Rewrites the list if something waited for that: learned sizes, dead lines. A failure is logged. `impatient` as in `assign`. */
@@ -557,6 +559,14 @@ export class Register {
     }
   }
 }
+
+/** Mails that got UIDs one after the other. */
+interface Added {
+  readonly first: number
+  readonly count: number
+}
+
+const uidsOf = ({ first, count }: Added): number[] => Array.from({ length: count }, (_, i) => first + i)
 
 const inOrder = (records: Iterable<UidListRecord>): UidListRecord[] =>
   [...records].sort((a, b) => a.uid - b.uid)

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Page } from '../../src/mailbox/contract.ts'
 import { createMaildir } from '../../src/mailbox/deliver.ts'
+import { inDeliveryOrder } from '../../src/mailbox/delivery-order.ts'
 import { MailTable } from '../../src/mailbox/mail-table.ts'
+import { compareNames } from '../../src/mailbox/maildir-name.ts'
 import type { StoredMail } from '../../src/mailbox/page.ts'
 import { uidBytes } from '../../src/mailbox/snapshot.ts'
 import { atOnce, inTurns, sorted } from '../../src/mailbox/turns.ts'
@@ -133,4 +135,13 @@ test('sorting in steps is sorting', async () => {
   const items = Array.from({ length: 20_000 }, (_, i) => ({ key: random.below(500), i }))
   const byKey = (a: { key: number }, b: { key: number }) => a.key - b.key
   expect(await inTurns(sorted(items, byKey))).toEqual([...items].sort(byKey))
+})
+
+test('new mails get their UIDs in the order of their names, whatever the order they are read in', () => {
+  const random = new Random(11)
+  const names = Array.from({ length: 70_000 }, (_, i) => {
+    const seconds = random.below(3) === 0 ? '' : 1_700_000_000 + random.below(40_000)
+    return `${seconds}.${random.below(2) === 0 ? `M${random.below(1_000_000)}` : ''}P${i}.h`
+  })
+  expect(atOnce(inDeliveryOrder(names))).toEqual(names.toSorted(compareNames))
 })
