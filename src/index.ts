@@ -53,6 +53,7 @@ export type {
   SupervisorContract,
   SupervisorOptions,
   SupervisorSpec,
+  TellOptions,
   Transition,
   TypedChildSpec,
   Wire,

@@ -41,7 +41,7 @@ export { groups } from './groups.ts'
 export { HashRing } from './hash-ring.ts'
 export type { PartitionsOptions } from './partitions.ts'
 export { partitions } from './partitions.ts'
-export type { ActorRef, AnyRef, AskOptions } from './ref.ts'
+export type { ActorRef, AnyRef, AskOptions, TellOptions } from './ref.ts'
 export type { Routees, RouterOptions, RoutingStrategy } from './router.ts'
 export { router } from './router.ts'
 export type {

@@ -8,6 +8,14 @@ export interface AskOptions {
   readonly signal?: AbortSignal
 }
 
+export interface TellOptions {
+  /**
+   * How long the message may lie there before the other thread is woken for it, in milliseconds. It comes sooner with
+   * any other message; its place in the order stays. Default 0: at the end of this turn.
+   */
+  readonly withinMs?: number
+}
+
 declare const contract: unique symbol
 
 /**
@@ -26,6 +34,8 @@ export interface ActorRef<C extends AnyContract = AnyContract> {
    * other thread is full, and the caller slows down or drops. `true` promises no more than that it was sent.
    */
   tell<K extends MessageType<C>>(type: K, ...body: Body<C, K>): boolean
+  /** `tell` for what can wait for company: each wake-up of a thread costs as much as some messages. */
+  tellWith<K extends MessageType<C>>(options: TellOptions, type: K, ...body: Body<C, K>): boolean
   /** Sends a message and waits for its reply, 5 s at most; rejects with `AskError`. */
   ask<K extends MessageType<C>>(type: K, ...body: Body<C, K>): Promise<Reply<C, K>>
   /** Asks for a stream of replies, see `ReplyStream`. */

@@ -32,8 +32,8 @@ export interface Cluster {
   poolPlaces(pool: string): PoolPlaces | undefined
   /** Whether there is such a thread now. */
   isAlive(thread: number): boolean
-  /** As `ask`, undefined: there is no such thread. */
-  message(to: Ref, type: string, body: readonly unknown[]): boolean | undefined
+  /** As `ask`, undefined: there is no such thread. `withinMs`: as `tellWith` has it. */
+  message(to: Ref, type: string, body: readonly unknown[], withinMs: number): boolean | undefined
   /** `window`: of a stream; 0 asks for one reply. */
   ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean | undefined
   answer(thread: number, ask: number, value: unknown): void

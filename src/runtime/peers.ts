@@ -229,8 +229,8 @@ export class Peers implements Cluster, RegistryObserver {
     else this.#load.actorEnded(this.#slot)
   }
 
-  message(to: Ref, type: string, body: readonly unknown[]): boolean | undefined {
-    return this.#offer(to.thread, to.id, 0, type, 0, body)
+  message(to: Ref, type: string, body: readonly unknown[], withinMs: number): boolean | undefined {
+    return this.#offer(to.thread, to.id, 0, type, 0, body, withinMs)
   }
 
   ask(to: Ref, ask: number, type: string, body: readonly unknown[], window: number): boolean | undefined {
@@ -338,11 +338,12 @@ export class Peers implements Cluster, RegistryObserver {
     type: string,
     seq: number,
     body: readonly unknown[],
+    withinMs = 0,
   ): boolean | undefined {
     const peer = this.#peers.get(thread)
     const outbox = peer?.outbox
     if (outbox !== undefined && peer!.waiting.length === 0) {
-      if (!outbox.isClosed) return outbox.send(to, from, type, seq, body)
+      if (!outbox.isClosed) return outbox.send(to, from, type, seq, body, withinMs)
       // It has died, and main is about to say so: a message is lost with it, and an ask is told then.
       this.#codec.encode(to, from, type, seq, body)
       this.dropped++

@@ -1,10 +1,20 @@
-import type { ActorRef, AnyRef, AskOptions, StreamOptions, StreamReader } from '../actors/index.ts'
+import type {
+  ActorRef,
+  AnyRef,
+  AskOptions,
+  StreamOptions,
+  StreamReader,
+  TellOptions,
+} from '../actors/index.ts'
 import { UsageError } from '../actors/index.ts'
 import type { ActorCell } from './cell.ts'
 import type { ThreadRuntime } from './thread-runtime.ts'
 import { WireRef } from './transport/wire-ref.ts'
 
 const defaultAskOptions: AskOptions = {}
+
+/** A message that may lie for longer wants a timer. */
+const longestWithinMs = 60_000
 
 /** The runtime's ActorRef. There is no difference to see between an actor here and one on another thread. */
 export class Ref extends WireRef implements ActorRef {
@@ -26,6 +36,16 @@ export class Ref extends WireRef implements ActorRef {
     if (typeof type !== 'string') refuseType(type)
     return this.#cell === undefined
       ? this.#runtime.tellRemote(this, type, body)
+      : this.#cell.accept(type, body, undefined)
+  }
+
+  tellWith({ withinMs = 0 }: TellOptions, type: string, ...body: unknown[]): boolean {
+    if (typeof type !== 'string') refuseType(type)
+    if (!(withinMs >= 0 && withinMs <= longestWithinMs)) {
+      throw new UsageError(`withinMs has to be 0 to ${longestWithinMs} milliseconds`, { withinMs })
+    }
+    return this.#cell === undefined
+      ? this.#runtime.tellRemote(this, type, body, withinMs)
       : this.#cell.accept(type, body, undefined)
   }
 

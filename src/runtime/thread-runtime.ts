@@ -348,10 +348,10 @@ export class ThreadRuntime {
 
   // --- Messages
 
-  tellRemote(to: Ref, type: string, body: readonly unknown[]): boolean {
+  tellRemote(to: Ref, type: string, body: readonly unknown[], withinMs = 0): boolean {
     const { thread } = to
     if (thread !== this.thread) {
-      const taken = this.#cluster?.message(to, type, body)
+      const taken = this.#cluster?.message(to, type, body, withinMs)
       if (taken !== undefined) return taken
     }
     // Decoded refs have no cell, so an actor of this thread can be here all the same.

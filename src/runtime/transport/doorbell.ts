@@ -32,6 +32,9 @@ export class Sleeper {
   }
 }
 
+/** Whether the consumer sleeps; it stays on whoever nudges it. */
+export const isAsleep = (word: Int32Array): boolean => Atomics.load(word, 0) === 1
+
 /** Whether the consumer sleeps and it is on this producer to nudge it. Call after HEAD was stored. */
 export function mustNudge(word: Int32Array): boolean {
   return Atomics.load(word, 0) === 1 && Atomics.compareExchange(word, 0, 1, 0) === 1

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { Codec } from './codec.ts'
-import { mustNudge } from './doorbell.ts'
+import { isAsleep, mustNudge } from './doorbell.ts'
 import type { OutboxHalf } from './link.ts'
 import type { PlainEncoder } from './plain-encoder.ts'
 import { RingWriter } from './ring.ts'
@@ -44,6 +44,11 @@ export class Outbox {
   #frames = 0
   #refused = 0
   #nudges = 0
+  /** How long what was sent since the last flush may lie there; 0: the consumer is woken at once. */
+  #patienceMs = Number.POSITIVE_INFINITY
+  /** Wakes the consumer for what lies there, should nothing else have done so. */
+  #alarm: NodeJS.Timeout | undefined
+  #alarmAt = 0
 
   constructor(half: OutboxHalf, options: OutboxOptions) {
     this.#writer = new RingWriter(half.ring, half.side, options.maxOversize ?? 1 << 23)
@@ -66,19 +71,28 @@ export class Outbox {
   }
 
   /**
-   * Sends a frame. `false`: there is no room, or the link is closed; nothing was sent.
+   * Sends a frame. `false`: there is no room, or the link is closed; nothing was sent. `withinMs`: how long it may lie
+   * there before a sleeping consumer is woken for it.
    *
    * @throws UsageError for a frame that cannot be encoded.
    */
-  send(to: number, from: number, type: string | number, seq: number, body: readonly unknown[]): boolean {
+  send(
+    to: number,
+    from: number,
+    type: string | number,
+    seq: number,
+    body: readonly unknown[],
+    withinMs = 0,
+  ): boolean {
     if (this.#closed) return false
     if (!this.#codec.encodeInto(this.#writer, this.#plain, to, from, type, seq, body)) {
       this.#refused++
       // Else a full ring nobody was told of would stay full for the rest of this turn.
-      this.flush()
+      this.#flushAtOnce()
       return false
     }
     this.#frames++
+    if (withinMs < this.#patienceMs) this.#patienceMs = withinMs
     if (!this.#scheduled) {
       this.#scheduled = true
       this.#schedule(this.flush)
@@ -109,11 +123,39 @@ export class Outbox {
   }
 
   #publish(): void {
-    if (this.#mustNudge()) this.#ring()
+    const patienceMs = this.#patienceMs
+    if (patienceMs > 0 && patienceMs !== Number.POSITIVE_INFINITY) {
+      this.#patienceMs = Number.POSITIVE_INFINITY
+      // Published all the same: a consumer that is awake takes it along, and so it does should this thread die.
+      if (!this.#closed && this.#writer.publish() && isAsleep(this.#sleep)) this.#ringWithin(patienceMs)
+    } else if (this.#mustNudge()) this.#ring()
+  }
+
+  #flushAtOnce(): void {
+    this.#patienceMs = 0
+    this.flush()
+  }
+
+  #ringWithin(ms: number): void {
+    const at = performance.now() + ms
+    if (this.#alarm !== undefined) {
+      if (this.#alarmAt <= at) return
+      clearTimeout(this.#alarm)
+    }
+    this.#alarmAt = at
+    this.#alarm = setTimeout(this.#onAlarm, ms).unref()
+  }
+
+  readonly #onAlarm = (): void => {
+    this.#alarm = undefined
+    if (!this.#closed && this.#writer.isUnread && mustNudge(this.#sleep)) this.#ring()
   }
 
   #mustNudge(): boolean {
-    return !this.#closed && this.#writer.publish() && mustNudge(this.#sleep)
+    this.#patienceMs = Number.POSITIVE_INFINITY
+    if (this.#closed) return false
+    const isNew = this.#writer.publish()
+    return (isNew || this.#alarm !== undefined) && mustNudge(this.#sleep)
   }
 
   #ring(): void {
@@ -126,7 +168,7 @@ export class Outbox {
    * instead. For after a refused send.
    */
   whenRoom(callback: (open: boolean) => void): void {
-    this.flush()
+    this.#flushAtOnce()
     this.#waiters.push(callback)
     if (this.#waiters.length > 1) return
     if (this.#closed || !this.#writer.awaitRoom()) setImmediate(() => this.#tellWaiters())
@@ -155,7 +197,8 @@ export class Outbox {
   /** Publishes what was sent and closes this end; the consumer reads the rest. Who waits for room is told so. */
   close(): void {
     if (this.#closed) return
-    this.flush()
+    this.#flushAtOnce()
+    clearTimeout(this.#alarm)
     this.#closed = true
     this.#nudge.close()
     this.#side.close()

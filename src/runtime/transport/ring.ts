@@ -171,6 +171,11 @@ export class RingWriter {
     return true
   }
 
+  /** Whether the consumer has not read all that was published. */
+  get isUnread(): boolean {
+    return Atomics.load(this.#words, TAIL) !== this.#published
+  }
+
   /** Whether the ring is at most half full, on the side port too: time to go on after a refusal. */
   hasRoom(): boolean {
     this.#tail = Atomics.load(this.#words, TAIL)

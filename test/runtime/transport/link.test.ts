@@ -278,6 +278,72 @@ describe('when a thread dies', () => {
   })
 })
 
+describe('frames that may wait', () => {
+  /** A consumer that sleeps, with what it has seen. */
+  async function sleeper() {
+    const { here, back } = pair(4096)
+    const outbox = own(new Outbox(back.outbox, { codec }))
+    const seen: unknown[] = []
+    own(runInbox({ doorbell: here, codec }, (frame) => seen.push(frame.seq))).add(1, back.inbox)
+    const word = new Int32Array(here)
+    await until(() => Atomics.load(word, 0) === 1, 'sleep')
+    return { outbox, seen, nudges: () => outbox.statistics.nudges }
+  }
+  const hour = 3_600_000
+
+  test('come in time, all with one nudge', async () => {
+    const { outbox, seen, nudges } = await sleeper()
+    for (let seq = 1; seq <= 3; seq++) {
+      outbox.send(1, 2, 'patient', seq, [], 20)
+      outbox.flush()
+    }
+    expect(nudges()).toBe(0)
+    await until(() => seen.length === 3, 'all frames')
+    expect([seen, nudges()]).toEqual([[1, 2, 3], 1])
+  })
+
+  test('come with the next one that may not, in their order', async () => {
+    const { outbox, seen, nudges } = await sleeper()
+    outbox.send(1, 2, 'patient', 1, [], hour)
+    outbox.flush()
+    outbox.send(1, 2, 'urgent', 2, [])
+    outbox.flush()
+    expect(nudges()).toBe(1)
+    await until(() => seen.length === 2, 'both frames')
+    expect(seen).toEqual([1, 2])
+  })
+
+  test('in one turn with one that may not are not held back', async () => {
+    const { outbox, seen } = await sleeper()
+    outbox.send(1, 2, 'urgent', 1, [])
+    outbox.send(1, 2, 'patient', 2, [], hour)
+    await until(() => seen.length === 2, 'both frames')
+  })
+
+  test('wait for the one that may wait least', async () => {
+    const { outbox, seen } = await sleeper()
+    outbox.send(1, 2, 'patient', 1, [], hour)
+    outbox.flush()
+    outbox.send(1, 2, 'less patient', 2, [], 5)
+    await until(() => seen.length === 2, 'both frames')
+  })
+
+  test('do not fill the ring for long, nor get lost when the link closes', async () => {
+    const { outbox, seen, nudges } = await sleeper()
+    let sent = 0
+    while (outbox.send(1, 2, 'patient', sent + 1, ['x'.repeat(200)], hour)) {
+      sent++
+      outbox.flush()
+    }
+    expect(nudges()).toBe(1)
+    await until(() => seen.length === sent, 'what was in the ring')
+    await new Promise((resolve) => setImmediate(resolve))
+    outbox.send(1, 2, 'patient', sent + 1, [], hour)
+    outbox.close()
+    await until(() => seen.length === sent + 1, 'the last one')
+  })
+})
+
 describe('a frame', () => {
   test('sent before the other thread knows the link arrives', async () => {
     const { here, back } = pair()
