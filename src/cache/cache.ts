@@ -119,6 +119,14 @@ class ConnectionCache {
     return { keeper, connection, endpoint: entry.endpoint, setupMs }
   }
 
+  handedOn(destination: string, setupMs: number): void {
+    this.#table.handedOn()
+    this.#flow.saved++
+    this.#flow.lent++
+    this.#savings.total.hit(destination, setupMs)
+    this.#savings.interval.hit(destination, setupMs)
+  }
+
   wasted(destination: string, setupMs: number): void {
     this.#savings.total.wasted(destination, setupMs)
     this.#savings.interval.wasted(destination, setupMs)

@@ -55,6 +55,8 @@ export type CacheContract = Contract<{
   findDestination(destination: string): Lease | null
   /** Takes the oldest connection to an endpoint for a delivery to `destination`; with `keeper` only one of its. */
   findEndpoint(endpoint: string, destination: string, keeper: ActorRef<KeeperContract> | null): Lease | null
+  /** A delivery goes on with its connection to the next mail for a destination: as if it had been saved and lent again. */
+  handedOn(destination: string, setupMs: number): void
   /** A connection that was lent turned out to be of no use. */
   wasted(destination: string, setupMs: number): void
   /** The keeper saw the connection end, or its time ran out. */

@@ -146,6 +146,11 @@ export class CacheTable<H> {
     return undefined
   }
 
+  /** A session went from user to user without coming back here: that counts as found. */
+  handedOn(): void {
+    this.#destinationHits++
+  }
+
   /** Takes the oldest session, or the oldest of those that `accepts` lets through. */
   findEndpoint(label: string, now: number, accepts?: (entry: Entry<H>) => boolean): Entry<H> | undefined {
     const entry = this.#take(label, now, accepts)

@@ -111,7 +111,25 @@ export interface DeliveryRequest {
   readonly reuseConnection?: boolean
   /** Whether to keep the connection for the next delivery instead of closing it. */
   readonly cacheConnection: boolean
+  /** More waits for the same next hop: a delivery that still has its connection at the end stays for what comes next. */
+  readonly stays?: boolean
 }
+
+/** A delivery that is done with a request, still has its connection, and goes on with it. */
+export interface Onward {
+  /** Whether it has begun the request it was given ahead of time; else it waits for one. */
+  readonly hasBegun: boolean
+  /** What it took to make the connection, milliseconds. */
+  readonly setupMs: number
+}
+
+/** What a delivery takes that stays after its first request. */
+export type DeliveryContract = Contract<{
+  /** What to do when the present request is done, or now. */
+  next(request: DeliveryRequest): void
+  /** There is nothing more to do. */
+  end(): void
+}>
 
 export interface DeliveryRecipient {
   /** Key of the recipient in the queue; given back in the result. */
@@ -319,8 +337,10 @@ export interface QueueStatistics {
 export type QueueContract = Contract<{
   /** Answers after the commit. */
   enqueue(mail: NewMail): EnqueueResult
-  /** A delivery actor says how it went; the actor ends after this. */
-  delivered(report: DeliveryReport): void
+  /** A delivery actor says how it went; the actor ends after this, unless it goes on. */
+  delivered(report: DeliveryReport, onward?: Onward): void
+  /** A delivery gives back a request it was given ahead of time. Names one of its recipients; nothing was done. */
+  returned(recipient: number): void
   /** A delivery that found a connection on another thread asks to be done there. Names one of its recipients. */
   relocate(recipient: number, lease: Lease): void
   /** A delivery that cannot be done by its transport asks for another one, of the same recipients. */

@@ -3,17 +3,18 @@
  * turns reports into results, windows and dead sites. What is to be written down goes to `settle`.
  */
 import type { ActorContext, ExitReason } from '../actors/index.ts'
+import type { Lease } from '../cache/contract.ts'
 import { tablesOf } from '../tables/contract.ts'
 import { type ActiveMail, type ActiveRecipient, type ActiveSet, newMail } from './active.ts'
 import { Admission, type OwnResult } from './admission.ts'
 import { type Attempt, ownAttempt, reportedAttempt } from './attempt.ts'
-import type { DeliveryReport, NewMail } from './contract.ts'
-import { Dispatcher, type DispatcherActors, type Running } from './dispatcher.ts'
+import type { Content, DeliveryReport, NewMail, Onward } from './contract.ts'
+import { type CacheUse, Dispatcher, type DispatcherActors, type Running } from './dispatcher.ts'
 import { storedMail } from './rows.ts'
 import { Scheduler } from './scheduler.ts'
 import { cacheSettings, type QueueSources, transportSettings } from './settings.ts'
 import { Site, type SiteTrouble, suspended } from './site.ts'
-import type { Transport } from './transport.ts'
+import type { Selection, Transport } from './transport.ts'
 
 export interface CourierHooks {
   /** Results are to be committed. */
@@ -118,41 +119,92 @@ export class Courier {
     )
   }
 
-  /** Starts all deliveries that may start now. */
+  /** Starts all deliveries that may start now, and has those that run know what they do next. */
   pump(): void {
     for (;;) {
       const selection = this.scheduler.select(this.#monotonic)
-      if (selection === undefined) return
-      const { site, mail, recipients } = selection
-      const content = this.#active.content(mail)
-      if (content === undefined) {
+      if (selection === undefined) break
+      const ready = this.#ready(selection)
+      if (ready !== undefined) this.dispatcher.start(selection, ready.content, ready.cache)
+      else {
+        const { site, recipients } = selection
         site.transport.done(site, recipients.length, this.#monotonic)
-        this.#hooks.corrupt(mail)
-        continue
       }
-      const cache = cacheSettings(this.#config, site.transport.name)
-      const use =
-        cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
-      this.dispatcher.start(selection, content, {
-        ...use,
-        bySender: cache?.bySender === true,
-        timeoutMs: this.#config.cache.protocol_timeout,
-      })
     }
+    this.dispatcher.lookAhead((site) => this.#selectAhead(site))
+    this.dispatcher.endIdle()
+  }
+
+  /** What else a delivery needs; undefined: there is no content. */
+  #ready({ site, mail }: Selection): { content: Content; cache: CacheUse } | undefined {
+    const content = this.#active.content(mail)
+    if (content === undefined) {
+      this.#hooks.corrupt(mail)
+      return undefined
+    }
+    const cache = cacheSettings(this.#config, site.transport.name)
+    const use = cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
+    const { protocol_timeout: timeoutMs } = this.#config.cache
+    return { content, cache: { ...use, bySender: cache?.bySender === true, timeoutMs } }
+  }
+
+  #selectAhead(site: Site): { selection: Selection; content: Content; cache: CacheUse } | undefined {
+    const selection = site.transport.selectAhead(site, this.#monotonic)
+    if (selection === undefined) return undefined
+    const ready = this.#ready(selection)
+    if (ready !== undefined) return { selection, ...ready }
+    site.transport.giveUp(selection)
+    return undefined
   }
 
   /** False: it is the report of a delivery that is not known any more. */
-  delivered(report: DeliveryReport): boolean {
-    const running = this.dispatcher.reported(report)
-    if (running === undefined) return false
+  delivered(report: DeliveryReport, onward?: Onward): boolean {
+    const found = this.dispatcher.reported(report, onward)
+    if (found === undefined) return false
+    const { running, begun, returned } = found
     running.site.transport.revive()
     this.#finished(running, report)
+    begun?.site.transport.begin(begun.site)
+    this.#return(returned)
     return true
+  }
+
+  /** A delivery did not come to a request it was given. */
+  returned(recipient: number): void {
+    this.#return(this.dispatcher.returned(recipient))
+  }
+
+  relocate(recipient: number, lease: Lease): void {
+    this.#return(this.dispatcher.relocate(recipient, lease))
+  }
+
+  reroute(recipient: number, transport: string, nexthop: string): void {
+    this.#return(this.dispatcher.reroute(recipient, transport, nexthop))
+  }
+
+  /** It takes its turn again, unless nothing goes there any more. */
+  #return(running: Running | undefined): void {
+    if (running === undefined) return
+    const { site, mail, recipients, since } = running
+    const { transport } = site
+    const now = this.#now
+    // What was at work counts for the window of its site.
+    if (since !== undefined) transport.unbegin(site)
+    const trouble = transport.troubleAt(now)?.why ?? site.troubleAt(now)
+    if (trouble === undefined && !mail.withdrawn) {
+      transport.giveBack(running)
+      return
+    }
+    transport.giveUp(running)
+    const dsn = trouble?.dsn ?? '4.3.0'
+    const reply = trouble === undefined ? 'the mail was taken back' : suspended(site, trouble.reason)
+    this.#hooks.settle(ownAttempt(mail, recipients, site.key, { status: 'deferred', dsn, reply }, now))
   }
 
   /** A delivery is no more. Only when it made no report this is news. */
   deliveryEnded(key: number, reason: ExitReason): void {
-    const running = this.dispatcher.ended(key)
+    const { crashed: running, returned } = this.dispatcher.ended(key, reason.kind === 'normal')
+    for (const one of returned) this.#return(one)
     if (running === undefined) return
     const { queueId } = running.mail.stored
     const couldNotStart = reason.kind === 'no_actor'

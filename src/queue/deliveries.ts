@@ -15,13 +15,17 @@ import {
   killed,
   MailactorsError,
 } from '../actors/index.ts'
-import type { DeliveryRequest } from './contract.ts'
+import type { DeliveryContract, DeliveryRequest } from './contract.ts'
 
 export type DeliveriesContract = Contract<{
   /** From now on `owner` starts deliveries and hears of their ends. Those of an owner before are ended. */
   attach(owner: ActorRef<DeliveryOwnerContract>): void
   /** Starts a delivery, next to an actor or in the pool `deliveries`. `key` is the owner's name for it. */
   start(key: number, definition: AnyActorDefinition, request: DeliveryRequest, nextTo: AnyRef | null): void
+  /** Gives a delivery that runs its next request. One that has ended meanwhile is heard of by `deliveryEnded`. */
+  next(key: number, request: DeliveryRequest): void
+  /** A delivery that waits for a request gets none any more. */
+  end(key: number): void
   /** Ends a delivery without asking it. */
   kill(key: number): void
   whichChildren(): readonly ChildInfo[]
@@ -29,15 +33,18 @@ export type DeliveriesContract = Contract<{
 
 /** What the owner takes. */
 export type DeliveryOwnerContract = Contract<{
-  /** A delivery is no more, for whatever reason; its report, if it made one, came before. */
+  /** A delivery is no more, for whatever reason; its reports came before. */
   deliveryEnded(key: number, reason: ExitReason): void
+  /** A delivery could not be given its next request. Names one of its recipients. */
+  returned(recipient: number): void
 }>
 
 interface Child {
   readonly key: number
-  readonly ref: ActorRef
+  readonly ref: ActorRef<DeliveryContract>
   readonly name: string
-  readonly queueId: string
+  /** Of what it was given last. */
+  queueId: string
 }
 
 class Deliveries {
@@ -82,9 +89,20 @@ class Deliveries {
       this.#owner?.tell('deliveryEnded', key, { kind: 'no_actor', message: error.message, code: error.code })
       return
     }
-    const child = { key, ref, name: definition.name, queueId: request.queueId }
+    const child = { key, ref: ref as Child['ref'], name: definition.name, queueId: request.queueId }
     this.#byKey.set(key, child)
     this.#byRef.set(ref.id, child)
+  }
+
+  next(key: number, request: DeliveryRequest): void {
+    const child = this.#byKey.get(key)
+    if (child === undefined) return
+    if (child.ref.tell('next', request)) child.queueId = request.queueId
+    else this.#owner?.tell('returned', request.recipients[0]!.id)
+  }
+
+  end(key: number): void {
+    this.#byKey.get(key)?.ref.tell('end')
   }
 
   kill(key: number): void {

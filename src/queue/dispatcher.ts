@@ -4,18 +4,45 @@ import type { CacheContract, Lease } from '../cache/contract.ts'
 import { destinationLabel } from '../cache/labels.ts'
 import { lateAnswerMs, lentInTime } from '../cache/lending.ts'
 import type { ActiveMail } from './active.ts'
-import type { ConnectionLease, Content, DeliveryReport, DeliveryRequest } from './contract.ts'
+import type { ConnectionLease, Content, DeliveryReport, DeliveryRequest, Onward } from './contract.ts'
 import type { DeliveriesContract } from './deliveries.ts'
+import type { Site } from './site.ts'
 import type { Selection } from './transport.ts'
 
-/** A delivery from its selection to its report. */
+/** A request from its selection to its report. */
 export interface Running extends Selection {
-  readonly key: number
   readonly content: Content
-  /** On the clock that never jumps, milliseconds. */
-  readonly since: number
+  /** When it began, on the clock that never jumps, milliseconds; undefined: its delivery has another one to do first. */
+  since: number | undefined
   /** Use of the connection cache. */
   readonly cache: CacheUse
+  /** Who does it. */
+  readonly slot: Slot
+}
+
+/** A delivery actor: what it does, what it does next. One that does nothing waits for its next request. */
+interface Slot {
+  readonly key: number
+  readonly site: Site
+  /** Of all requests it gets: any connection that is good for one is good for the others. Undefined: it gets one only. */
+  readonly label: string | undefined
+  /** On the clock that never jumps, milliseconds. */
+  readonly startedAt: number
+  current: Running | undefined
+  next: Running | undefined
+  /** What it took to make its connection, milliseconds. */
+  setupMs: number
+  /** It was told with its last request that there may be another one. */
+  stays: boolean
+}
+
+/** What a report brings about. */
+export interface Reported {
+  readonly running: Running
+  /** What its delivery does now. */
+  readonly begun: Running | undefined
+  /** What its delivery will not come to. */
+  readonly returned: Running | undefined
 }
 
 /** Whether a delivery looks for an idle connection, and whether it leaves its own behind. */
@@ -30,140 +57,264 @@ export interface CacheUse {
 
 type Route = Pick<DeliveryRequest, 'transport' | 'nexthop'>
 
+/** So long, milliseconds, a delivery actor goes from request to request: its thread may be wanted empty. */
+const longestStayMs = 10_000
+
 /** The delivery actor of a transport. */
 export type DispatcherActors = (transport: string) => AnyActorDefinition
 
 export class Dispatcher {
   readonly #context: ActorContext
   readonly #actors: DispatcherActors
-  readonly #running = new Map<number, Running>()
+  readonly #slots = new Map<number, Slot>()
   readonly #byRecipient = new Map<number, Running>()
+  /** Those that wait for a request, by label. */
+  readonly #idle = new Map<string, Slot[]>()
+  /** Those that could be given their next request now. */
+  readonly #hungry = new Set<Slot>()
   #deliveries: ActorRef<DeliveriesContract> | undefined
   #nextKey = 1
+  #size = 0
 
   constructor(context: ActorContext, actors: DispatcherActors) {
     this.#context = context
     this.#actors = actors
   }
 
+  /** Requests that were selected and not reported on. */
   get size(): number {
-    return this.#running.size
+    return this.#size
   }
 
-  /** The delivery that has the recipient, if one runs. */
+  /** The request that has the recipient, if it was selected. */
   runningOf(recipient: number): Running | undefined {
     return this.#byRecipient.get(recipient)
   }
 
+  /** Starts a delivery, or gives the request to one that waits for it. */
   start(selection: Selection, content: Content, cache: CacheUse): void {
-    const key = this.#nextKey++
-    const running: Running = {
-      ...selection,
-      key,
-      content,
-      since: this.#context.clock.monotonic(),
-      cache,
+    const label = cache.load ? labelOf(selection, cache) : undefined
+    const waiting = label === undefined ? undefined : this.#idle.get(label)?.pop()
+    if (waiting !== undefined) {
+      this.#give(waiting, this.#add({ ...selection, content, cache, since: this.#monotonic, slot: waiting }))
+      return
     }
-    this.#add(running)
-    const actor = cache.load ? this.#context.whereis<CacheContract>('cache') : undefined
-    if (actor === undefined) {
+    const running = this.#inNewSlot({ ...selection, content, cache }, cache.store ? label : undefined)
+    const actor = label === undefined ? undefined : this.#context.whereis<CacheContract>('cache')
+    if (actor === undefined || label === undefined) {
       this.#spawn(running, null)
       return
     }
-    const { transport, nexthop } = selection.site
-    const { smtputf8, requiretls, sender } = selection.mail.stored
-    const label = destinationLabel({
-      transport: transport.name,
-      nexthop,
-      ...(cache.bySender ? { sender } : {}),
-      ...(smtputf8 === true ? { smtputf8 } : {}),
-      ...(requiretls === true ? { requiretls } : {}),
-    })
     const asked = actor.askWith({ timeoutMs: lateAnswerMs + cache.timeoutMs }, 'findDestination', label)
     lentInTime(asked, cache.timeoutMs).then(
       this.#context.bind((lease: Lease | null) => this.#spawn(running, lease)),
     )
   }
 
+  /**
+   * Gives deliveries their next request while they are at work, so that they need not wait for it. `select` finds the
+   * next one of a site, which is not to start before.
+   */
+  lookAhead(
+    select: (site: Site) => { selection: Selection; content: Content; cache: CacheUse } | undefined,
+  ): void {
+    for (const slot of this.#hungry) {
+      this.#hungry.delete(slot)
+      const found = select(slot.site)
+      if (found === undefined) continue
+      const { selection, cache } = found
+      if (!cache.load || !cache.store || labelOf(selection, cache) !== slot.label) {
+        selection.site.transport.giveBack(selection)
+        continue
+      }
+      this.#give(slot, this.#add({ ...selection, content: found.content, cache, since: undefined, slot }))
+    }
+  }
+
+  /** Those that wait for a request and got none are not needed. */
+  endIdle(): void {
+    for (const [label, slots] of this.#idle) {
+      this.#idle.delete(label)
+      for (const { key } of slots) this.#findDeliveries()?.tell('end', key)
+    }
+  }
+
+  #give(slot: Slot, running: Running): void {
+    if (slot.current === undefined) this.#begin(slot, running)
+    else slot.next = running
+    const request = this.#toRequest(running, null, routeOf(running))
+    if (this.#findDeliveries()?.tell('next', slot.key, request) !== true) {
+      this.#context.self.tell('returned', request.recipients[0]!.id)
+    }
+  }
+
+  /** It does this now, with the connection it has. */
+  #begin(slot: Slot, running: Running): void {
+    slot.current = running
+    running.since = this.#monotonic
+    if (slot.label === undefined) return
+    if (slot.stays) this.#hungry.add(slot)
+    this.#context.whereis<CacheContract>('cache')?.tell('handedOn', slot.label, slot.setupMs)
+  }
+
+  #toRequest(running: Running, lease: Lease | null, route: Route): DeliveryRequest {
+    const { slot, site } = running
+    const isYoung = this.#monotonic - slot.startedAt < longestStayMs
+    slot.stays = slot.label !== undefined && site.waiting > 0 && isYoung
+    if (slot.stays && slot.next === undefined) this.#hungry.add(slot)
+    return { ...toRequest(running, lease), ...route, ...(slot.stays ? { stays: true } : {}) }
+  }
+
   /** Starts a delivery anew where the connection is that it found. Nothing was done for it before. */
-  relocate(recipient: number, lease: Lease): void {
+  relocate(recipient: number, lease: Lease): Running | undefined {
     const running = this.#byRecipient.get(recipient)
     if (running === undefined) {
       lease.keeper.tell('close', lease.connection)
-      return
+      return undefined
     }
-    this.#spawn(this.#renewed(running), lease)
+    return this.#renew(running, lease)
   }
 
   /** Starts a delivery anew with another transport; it takes the place of the one that asked, at its site too. */
-  reroute(recipient: number, transport: string, nexthop: string): void {
+  reroute(recipient: number, transport: string, nexthop: string): Running | undefined {
     const running = this.#byRecipient.get(recipient)
-    if (running !== undefined) this.#spawn(this.#renewed(running), null, { transport, nexthop })
+    return running === undefined ? undefined : this.#renew(running, null, { transport, nexthop })
   }
 
-  /** Under another name: the end of the delivery that goes away is not the end of this one. */
-  #renewed(running: Running): Running {
-    const renewed = { ...this.#take(running), key: this.#nextKey++ }
-    this.#add(renewed)
-    return renewed
+  /** Under another name: the end of the delivery that goes away is not the end of this one. Returns what that one will not come to. */
+  #renew(running: Running, lease: Lease | null, route?: Route): Running | undefined {
+    const { slot, site, job, mail, recipients, content, cache } = running
+    this.#take(running)
+    const left = this.#leave(slot)
+    const label = route === undefined ? slot.label : undefined
+    this.#spawn(this.#inNewSlot({ site, job, mail, recipients, content, cache }, label), lease, route)
+    return left
   }
 
-  #add(running: Running): void {
-    this.#running.set(running.key, running)
+  #inNewSlot(running: Omit<Running, 'slot' | 'since'>, label: string | undefined): Running {
+    const slot: Slot = {
+      key: this.#nextKey++,
+      site: running.site,
+      label,
+      startedAt: this.#monotonic,
+      current: undefined,
+      next: undefined,
+      setupMs: 0,
+      stays: false,
+    }
+    this.#slots.set(slot.key, slot)
+    slot.current = this.#add({ ...running, since: slot.startedAt, slot })
+    return slot.current
+  }
+
+  #add(running: Running): Running {
+    this.#size += 1
     for (const { id } of running.recipients) this.#byRecipient.set(id, running)
+    return running
   }
 
-  /** Takes the delivery that made a report out of the books; undefined: it is not one of ours any more. */
-  reported(report: DeliveryReport): Running | undefined {
+  #take(running: Running): Running {
+    this.#size -= 1
+    for (const { id } of running.recipients) this.#byRecipient.delete(id)
+    return running
+  }
+
+  /** A delivery takes nothing any more. Returns what it was given and will not come to. */
+  #leave(slot: Slot): Running | undefined {
+    const { next } = slot
+    slot.current = undefined
+    slot.next = undefined
+    this.#slots.delete(slot.key)
+    this.#hungry.delete(slot)
+    if (slot.label !== undefined) remove(this.#idle.get(slot.label), slot)
+    return next === undefined ? undefined : this.#take(next)
+  }
+
+  /** Takes the request that a report is about out of the books; undefined: it is not one of ours any more. */
+  reported(report: DeliveryReport, onward: Onward | undefined): Reported | undefined {
+    const running = this.#ofReport(report)
+    if (running === undefined) return undefined
+    this.#take(running)
+    const { slot } = running
+    if (slot.current !== running) return { running, begun: undefined, returned: undefined }
+    if (onward === undefined) return { running, begun: undefined, returned: this.#leave(slot) }
+    slot.setupMs = onward.setupMs
+    slot.current = undefined
+    this.#hungry.delete(slot)
+    const { next } = slot
+    if (next !== undefined) {
+      slot.next = undefined
+      this.#begin(slot, next)
+    } else if (slot.label !== undefined) push(this.#idle, slot.label, slot)
+    return { running, begun: next, returned: undefined }
+  }
+
+  #ofReport(report: DeliveryReport): Running | undefined {
     for (const { id } of report.results) {
       const running = this.#byRecipient.get(id)
-      if (running !== undefined) return this.#take(running)
+      if (running !== undefined) return running
     }
     return undefined
   }
 
-  /** Takes a delivery that ended out of the books; undefined: it had reported before, as it should. */
-  ended(key: number): Running | undefined {
-    const running = this.#running.get(key)
-    return running === undefined ? undefined : this.#take(running)
+  /** What a delivery was given did not get to it, or it gave it back. */
+  returned(recipient: number): Running | undefined {
+    const running = this.#byRecipient.get(recipient)
+    if (running === undefined) return undefined
+    const { slot } = running
+    if (slot.next === running) slot.next = undefined
+    else slot.current = undefined
+    return this.#take(running)
+  }
+
+  /**
+   * A delivery is no more. `crashed`: what it did and did not report on; undefined: it had reported, as it should.
+   * `returned`: what it did not come to. One that ended by itself has reported on all that it began.
+   */
+  ended(key: number, byItself: boolean): { crashed: Running | undefined; returned: readonly Running[] } {
+    const slot = this.#slots.get(key)
+    if (slot === undefined) return { crashed: undefined, returned: [] }
+    const { current, label } = slot
+    const left = this.#leave(slot)
+    const returned = left === undefined ? [] : [left]
+    if (current === undefined) return { crashed: undefined, returned }
+    this.#take(current)
+    if (!byItself || label === undefined) return { crashed: current, returned }
+    return { crashed: undefined, returned: [current, ...returned] }
   }
 
   /** Recipients of a mail that are being delivered. */
   recipientsOf(mail: ActiveMail): ReadonlySet<number> {
     const ids = new Set<number>()
-    for (const running of this.#running.values()) {
-      if (running.mail === mail) for (const { id } of running.recipients) ids.add(id)
-    }
+    for (const [id, running] of this.#byRecipient) if (running.mail === mail) ids.add(id)
     return ids
   }
 
-  /** Ends deliveries that run since before `since`; returns how many. They are heard of by `ended`. */
+  /** Ends deliveries whose request began before `since`; returns how many. They are heard of by `ended`. */
   killOlder(since: number): number {
     let count = 0
-    for (const running of this.#running.values()) {
-      if (running.since >= since) continue
-      this.#findDeliveries()?.tell('kill', running.key)
+    for (const { key, current } of this.#slots.values()) {
+      if (current?.since === undefined || current.since >= since) continue
+      this.#findDeliveries()?.tell('kill', key)
       count += 1
     }
     return count
   }
 
-  #take(running: Running): Running {
-    this.#running.delete(running.key)
-    for (const { id } of running.recipients) this.#byRecipient.delete(id)
-    return running
+  get #monotonic(): number {
+    return this.#context.clock.monotonic()
   }
 
   #spawn(running: Running, lease: Lease | null, route?: Route): void {
-    const { transport, nexthop } = running.site
-    const taken = route ?? { transport: transport.name, nexthop }
+    const taken = route ?? routeOf(running)
     const definition = this.#actors(taken.transport)
-    const request = { ...toRequest(running, lease), ...taken }
+    const request = this.#toRequest(running, lease, taken)
     const nextTo: AnyRef | null = lease === null ? null : lease.keeper
+    const { slot } = running
     const deliveries = this.#findDeliveries()
-    if (deliveries?.tell('start', running.key, definition, request, nextTo) !== true) {
+    if (deliveries?.tell('start', slot.key, definition, request, nextTo) !== true) {
       // The supervisor restarts, and this actor with it: see the tree.
-      this.#context.self.tell('deliveryEnded', running.key, { kind: 'no_actor' })
+      this.#context.self.tell('deliveryEnded', slot.key, { kind: 'no_actor' })
     }
   }
 
@@ -171,6 +322,31 @@ export class Dispatcher {
     this.#deliveries ??= this.#context.whereis<DeliveriesContract>('deliveries')
     return this.#deliveries
   }
+}
+
+const routeOf = ({ site }: Running): Route => ({ transport: site.transport.name, nexthop: site.nexthop })
+
+/** Any connection with this label is good for the mail. */
+function labelOf({ site, mail }: Selection, { bySender }: CacheUse): string {
+  const { smtputf8, requiretls, sender } = mail.stored
+  return destinationLabel({
+    transport: site.transport.name,
+    nexthop: site.nexthop,
+    ...(bySender ? { sender } : {}),
+    ...(smtputf8 === true ? { smtputf8 } : {}),
+    ...(requiretls === true ? { requiretls } : {}),
+  })
+}
+
+function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [value])
+  else list.push(value)
+}
+
+function remove<V>(list: V[] | undefined, value: V): void {
+  const index = list?.indexOf(value) ?? -1
+  if (index >= 0) list?.splice(index, 1)
 }
 
 /** Without its keeper: the delivery is started where that is. */

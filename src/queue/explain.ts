@@ -58,7 +58,12 @@ function waiting(mail: StoredMail, row: StoredRecipient, sources: ExplainSources
   const { active, courier, now } = sources
   if (row.outcome !== undefined) return { kind: 'notice' }
   const running = courier.dispatcher.runningOf(row.id)
-  if (running !== undefined) return { kind: 'delivery', since: now - (sources.monotonic - running.since) }
+  // Given ahead of time to a delivery that is at work with another one, it waits for its turn as before.
+  if (running !== undefined) {
+    const { since, site } = running
+    if (since === undefined) return inMemory(site, sources)
+    return { kind: 'delivery', since: now - (sources.monotonic - since) }
+  }
   if (mail.state === 'hold' || mail.state === 'corrupt') return { kind: mail.state }
   if (active.hasRecipient(row.id)) {
     const place = courier.scheduler.find(active.mail(mail.id), row.id)

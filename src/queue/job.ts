@@ -46,6 +46,12 @@ export class Peer {
     }
     return taken
   }
+
+  /** They come first again. */
+  putBack(recipients: readonly ActiveRecipient[]): void {
+    this.#recipients = [...recipients, ...this.recipients]
+    this.#taken = 0
+  }
 }
 
 /** Deliveries that so many recipients of one site make. */
@@ -104,6 +110,14 @@ export class Job {
     this.selected += 1
     this.slots += 1
     this.slotsUsed += 1
+  }
+
+  /** What was served last is not done now. */
+  unserved(): void {
+    this.pending += 1
+    this.selected -= 1
+    this.slots -= 1
+    this.slotsUsed -= 1
   }
 
   /** The peer that was served longest ago among those that can be served now. */

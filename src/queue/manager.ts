@@ -27,6 +27,7 @@ import type {
   EnqueueResult,
   IntakeState,
   NewMail,
+  Onward,
   OperationPage,
   OperationResult,
   QueueContract,
@@ -396,7 +397,10 @@ export class QueueManager {
 
   /** Starts all deliveries that may start now. */
   #pump(): void {
-    if (this.#draining !== undefined) return
+    if (this.#draining !== undefined) {
+      this.#courier.dispatcher.endIdle()
+      return
+    }
     this.#guarded(() => this.#courier.pump())
     // Pauses between deliveries that something waits for.
     this.#alarms.pumpAt(this.#courier.scheduler.nextWake())
@@ -406,16 +410,23 @@ export class QueueManager {
   // --- Deliveries end
 
   relocate(recipient: number, lease: Lease): void {
-    this.#courier.dispatcher.relocate(recipient, lease)
+    this.#courier.relocate(recipient, lease)
+    this.#pump()
   }
 
   reroute(recipient: number, transport: string, nexthop: string): void {
-    this.#courier.dispatcher.reroute(recipient, transport, nexthop)
+    this.#courier.reroute(recipient, transport, nexthop)
+    this.#pump()
   }
 
-  delivered(report: DeliveryReport): void {
+  returned(recipient: number): void {
+    this.#courier.returned(recipient)
+    this.#pump()
+  }
+
+  delivered(report: DeliveryReport, onward?: Onward): void {
     for (const transcript of report.transcripts ?? []) this.#tellPostmaster(transcript, report.queueId)
-    if (this.#courier.delivered(report)) this.#pump()
+    if (this.#courier.delivered(report, onward)) this.#pump()
     else {
       this.#context.log.debug(
         { event: 'queue.stale-report', queueId: report.queueId },

@@ -24,6 +24,8 @@ export class Site {
   /** Nothing starts before this time of the clock that never jumps: the pause after a delivery. */
   pausedUntil = Number.NEGATIVE_INFINITY
   isPaused = false
+  /** For the moment there is room for one more: whoever runs gets its next request ahead of time. */
+  looksAhead = false
   /** Its place in the order of the transport; 0: none. */
   place = 0
   placedOrder = 0
@@ -61,7 +63,7 @@ export class Site {
 
   /** Whether another delivery may run here, as far as the site is concerned. */
   get hasRoom(): boolean {
-    return this.busy < this.window.width && !this.isPaused
+    return (this.busy < this.window.width || this.looksAhead) && !this.isPaused
   }
 
   get isReady(): boolean {

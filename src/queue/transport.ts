@@ -38,6 +38,7 @@ export interface TransportSettings {
 /** A delivery that may start now. Its site counts it as busy. */
 export interface Selection {
   readonly site: Site
+  readonly job: Job
   readonly mail: ActiveMail
   readonly recipients: readonly ActiveRecipient[]
 }
@@ -161,7 +162,7 @@ export class Transport {
       const recipients = peer.take(0)
       site.taken(recipients.length)
       this.recipients -= recipients.length
-      all.push({ site, mail: job.mail, recipients })
+      all.push({ site, job, mail: job.mail, recipients })
       this.retireIfDone(job)
     }
     this.#order.place(site)
@@ -197,6 +198,32 @@ export class Transport {
   select(now: number): Selection | undefined {
     this.#goOn(now)
     if (this.running >= this.settings.processLimit || now < this.#pausedUntil) return undefined
+    const selection = this.#pick(now)
+    if (selection === undefined) return undefined
+    this.begin(selection.site)
+    if (this.settings.transportRateDelay > 0) this.#pausedUntil = now + this.settings.transportRateDelay
+    return selection
+  }
+
+  /**
+   * The delivery that would be next were there room for one more at a full site; undefined when somebody else would
+   * be, or deliveries have pauses between them. It counts as running from `begin` on.
+   */
+  selectAhead(site: Site, now: number): Selection | undefined {
+    const { destinationRateDelay, transportRateDelay } = this.settings
+    if (destinationRateDelay > 0 || transportRateDelay > 0) return undefined
+    if (site.waiting === 0 || !site.window.isWidest) return undefined
+    // Whoever is ready takes what becomes free.
+    if (this.#order.first() !== undefined) return undefined
+    site.looksAhead = true
+    this.#order.place(site)
+    const selection = this.#pick(now)
+    site.looksAhead = false
+    this.#order.place(site)
+    return selection
+  }
+
+  #pick(now: number): Selection | undefined {
     let peer = this.#ofOvertaking() ?? this.#order.first()?.first
     if (peer === undefined) return undefined
     if (this.settings.slotCost >= 2) peer = this.#overtake(peer.job, now) ?? peer
@@ -204,12 +231,60 @@ export class Transport {
     const recipients = peer.take(this.settings.recipientLimit)
     job.served(peer)
     site.taken(recipients.length)
-    site.busy += 1
-    this.running += 1
-    if (this.settings.transportRateDelay > 0) this.#pausedUntil = now + this.settings.transportRateDelay
     this.#order.place(site)
     this.retireIfDone(job)
-    return { site, mail: job.mail, recipients }
+    return { site, job, mail: job.mail, recipients }
+  }
+
+  /** What was selected starts. */
+  begin(site: Site): void {
+    site.busy += 1
+    this.running += 1
+    this.#order.place(site)
+  }
+
+  /** What started did not begin after all. */
+  unbegin(site: Site): void {
+    site.busy -= 1
+    this.running -= 1
+    this.#order.place(site)
+  }
+
+  /** What was selected and is not at work leaves. */
+  giveUp({ recipients }: Selection): void {
+    this.recipients -= recipients.length
+  }
+
+  /** What was selected and is not at work waits again, in its old place. */
+  giveBack({ site, job, recipients }: Selection): void {
+    this.#relist(job)
+    let peer = job.peers.get(site)
+    if (peer === undefined) {
+      peer = new Peer(job, site)
+      job.peers.set(site, peer)
+    }
+    const { waiting } = peer
+    peer.putBack(recipients)
+    job.unserved()
+    site.added(peer, recipients.length, waiting === 0)
+    this.#order.place(site)
+  }
+
+  /** Among those that came after it. */
+  #relist(job: Job): void {
+    if (job.isListed) return
+    job.isListed = true
+    job.below = undefined
+    this.#jobs += 1
+    let next = this.#firstJob
+    while (next !== undefined && next.order < job.order) next = next.next
+    const previous = next === undefined ? this.#lastJob : next.previous
+    job.next = next
+    job.previous = previous
+    if (previous === undefined) this.#firstJob = job
+    else previous.next = job
+    if (next === undefined) this.#lastJob = job
+    else next.previous = job
   }
 
   #ofOvertaking(): Peer | undefined {

@@ -60,6 +60,11 @@ export class Window {
     return this.#width === 0
   }
 
+  /** It grows no further: what is given ahead of time to one delivery is not overtaken by new ones. */
+  get isWidest(): boolean {
+    return this.#settings.limit !== 0 && this.#width >= this.#settings.limit
+  }
+
   /** Gives a dead site another chance, with as much as is running there already, or as a new one. */
   revive(busy: number): void {
     this.#width = busy > 0 ? busy : this.#first

@@ -95,6 +95,16 @@ describe('the connection cache', () => {
     expect(await cache().ask('list')).toEqual([])
   })
 
+  test('a connection that goes from mail to mail by itself counts as kept and used again', async () => {
+    cache().tell('handedOn', 'd', 30)
+    cache().tell('handedOn', 'd', 30)
+    cache().tell('wasted', 'd', 30)
+    const { destinationHits, connections, savings } = await cache().ask('stats')
+    expect(destinationHits).toBe(2)
+    expect(connections).toMatchObject({ saved: 2, lent: 2, held: 0 })
+    expect(savings).toMatchObject({ hits: 2, handshakesSpared: 1, msSpared: 30 })
+  })
+
   test('a lent connection is not closed', async () => {
     save(1)
     await cache().ask('findDestination', 'd')

@@ -20,6 +20,7 @@ export const holder = actor<Holder>({
 export type Owner = Contract<{
   attachTo(deliveries: ActorRef<DeliveriesContract>): void
   deliveryEnded(key: number, reason: ExitReason): void
+  returned(recipient: number): void
   ends(): { readonly [key: string]: string }
 }>
 
@@ -33,6 +34,7 @@ export const owner = actor<Owner>({
       deliveryEnded: (key, reason) => {
         ends[key] = reason.kind
       },
+      returned() {},
       ends: () => ends,
     }
   },

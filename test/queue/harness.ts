@@ -22,6 +22,7 @@ import type {
   EnqueueResult,
   EnvelopeRecipient,
   NewMail,
+  Onward,
   OperationPage,
   QueueContract,
   QueueOperation,
@@ -40,6 +41,12 @@ export interface Started {
   readonly request: DeliveryRequest
   /** Ends it with one result for all recipients, or one for each. */
   report(result: Partial<RecipientResult> | Partial<RecipientResult>[], rest?: Partial<DeliveryReport>): void
+  /** The same, and goes on with what it was given, or waits for it: that is another one that was started. */
+  goOn(result: Partial<RecipientResult>): void
+  /** What it was given ahead of time. */
+  given: DeliveryRequest | undefined
+  /** Gives that back. */
+  giveBack(): void
   /** Ends it without a report. */
   crash(): void
 }
@@ -56,6 +63,8 @@ export class Harness {
   readonly log: LogLine[] = []
   /** All deliveries ever started, oldest first. */
   readonly started: Started[] = []
+  /** Deliveries that were told to wait no longer for more. */
+  dismissed = 0
   /** What deliveries do by themselves; undefined: they wait for the test. */
   auto: ((request: DeliveryRequest) => Partial<RecipientResult> | undefined) | undefined
   system!: TestSystem
@@ -195,19 +204,24 @@ export class Harness {
     return actor<AnyContract, DeliveryRequest>({
       name: 'scripted-delivery',
       module: import.meta.url,
-      init(context, request) {
+      init(context, first) {
         const queue = context.whereis<QueueContract>('queue')!
-        const startedAt = context.clock.now()
-        const started: Started = {
-          request,
-          report: context.bind((result, rest = {}) => {
+        /** Undefined: it waits for a request. */
+        let current: Started | undefined
+        const begin = (request: DeliveryRequest): void => {
+          const startedAt = context.clock.now()
+          const tell = (
+            result: Partial<RecipientResult> | Partial<RecipientResult>[],
+            rest: Partial<DeliveryReport>,
+            onward?: Onward,
+          ) => {
             harness.#finished.add(started)
             const each = Array.isArray(result) ? result : request.recipients.map(() => result)
-            queue.tell('delivered', {
+            const report = {
               queueId: request.queueId,
               results: request.recipients.map(({ id }, index) => ({
                 id,
-                status: 'sent',
+                status: 'sent' as const,
                 dsn: '2.0.0',
                 reply: '250 2.0.0 ok',
                 relay: 'mx.test[192.0.2.1]:25',
@@ -217,18 +231,48 @@ export class Harness {
               startedAt,
               setupAt: startedAt,
               ...rest,
-            })
-            context.stop()
-          }),
-          crash: context.bind(() => {
-            harness.#finished.add(started)
-            throw new Error('crashed by the test')
-          }),
+            }
+            if (onward === undefined) queue.tell('delivered', report)
+            else queue.tell('delivered', report, onward)
+          }
+          const started: Started = {
+            request,
+            given: undefined,
+            report: context.bind((result, rest = {}) => {
+              tell(result, rest)
+              context.stop()
+            }),
+            goOn: context.bind((result: Partial<RecipientResult>) => {
+              const { given } = started
+              current = undefined
+              tell(result, {}, { hasBegun: given !== undefined, setupMs: 7 })
+              if (given !== undefined) begin(given)
+            }),
+            giveBack: context.bind(() => {
+              queue.tell('returned', started.given!.recipients[0]!.id)
+              started.given = undefined
+            }),
+            crash: context.bind(() => {
+              harness.#finished.add(started)
+              throw new Error('crashed by the test')
+            }),
+          }
+          current = started
+          harness.started.push(started)
+          const result = harness.auto?.(request)
+          if (result !== undefined) started.report(result)
         }
-        harness.started.push(started)
-        const result = harness.auto?.(request)
-        if (result !== undefined) started.report(result)
-        return {}
+        begin(first)
+        return {
+          next(request: DeliveryRequest) {
+            if (current === undefined) begin(request)
+            else current.given = request
+          },
+          end() {
+            harness.dismissed += 1
+            context.stop()
+          },
+        }
       },
     }) as AnyActorDefinition
   }

@@ -21,6 +21,34 @@ describe('relaying', () => {
     expect(sink.mails).toHaveLength(300)
   })
 
+  test('deliveries that go from mail to mail deliver each one once, whatever the server does to their connections', {
+    timeout: 90_000,
+  }, async () => {
+    const mails = 400
+    let turn = 0
+    const sink = await startSink((verb) => {
+      turn++
+      // It hangs up between mails and within them, greets a mail with 421, puts off a recipient.
+      if (verb === 'RSET' && turn % 11 === 0) return 'drop'
+      if (verb === 'RSET' && turn % 17 === 0) return '421 4.3.2 too many'
+      if (verb === 'MAIL' && turn % 43 === 0) return 'drop'
+      if (verb === 'RCPT' && turn % 29 === 0) return '450 4.2.1 later'
+      return undefined
+    })
+    const tables = `[smtp]\nrelayhost = "${sink.nexthop}"\n${eager}default_destination_concurrency_limit = 2
+default_destination_concurrency_failed_cohort_limit = 1000\n`
+    const service = await startService({ tables })
+    const { acknowledged } = await sendTraffic({ port: () => service.ports.smtp, count: mails })
+    expect(acknowledged.size).toBe(mails)
+    await until('all mails at the sink', () => sink.deliveries.size === mails, {
+      deadlineMs: 60_000,
+      describe: () => `${sink.deliveries.size} of ${mails}`,
+    })
+    expect(await service.stop()).toMatchObject({ code: 0 })
+    expect([...sink.deliveries.values()].filter((count) => count !== 1)).toEqual([])
+    expect(sink.connections).toBeLessThan(mails / 2)
+  })
+
   test('the content arrives octet for octet below the Received header', async () => {
     const sink = await startSink()
     const service = await startService({ tables: `[smtp]\nrelayhost = "${sink.nexthop}"\n` })

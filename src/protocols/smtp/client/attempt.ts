@@ -24,9 +24,13 @@ import { findServers, type Server } from './servers.ts'
 import type { Session } from './session.ts'
 import { isStillGood } from './standing.ts'
 
-/** Performs the request. Rejects only on a bug. */
-export function attempt(request: DeliveryRequest, environment: AttemptEnvironment): Attempt {
-  return new Attempt(request, environment)
+/** Performs the request, with the connection of the request before if there is one. Rejects only on a bug. */
+export function attempt(
+  request: DeliveryRequest,
+  environment: AttemptEnvironment,
+  session?: Session,
+): Attempt {
+  return new Attempt(request, environment, session)
 }
 
 /** Where a request goes that is not done here. */
@@ -52,9 +56,12 @@ export class Attempt {
   readonly #startedAt: number
   /** Addresses used from the cache: not visited again. */
   readonly #visited = new Set<string>()
+  /** The connection of the request before, until it is used. */
+  #session: Session | undefined
   #moved: Moved | undefined
 
-  constructor(request: DeliveryRequest, environment: AttemptEnvironment) {
+  constructor(request: DeliveryRequest, environment: AttemptEnvironment, session: Session | undefined) {
+    this.#session = session
     this.#course = new Course(request, environment)
     this.#opening = new Opening(this.#course)
     this.#exchange = new Exchange(this.#course)
@@ -63,7 +70,10 @@ export class Attempt {
 
   async run(): Promise<DeliveryReport> {
     await this.#course.readDeclaration()
-    if (!(await this.#mayPrepend())) return this.#report()
+    if (!(await this.#mayPrepend())) {
+      if (this.#session !== undefined) this.#course.part(this.#session, 'quit')
+      return this.#report()
+    }
     const reused = await this.#useLease()
     if (this.#course.dispositions.remaining.length > 0) await this.#tryAll(reused)
     return this.#report()
@@ -119,6 +129,7 @@ export class Attempt {
   abort(): void {
     this.#course.aborted = true
     this.#course.current?.destroy()
+    this.#session?.destroy()
   }
 
   /** Returns the number of sessions used up. */
@@ -134,10 +145,11 @@ export class Attempt {
     return 1
   }
 
-  /** Uses what the cache has lent; undefined: it is of no use. */
+  /** Uses what the cache has lent, or the connection of the request before; undefined: it is of no use. */
   async #reuse(lease: ConnectionLease, destination: string, final: boolean): Promise<Session | undefined> {
     const { env } = this.#course
-    const session = env.keeper()?.take(lease.connection)
+    const session = this.#session ?? env.keeper()?.take(lease.connection)
+    this.#session = undefined
     if (session !== undefined) {
       this.#course.current = session
       if (await isStillGood(this.#course, session)) {

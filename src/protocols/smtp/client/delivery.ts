@@ -1,31 +1,38 @@
 /**
- * The delivery actor: one per delivery request. It performs the request, tells the queue one result per recipient,
- * and ends. The queue manager starts it, next to the connection it lends if there is one.
+ * The delivery actor. It performs a request, tells the queue one result per recipient, and ends. The queue manager
+ * starts it, next to the connection it lends if there is one.
+ *
+ * While more mail waits for the same next hop it does not end with the request but goes on to the next one over the
+ * connection it has. That one it is given while it is at work, so that nobody waits for anybody and the queue may hear of
+ * results a little later, of many at once.
  */
 import { join } from 'node:path'
-import {
-  type ActorContext,
-  type ActorRef,
-  actor,
-  type Contract,
-  type ExitReason,
-} from '../../../actors/index.ts'
+import { type ActorContext, type ActorRef, actor, type ExitReason } from '../../../actors/index.ts'
 import type { Config } from '../../../config/settings.ts'
 import { createResolver, type DnsResolver, type Family } from '../../../dns/resolver.ts'
-import type { DeliveryReport, DeliveryRequest, QueueContract } from '../../../queue/contract.ts'
+import type {
+  DeliveryContract,
+  DeliveryReport,
+  DeliveryRequest,
+  Onward,
+  QueueContract,
+} from '../../../queue/contract.ts'
 import { mapsOf } from '../../../tables/contract.ts'
 import { type Attempt, attempt } from './attempt.ts'
 import { type ClientSettings, clientProtocol, clientSettings } from './config.ts'
+import { destinationLabelOf } from './connection-labels.ts'
 import type { AttemptEnvironment } from './environment.ts'
 import { connectionsOf, keeperOf, startKeeper } from './keeper.ts'
 import { familiesOf, type OwnAddresses, ownAddresses, replyFilter } from './own-network.ts'
 import { saslFailuresOf } from './sasl/known-failures.ts'
-import type { Run } from './session.ts'
+import type { Run, Session } from './session.ts'
 import type { Contexts } from './tls/contexts.ts'
 import { tlsContexts, tlsOfDelivery } from './tls/delivery-tls.ts'
 
-/** A delivery is started and reports; nobody tells it anything. */
-export type DeliveryContract = Contract<Record<never, never>>
+/** Results that nobody waits for are told within this time, so that many share the wake-up and the commit. */
+const resultsWithinMs = 10
+/** So long a delivery waits for a request it was not given, or holds one back that it does not get to. */
+const idleMs = 1_000
 
 /** Wait before a report that was refused is offered again, and the longest such wait. */
 const firstRetryMs = 10
@@ -39,56 +46,179 @@ export const delivery = actor<DeliveryContract, DeliveryRequest>({
 
 class Delivery {
   readonly #context: ActorContext
-  readonly #attempt: Attempt
+  #request: DeliveryRequest
+  #env: AttemptEnvironment
+  #attempt: Attempt
+  /** A request to go on with. */
+  #next: DeliveryRequest | undefined
+  /** The connection to go on with. */
+  #session: Session | undefined
+  #state: 'working' | 'waiting' | 'ending' = 'working'
+  #isStopping = false
   readonly #ended = Promise.withResolvers<void>()
-  /** One of the request's: what it goes by in the queue. */
-  readonly #recipient: number
   #retryMs = firstRetryMs
+  /** Looks after what waits. */
+  #alarm: NodeJS.Timeout | undefined
+  /** When the present wait began, on the clock that never jumps, milliseconds. */
+  #waitsSince = 0
 
   constructor(context: ActorContext, request: DeliveryRequest) {
     this.#context = context
-    this.#recipient = request.recipients[0]!.id
+    this.#request = request
     if (request.cacheConnection) startKeeper(context)
-    this.#attempt = attempt(request, environmentFor(context, request.transport))
+    this.#env = this.#environment()
+    this.#attempt = attempt(request, this.#env)
+  }
+
+  #environment(): AttemptEnvironment {
+    return {
+      ...environmentFor(this.#context, this.#request.transport),
+      takesAlong: (session) => this.#takesAlong(session),
+    }
   }
 
   start(): this {
+    this.#run()
+    return this
+  }
+
+  #run(): void {
     this.#attempt.run().then(
-      this.#context.bind((report: DeliveryReport) => this.#report(report)),
+      this.#context.bind((report: DeliveryReport) => this.#done(report)),
       this.#context.bind((error: unknown) => {
         throw error
       }),
     )
-    return this
+  }
+
+  #takesAlong(session: Session): boolean {
+    if (this.#isStopping || (this.#next === undefined && this.#request.stays !== true)) return false
+    this.#session = session
+    return true
+  }
+
+  next(request: DeliveryRequest): void {
+    this.#next = request
+    if (this.#state === 'waiting') this.#goOn()
+    else this.#wait()
+  }
+
+  end(): void {
+    if (this.#state === 'waiting') this.#end()
   }
 
   /** On shutdown a delivery that is under way comes to its end: the supervisor says how long it may take. */
   async terminate(reason: ExitReason): Promise<void> {
-    if (reason.kind === 'shutdown') await this.#ended.promise
+    this.#isStopping = true
+    if (reason.kind === 'shutdown' && this.#state === 'working') await this.#ended.promise
+    clearTimeout(this.#alarm)
     this.#attempt.abort()
+    if (this.#session !== undefined) part(this.#session, this.#env)
   }
 
   /** Until it is taken: a result that gets lost is a mail delivered twice. */
-  #report(report: DeliveryReport): void {
+  #done(report: DeliveryReport): void {
+    const session = this.#session
+    const onward =
+      session === undefined || this.#isStopping
+        ? undefined
+        : { hasBegun: this.#next !== undefined, setupMs: session.setupMs }
     const queue = this.#context.whereis<QueueContract>('queue')
-    if (queue !== undefined && this.#tell(queue, report)) {
-      this.#ended.resolve()
-      this.#context.stop()
+    if (queue !== undefined && this.#tell(queue, report, onward)) {
+      this.#retryMs = firstRetryMs
+      if (onward === undefined) this.#end()
+      else if (onward.hasBegun) this.#goOn()
+      else {
+        this.#state = 'waiting'
+        this.#wait()
+      }
       return
     }
     setTimeout(
-      this.#context.bind(() => this.#report(report)),
+      this.#context.bind(() => this.#done(report)),
       this.#retryMs,
     )
     this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs)
   }
 
-  #tell(queue: ActorRef<QueueContract>, report: DeliveryReport): boolean {
+  #tell(queue: ActorRef<QueueContract>, report: DeliveryReport, onward: Onward | undefined): boolean {
     const { moved } = this.#attempt
-    if (moved === undefined) return queue.tell('delivered', report)
-    if (moved.kind === 'connection') return queue.tell('relocate', this.#recipient, moved.lease)
-    return queue.tell('reroute', this.#recipient, moved.transport, moved.nexthop)
+    const { id } = this.#request.recipients[0]!
+    if (moved?.kind === 'connection') return queue.tell('relocate', id, moved.lease)
+    if (moved !== undefined) return queue.tell('reroute', id, moved.transport, moved.nexthop)
+    if (onward === undefined) return queue.tell('delivered', report)
+    return queue.tellWith({ withinMs: onward.hasBegun ? resultsWithinMs : 0 }, 'delivered', report, onward)
   }
+
+  /** The next request over the connection that is there; if that is of no use any more, over another one. */
+  #goOn(): void {
+    const next = this.#next!
+    const session = this.#session!
+    const before = { request: this.#request, env: this.#env }
+    this.#next = undefined
+    this.#session = undefined
+    this.#state = 'working'
+    this.#request = next
+    const isCurrent = before.env.keeper() !== undefined
+    if (!isCurrent) this.#env = this.#environment()
+    const { settings } = this.#env
+    const isGood = session.alive && !session.hasStrayInput && !session.damaged
+    const isSame = destinationLabelOf(next, settings) === destinationLabelOf(before.request, settings)
+    if (isGood && isSame && isCurrent) {
+      const lease = { connection: 0, endpoint: session.endpoint, setupMs: session.setupMs }
+      this.#attempt = attempt({ ...next, lease }, this.#env, session)
+    } else {
+      part(session, this.#env)
+      this.#attempt = attempt(next, this.#env)
+    }
+    this.#run()
+  }
+
+  #end(): void {
+    this.#state = 'ending'
+    this.#keep()
+    this.#ended.resolve()
+    this.#context.stop()
+  }
+
+  /** The connection is for others. */
+  #keep(): void {
+    const session = this.#session
+    this.#session = undefined
+    if (session === undefined) return
+    const kept = this.#env.keeper()?.put(session, {
+      destination: destinationLabelOf(this.#request, this.#env.settings),
+      unbind: '',
+      ttlMs: this.#env.settings.connection_cache_time_limit,
+    })
+    if (kept !== true) part(session, this.#env)
+  }
+
+  #wait(): void {
+    this.#waitsSince = this.#context.clock.monotonic()
+    this.#alarm ??= setTimeout(
+      this.#context.bind(() => this.#looked()),
+      idleMs,
+    )
+  }
+
+  #looked(): void {
+    this.#alarm = undefined
+    const { id } = this.#next?.recipients[0] ?? {}
+    if (this.#state === 'ending' || (this.#state === 'working' && id === undefined)) return
+    if (this.#context.clock.monotonic() - this.#waitsSince < idleMs) this.#wait()
+    else if (this.#state === 'waiting') this.#end()
+    else if (this.#context.whereis<QueueContract>('queue')?.tell('returned', id!) === true)
+      this.#next = undefined
+    else this.#wait()
+  }
+}
+
+/** Nobody needs it. */
+function part(session: Session, { settings }: AttemptEnvironment): void {
+  if (session.alive)
+    session.part({ waitMs: settings.quit_timeout, waitForReply: !settings.skip_quit_response })
+  else session.destroy()
 }
 
 /** What does not change between the deliveries of a thread. */

@@ -84,6 +84,11 @@ export interface AttemptEnvironment {
   readonly tlsFeatures: { readonly requiretls_enable: boolean; readonly required_enable: boolean }
   /** Undefined: connections are not kept. Asked anew each time: a keeper can come and go. */
   keeper(): SessionKeeper | undefined
+  /**
+   * Whether the delivery takes a connection that could be kept along to its next request; `false`: it is for others.
+   * Without it, all are.
+   */
+  readonly takesAlong?: (session: Session) => boolean
   readonly connections: ConnectionFinder
   isOwnAddress(address: string): boolean
   readonly run: Run

@@ -203,6 +203,15 @@ export class Exchange {
     session.hasTaken = how.service === 'took'
     if (keeper !== undefined && !this.#isExpired(session)) {
       session.replyFilter = undefined
+      // Found by the destination it would be the one that this delivery has just had.
+      const isDone = this.#course.dispositions.remaining.length === 0
+      if (
+        how.isUseful &&
+        isDone &&
+        !this.#destinationSaved &&
+        this.#course.env.takesAlong?.(session) === true
+      )
+        return
       const label = destinationLabelOf(this.#course.request, settings)
       const kept = keeper.put(session, {
         destination: this.#destinationSaved || !isUseful ? '' : label,
