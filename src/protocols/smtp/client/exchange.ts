@@ -205,12 +205,7 @@ export class Exchange {
       session.replyFilter = undefined
       // Found by the destination it would be the one that this delivery has just had.
       const isDone = this.#course.dispositions.remaining.length === 0
-      if (
-        how.isUseful &&
-        isDone &&
-        !this.#destinationSaved &&
-        this.#course.env.takesAlong?.(session) === true
-      )
+      if (isUseful && isDone && !this.#destinationSaved && this.#course.env.takesAlong?.(session) === true)
         return
       const label = destinationLabelOf(this.#course.request, settings)
       const kept = keeper.put(session, {
