@@ -149,11 +149,11 @@ async function killAt(point: number): Promise<{ faults: string[]; reached: boole
   return { faults, reached }
 }
 
-/** Files of mails that are nobody's: by now the queue is empty. */
+/** Files of mails that are nobody's: by now the queue is empty. A Maildir's tmp is cleaned by age. */
 const leftOver = (dir: string): string[] =>
   readdirSync(dir, { recursive: true, withFileTypes: true }).flatMap((entry) => {
     const path = relative(dir, join(entry.parentPath, entry.name))
-    return entry.isFile() && /\/(tmp|incoming|content)\//.test(path) ? [path] : []
+    return entry.isFile() && /^queue\/content\//.test(path) ? [path] : []
   })
 
 /** All threads are traced. */

@@ -15,20 +15,25 @@ afterAll(() => rm(folder, { recursive: true }))
 test('the code of docs/actors.md compiles', async () => {
   const page = await readFile(join(root, 'docs/actors.md'), 'utf8')
   const imports = new Set<string>()
+  const others = new Set<string>()
   let modules = ''
   let programs = ''
   for (const [, block = ''] of page.matchAll(/^```ts\n(.*?)^```$/gms)) {
-    const code = block.replaceAll(/^import \{ (.*) \} from '.*'$/gm, (_, names: string) => {
-      for (const name of names.split(', ')) imports.add(name.replace('type ', ''))
-      return ''
-    })
+    const code = block.replaceAll(
+      /^import \{ (.*) \} from '(.*)'$/gm,
+      (line, names: string, from: string) => {
+        if (from.startsWith('node:')) others.add(line)
+        else for (const name of names.split(', ')) imports.add(name.replace('type ', ''))
+        return ''
+      },
+    )
     if (code.includes('export const')) modules += code
     // What one program names, the next one may name too.
     else programs += code.includes('const any') ? `{${code}}\n` : code
   }
   const own = [...modules.matchAll(/export (?:const|type) (\w+)/g)].map(([, name]) => name!)
   const names = [...imports].filter((name) => !own.includes(name))
-  const head = `import { ${names.join(', ')} } from '../../../src/index.ts'\n`
+  const head = `import { ${names.join(', ')} } from '../../../src/index.ts'\n${[...others].join('\n')}\n`
   await writeFile(join(folder, 'page.ts'), head + modules + programs)
   const options = {
     extends: '../../../tsconfig.json',
