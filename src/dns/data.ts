@@ -41,6 +41,7 @@ const readers: { readonly [T in RecordType]: (data: never) => RecordData[T] | un
       .flat()
       .map((part) => part.toString('latin1'))
       .join(''),
+  CNAME: (name: string) => plainName(name),
   NS: (name: string) => targetName(name),
   PTR: (name: string) => targetName(name),
 }
@@ -69,6 +70,7 @@ const texts: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   TLSA: ({ usage, selector, matchingType, data }) =>
     `${usage} ${selector} ${matchingType} ${Buffer.from(data).toString('hex').toUpperCase()}`,
   TXT: (text) => text,
+  CNAME: (name) => `${name}.`,
   NS: (name) => `${name}.`,
   PTR: (name) => `${name}.`,
 }

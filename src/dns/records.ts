@@ -12,6 +12,8 @@ export interface RecordData {
     readonly port: number
     readonly target: string
   }
+  /** The name that is asked for instead. Of other types it is followed. */
+  readonly CNAME: string
   /** RFC 6698 section 2.1. */
   readonly TLSA: {
     readonly usage: number

@@ -1,7 +1,7 @@
 /** Other people's servers, private instances on free ports, stopped with the test. */
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -12,7 +12,13 @@ import { within } from './until.ts'
 
 type Environment = Readonly<Record<string, string>>
 
-async function startPeer(script: string, args: readonly string[], env: Environment): Promise<string> {
+/** `nameServer`: the address of the only one it knows, port 53. */
+async function startPeer(
+  script: string,
+  args: readonly string[],
+  env: Environment,
+  nameServer?: string,
+): Promise<string> {
   const program = join(projectRoot, 'bench', 'peers', script)
   const parent = tempDir()
   // They drop root and must still get in.
@@ -22,16 +28,33 @@ async function startPeer(script: string, args: readonly string[], env: Environme
   onTestFinished(async () => {
     await runProgram(program, ['stop', dir])
   })
-  const started = await runServerScript(program, ['start', dir, ...args], env)
+  const command = [program, 'start', dir, ...args]
+  const started = await runServerScript(
+    nameServer === undefined ? command : [...withNameServer(parent, nameServer), ...command],
+    env,
+  )
   if (started.code !== 0) throw new Error(`${script}: ${started.stderr}`)
   return dir
 }
 
+/** A command in front of another one, which then has a resolv.conf of its own. */
+function withNameServer(dir: string, address: string): readonly string[] {
+  const file = join(dir, 'resolv.conf')
+  writeFileSync(file, `nameserver ${address}\noptions trust-ad timeout:2 attempts:1\n`, { mode: 0o644 })
+  return ['unshare', '-m', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file]
+}
+
+/** Why `withNameServer` cannot be had. */
+export function whyNoNameServerOfItsOwn(): string | undefined {
+  const tried = spawnSync('unshare', ['-m', 'mount', '--bind', '/etc/resolv.conf', '/etc/resolv.conf'])
+  return tried.status === 0 ? undefined : 'no mount namespaces for a resolv.conf of its own'
+}
+
 /** The servers it starts inherit pipes and would hold them open: their output goes nowhere. */
-async function runServerScript(program: string, args: readonly string[], env: Environment) {
+async function runServerScript(command: readonly string[], env: Environment) {
   return runProgram(
     'bash',
-    ['-c', '"$0" "$@" >/dev/null 2>"$LOG"; code=$?; cat "$LOG" >&2; exit $code', program, ...args],
+    ['-c', '"$0" "$@" >/dev/null 2>"$LOG"; code=$?; cat "$LOG" >&2; exit $code', ...command],
     {
       env: { ...env, LOG: join(tempDir(), 'log') },
     },
@@ -56,10 +79,14 @@ export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
 }
 
 /** A Postfix that relays by `settings` (main.cf) and `services` (more of master.cf). */
-export async function startPostfixModel(settings: string, services: string): Promise<Peer> {
+export async function startPostfixModel(
+  settings: string,
+  services: string,
+  nameServer?: string,
+): Promise<Peer> {
   const [port = 0] = await freePorts(1)
   const env = { SETTINGS: settings, SERVICES: services }
-  const start = () => startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env)
+  const start = () => startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env, nameServer)
   const dir = await start()
   if (await greets(port)) return { port, dir }
   // Its master listened and started nobody: seen once, on a busy machine.

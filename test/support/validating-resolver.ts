@@ -18,14 +18,17 @@ export interface SignedZone {
   readonly tamper?: (signed: string) => string
 }
 
-/** Starts it for the length of the test; returns `address:port`. */
-export async function startValidatingResolver(zones: readonly SignedZone[]): Promise<string> {
+/** Starts it for the length of the test; returns `address:port`. `where`: not on a free port of 127.0.0.1. */
+export async function startValidatingResolver(
+  zones: readonly SignedZone[],
+  where?: { readonly address: string; readonly port: number },
+): Promise<string> {
   const dir = tempDir()
-  const [port = 0] = await freePorts(1)
+  const { address, port } = where ?? { address: '127.0.0.1', port: (await freePorts(1))[0]! }
   const written = zones.map((zone) => writeZone(dir, zone))
   const config = [
     'server:',
-    `  interface: 127.0.0.1@${port}`,
+    `  interface: ${address}@${port}`,
     '  access-control: 127.0.0.0/8 allow',
     '  do-daemonize: no',
     '  username: ""',
@@ -57,8 +60,8 @@ export async function startValidatingResolver(zones: readonly SignedZone[]): Pro
     complaints += String(chunk)
   })
   onTestFinished(() => stop(child))
-  await until('unbound', () => isOpen(port), { describe: () => complaints })
-  return `127.0.0.1:${port}`
+  await until('unbound', () => isOpen(port, address), { describe: () => complaints })
+  return `${address}:${port}`
 }
 
 function writeZone(dir: string, { name, records, unsigned, tamper }: SignedZone) {
@@ -89,9 +92,9 @@ function writeZone(dir: string, { name, records, unsigned, tamper }: SignedZone)
   return { name, file: signed, anchor: join(dir, anchor) }
 }
 
-function isOpen(port: number): Promise<boolean> {
+function isOpen(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createConnection({ port, host: '127.0.0.1' })
+    const socket = createConnection({ port, host })
     socket.once('connect', () => {
       socket.destroy()
       resolve(true)

@@ -31,6 +31,8 @@ export interface ServerDns {
   readonly addressSecure: boolean
   /** DNSSEC vouches for the MX or SRV records that name the server; `true` when none were involved. */
   readonly exchangerSecure: boolean
+  /** The domain whose MX or SRV records name the server, as asked for and behind aliases; empty: none do. */
+  readonly exchangerOf: readonly string[]
 }
 
 export type ServerList =
@@ -72,6 +74,15 @@ interface Found extends FoundAddress {
   readonly port: number
   readonly weight?: number
   readonly exchangerSecure: boolean
+  readonly exchangerOf: readonly string[]
+}
+
+/** What named the servers. */
+interface Naming {
+  readonly type: 'MX' | 'SRV'
+  readonly secure: boolean
+  /** The name that has the records: what aliases lead to. */
+  readonly owner: string
 }
 
 /** A name that a record points to. */
@@ -138,7 +149,7 @@ class ServerLookup {
       port,
       weight,
     }))
-    return this.#fromTargets(targets, answer.secure, 'SRV')
+    return this.#fromTargets(targets, { type: 'SRV', secure: answer.secure, owner: host })
   }
 
   async #exchangers(): Promise<ServerList> {
@@ -154,12 +165,12 @@ class ServerLookup {
       return this.#null(`${domain} does not accept mail (null MX)`)
     }
     const targets = answer.records.map(({ exchange, preference }) => ({ host: exchange, preference, port }))
-    return this.#fromTargets(targets, answer.secure, 'MX')
+    return this.#fromTargets(targets, { type: 'MX', secure: answer.secure, owner: answer.name })
   }
 
   async #host(): Promise<ServerList> {
     const { host, port, nexthop } = this.#destination
-    const found = await this.#addresses([{ host, preference: 0, port }], true)
+    const found = await this.#addresses([{ host, preference: 0, port }])
     if (found.length === 0) return this.#failed(false)
     if (this.#detectLoops && found.some(({ address }) => this.#options.isOwnAddress(address))) {
       return this.#loop('5.4.6', `mail for ${nexthop} comes back to ourselves`)
@@ -168,11 +179,12 @@ class ServerLookup {
   }
 
   /** All names are resolved, best first in what their failures mean. */
-  async #fromTargets(unsorted: readonly Target[], secure: boolean, type: 'MX' | 'SRV'): Promise<ServerList> {
+  async #fromTargets(unsorted: readonly Target[], naming: Naming): Promise<ServerList> {
+    const { type } = naming
     const { settings, isOwnAddress, warn } = this.#options
     const domain = this.#destination.host
     const targets = [...unsorted].sort((a, b) => a.preference - b.preference)
-    const found = await this.#addresses(targets, secure)
+    const found = await this.#addresses(targets, naming)
     if (found.length === 0) {
       warn('delivery.no-mx-address', { domain, type })
       const failed = this.#failed(false)
@@ -192,7 +204,7 @@ class ServerLookup {
       : this.#loop('4.4.4', `the preferred mail exchangers of ${domain} have no address`)
   }
 
-  async #addresses(targets: readonly Target[], exchangerSecure: boolean): Promise<Found[]> {
+  async #addresses(targets: readonly Target[], naming?: Naming): Promise<Found[]> {
     const { settings, resolver, families, warn } = this.#options
     const options: HostLookupOptions = {
       resolver,
@@ -201,11 +213,19 @@ class ServerLookup {
       query: this.#query,
       warn,
     }
+    const exchangerSecure = naming?.secure ?? true
+    const exchangerOf = naming === undefined ? [] : [...new Set([this.#destination.host, naming.owner])]
     const lookups = await Promise.all(targets.map(({ host }) => hostAddresses(host, options)))
     return lookups.flatMap(({ found, note }, index) => {
       note(this.#failures)
       const { preference, port, weight } = targets[index]!
-      const rank = { preference, port, exchangerSecure, ...(weight === undefined ? {} : { weight }) }
+      const rank = {
+        preference,
+        port,
+        exchangerSecure,
+        exchangerOf,
+        ...(weight === undefined ? {} : { weight }),
+      }
       return found.map((address) => ({ ...address, ...rank }))
     })
   }
@@ -266,6 +286,7 @@ class ServerLookup {
               rname: one.rname,
               addressSecure: one.secure,
               exchangerSecure: one.exchangerSecure,
+              exchangerOf: one.exchangerOf,
             },
           }),
     }))

@@ -1,4 +1,4 @@
-/** Questions to certificates: which name they are for, what their digests are, whether a chain leads to an anchor. */
+/** Questions to certificates: which name they are for, what their digests are, whether they are in date. */
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
@@ -71,54 +71,6 @@ export function readAnchors(pem: string): Anchors {
   }
   if (certificates.length + keys.length === 0) throw new Error('no certificate and no public key in it')
   return { certificates, keys }
-}
-
-/**
- * Whether the certificates of `chain`, the server's first, lead to one that `isAnchor` accepts, or to a key of
- * `anchors`. Each must be valid at `now`, and be issued by the next in line, which must be allowed to issue.
- * Returns what is wrong; undefined: it holds. For anchors that OpenSSL cannot be told of before the handshake.
- */
-export function chainProblem(
-  chain: readonly X509Certificate[],
-  anchors: Anchors & { isAnchor(certificate: X509Certificate): boolean },
-  depth: number,
-  now: number,
-): string | undefined {
-  const leaf = chain[0]
-  if (leaf === undefined) return 'the server sent no certificate'
-  const candidates = [...chain.slice(1), ...anchors.certificates]
-  const visited = new Set<X509Certificate>()
-  let current = leaf
-  for (let level = 0; level <= depth; level++) {
-    visited.add(current)
-    const outdated = datesProblem(current, now)
-    if (outdated !== undefined) return outdated
-    const holder = current
-    if (level > 0 && anchors.isAnchor(holder)) return undefined
-    if (anchors.keys.some((key) => holder.verify(key))) return undefined
-    const issuer = candidates.find((other) => !visited.has(other) && isIssuer(other, holder, level))
-    if (issuer === undefined) return 'no trust anchor has issued the certificate'
-    current = issuer
-  }
-  return `the chain of certificates is longer than ${depth}`
-}
-
-/** `below`: certificates of authorities between the issuer and the server. */
-function isIssuer(issuer: X509Certificate, subject: X509Certificate, below: number): boolean {
-  if (!issuer.ca || !subject.checkIssued(issuer) || !subject.verify(issuer.publicKey)) return false
-  const limit = pathLength(issuer)
-  return limit === undefined || below <= limit
-}
-
-/** pathLenConstraint, RFC 5280 section 4.2.1.9. */
-function pathLength(certificate: X509Certificate): number | undefined {
-  // basicConstraints: OID 2.5.29.19, critical or not, an octet string around SEQUENCE { TRUE, INTEGER }.
-  const { raw } = certificate
-  const at = raw.indexOf(Buffer.from('0603551d13', 'hex'))
-  if (at < 0) return undefined
-  const value = raw.subarray(at, at + 20).toString('hex')
-  const found = /^0603551d13(?:0101ff)?04..30..(?:0101ff)?0201(..)/.exec(value)
-  return found === null ? undefined : Number.parseInt(found[1]!, 16)
 }
 
 export function datesProblem(certificate: X509Certificate, now: number): string | undefined {

@@ -291,7 +291,8 @@ export class TlsClient {
       return destination.kind === 'unix' ? refuse(obstacle) : lower('may', obstacle)
     }
     const secure = server.dns?.exchangerSecure ?? true
-    const insecurePolicy = settings.tls_dane_insecure_mx_policy
+    const usual = settings.tls_security_level === 'dane' ? 'dane' : 'may'
+    const insecurePolicy = settings.tls_dane_insecure_mx_policy || usual
     if (!secure && (only || insecurePolicy === 'may')) return lower('may', 'the MX records are not signed')
     const found = await findTlsa(resolver, server, {
       evenIfInsecure: settings.tls_force_insecure_host_tlsa_lookup,
@@ -329,10 +330,11 @@ export class TlsClient {
     const context = contexts.get(policy, level)
     const names = { nexthop: domain, 'dot-nexthop': `.${domain}`, hostname: server.host }
     const servername = dane?.base ?? names[policy.servername as 'hostname' | 'nexthop'] ?? policy.servername
-    // RFC 7672 section 3.2.2: where an authority vouches, the certificate is for the server or for the domain.
+    // RFC 7672 section 3.2.2: where an authority vouches, the certificate is for the server or for the domain, by the
+    // name that was asked for its exchangers or the one that aliases led to.
     const match =
       dane !== undefined
-        ? [...new Set([dane.base, server.host, domain])]
+        ? [...new Set([dane.base, ...(server.dns?.exchangerOf ?? [])])]
         : level === 'fingerprint'
           ? policy.match
           : policy.match.map((word) => names[word as keyof typeof names] ?? word)

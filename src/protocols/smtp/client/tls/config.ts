@@ -82,9 +82,9 @@ export const tlsClientSettings = {
     default: 'sha256',
     doc: 'Digest that fingerprints are made with.',
   }),
-  tls_dane_insecure_mx_policy: choice(['dane', 'encrypt', 'may'], {
-    default: 'dane',
-    doc: 'At the level `dane`, for servers named by MX records that are not signed: `dane` checks TLSA records all the same, `encrypt` demands TLS where there are some, `may` does not look.',
+  tls_dane_insecure_mx_policy: choice(['', 'dane', 'encrypt', 'may'], {
+    default: '',
+    doc: 'At the level `dane`, for servers named by MX records that are not signed: `dane` checks TLSA records all the same, `encrypt` demands TLS where there are some, `may` does not look. Empty: `dane` where `tls_security_level` is `dane`, `may` where it is a policy that says so.',
   }),
   tls_force_insecure_host_tlsa_lookup: boolean({
     default: false,

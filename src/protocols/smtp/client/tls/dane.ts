@@ -5,8 +5,9 @@
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { DnsResolver, RecordData } from '../../../../dns/resolver.ts'
 import type { Server } from '../servers.ts'
-import { chainProblem, matchedName } from './certificates.ts'
-import { publicKeyInfo } from './der.ts'
+import { matchedName } from './certificates.ts'
+import { chainProblem } from './chain.ts'
+import { isOneElement, publicKeyInfo } from './der.ts'
 
 export type TlsaRecord = RecordData['TLSA']
 
@@ -52,6 +53,7 @@ function isUsable(record: TlsaRecord, digests: readonly string[]): boolean {
 
 /** The certificate or key that a record holds in full. */
 function parsed({ selector, data }: TlsaRecord): X509Certificate | KeyObject | undefined {
+  if (!isOneElement(data)) return undefined
   try {
     return selector === 0
       ? new X509Certificate(data)
@@ -69,7 +71,7 @@ export type TlsaLookup =
 
 /**
  * The signed TLSA records of a server. Its name behind aliases comes first, where those are signed, then the one that
- * was asked for. Records that are not signed are none.
+ * was asked for, where that is. Records that are not signed are none.
  */
 export async function findTlsa(
   resolver: DnsResolver,
@@ -77,7 +79,15 @@ export async function findTlsa(
   options: { readonly evenIfInsecure: boolean },
 ): Promise<TlsaLookup> {
   if (dns === undefined) return { kind: 'none' }
-  if (!dns.addressSecure && !options.evenIfInsecure) return { kind: 'none' }
+  if (!dns.addressSecure && !options.evenIfInsecure) {
+    if (dns.rname === dns.qname) return { kind: 'none' }
+    // RFC 7672 section 2.1.3: the alias itself may be signed, though not what it leads to.
+    const alias = await resolver.query(dns.qname, 'CNAME', { dnssec: true })
+    if (!alias.ok) {
+      return { kind: 'failed', reason: `lookup of ${dns.qname}, type CNAME, failed: ${alias.detail}` }
+    }
+    if (!alias.secure) return { kind: 'none' }
+  }
   const bases = dns.addressSecure ? [...new Set([dns.rname, dns.qname])] : [dns.qname]
   for (const base of bases) {
     const name = `_${port}._tcp.${base}`

@@ -1,4 +1,4 @@
-/** As much of DER as it takes to cut the public key out of a certificate, octet for octet as it stands there. */
+/** As much of DER as it takes to cut the public key and the extensions out of a certificate, octet for octet. */
 
 interface Element {
   readonly tag: number
@@ -10,16 +10,63 @@ interface Element {
 
 /** SubjectPublicKeyInfo of a certificate, RFC 5280 section 4.1; undefined when it is none. */
 export function publicKeyInfo(certificate: Uint8Array): Uint8Array | undefined {
-  const outer = elementAt(certificate, 0)
-  const inner = outer && elementAt(certificate, outer.contentStart)
-  if (outer === undefined || inner === undefined) return undefined
-  const fields = childrenOf(certificate, inner)
-  // The version is optional: [0].
-  const first = fields[0]?.tag === 0xa0 ? 1 : 0
+  const fields = fieldsOf(certificate)
   // serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
-  const key = fields[first + 5]
+  const key = fields[firstField(fields) + 5]
   return key?.tag === 0x30 ? certificate.subarray(key.start, key.end) : undefined
 }
+
+export interface Extension {
+  /** As hex of its DER content, `551d0f`. */
+  readonly oid: string
+  readonly critical: boolean
+  /** What is in its octet string. */
+  readonly value: Buffer
+}
+
+/** Extensions of a certificate, RFC 5280 section 4.2. */
+export function extensionsOf(certificate: Uint8Array): readonly Extension[] {
+  const wrapper = fieldsOf(certificate).find(({ tag }) => tag === 0xa3)
+  const list = wrapper && elementAt(certificate, wrapper.contentStart)
+  if (list === undefined) return []
+  return childrenOf(certificate, list).flatMap((one) => {
+    const [oid, ...rest] = childrenOf(certificate, one)
+    const value = rest.at(-1)
+    if (oid === undefined || value?.tag !== 0x04) return []
+    return {
+      oid: contentOf(certificate, oid).toString('hex'),
+      // DEFAULT FALSE: where it stands, it is TRUE.
+      critical: rest.length > 1,
+      value: contentOf(certificate, value),
+    }
+  })
+}
+
+/** RFC 5280 section 4.1.2.1: a certificate of version 1 says no version. */
+export const isVersion1 = (certificate: Uint8Array): boolean => firstField(fieldsOf(certificate)) === 0
+
+/** The content of each element within a SEQUENCE, with the tag it has. */
+export function sequenceOf(bytes: Buffer): readonly { readonly tag: number; readonly content: Buffer }[] {
+  const outer = elementAt(bytes, 0)
+  if (outer?.tag !== 0x30) return []
+  return childrenOf(bytes, outer).map((child) => ({ tag: child.tag, content: contentOf(bytes, child) }))
+}
+
+/** Whether the octets are one element, and nothing behind it. */
+export const isOneElement = (bytes: Uint8Array): boolean => elementAt(bytes, 0)?.end === bytes.length
+
+/** Fields of TBSCertificate. */
+function fieldsOf(certificate: Uint8Array): Element[] {
+  const outer = elementAt(certificate, 0)
+  const inner = outer && elementAt(certificate, outer.contentStart)
+  return inner === undefined ? [] : childrenOf(certificate, inner)
+}
+
+/** The version is optional: [0]. */
+const firstField = (fields: readonly Element[]): number => (fields[0]?.tag === 0xa0 ? 1 : 0)
+
+const contentOf = (bytes: Uint8Array, { contentStart, end }: Element): Buffer =>
+  Buffer.from(bytes.subarray(contentStart, end))
 
 function childrenOf(bytes: Uint8Array, parent: Element): Element[] {
   const children: Element[] = []

@@ -1,7 +1,8 @@
 /** TLS towards one server: what to begin it with, and whether the server that answers is the right one. */
 import type { X509Certificate } from 'node:crypto'
 import type { SecureContext } from 'node:tls'
-import { chainProblem, datesProblem, fingerprints, matchedName, normalFingerprint } from './certificates.ts'
+import { datesProblem, fingerprints, matchedName, normalFingerprint } from './certificates.ts'
+import { chainProblem } from './chain.ts'
 import type { TlsContext } from './contexts.ts'
 import { type DaneSet, daneProblem } from './dane.ts'
 import { needsMatch, type TlsLevel } from './levels.ts'
