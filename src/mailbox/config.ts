@@ -55,6 +55,10 @@ export const maildirSettings = {
     default: false,
     doc: 'Do not believe the `S=` size in file names (needed after tools that compress mails in place).',
   }),
+  copy_with_hardlinks: boolean({
+    default: true,
+    doc: 'Mail that several users get in the same form is one file with a name in the Maildir of each, where their owner and file system are the same.',
+  }),
   empty_new: boolean({
     default: false,
     doc: 'Move mails from `new/` to `cur/` even with `pop3.no_flag_updates`.',

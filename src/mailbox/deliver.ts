@@ -10,6 +10,7 @@ import {
   closeSync,
   fsync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   open,
   openSync,
@@ -18,13 +19,13 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
 import type { Content, ContentFile } from '../queue/contract.ts'
 import { errnoOf, MailboxError, mailboxError } from './errors.ts'
 import { AsIsWriter, LfWriter } from './line-ends.ts'
-import { inheritFrom, ownAs } from './ownership.ts'
+import { areAlike, inheritFrom, ownAs } from './ownership.ts'
 import { listFolder, type MailboxPlace } from './place.ts'
 import { checkQuota, type DeliveryQuota } from './quota.ts'
 import { addToQuota } from './quota-file.ts'
@@ -41,9 +42,12 @@ export interface DeliverOptions {
   readonly quota?: DeliveryQuota
   /** `false`: not flushed to the disk; a crash of the machine may lose the mail. */
   readonly fsync?: boolean
+  /** The same mail, prefix included, as it was stored for somebody else: gets one more name, if that can be. */
+  readonly twin?: Delivered
 }
 
 export interface Delivered {
+  readonly maildir: string
   /** Path of the file in `new/`. Another program may have moved it by the time you look. */
   readonly file: string
   /** Octets on disk. */
@@ -73,6 +77,10 @@ export async function deliver(
   let fd = -1
   let placed: string | undefined
   try {
+    if (options.twin !== undefined) {
+      const linked = await linkTwin(maildir, options.twin, options)
+      if (linked !== undefined) return linked
+    }
     fd = openNew(maildir, temporary)
     inheritFrom(maildir, fd)
     const writer = options.saveCrlf === true ? new AsIsWriter() : new LfWriter()
@@ -97,12 +105,39 @@ export async function deliver(
     placed = file
     if (options.fsync !== false) await syncFolder(join(maildir, 'new'))
     if (options.quota !== undefined) await count({ maildir, control: options.quota.control }, writer.physical)
-    return { file, size: writer.physical }
+    return { maildir, file, size: writer.physical }
   } catch (error) {
     if (fd !== -1) closeSync(fd)
     remove(placed ?? temporary)
     throw mailboxError(error, 'storing a mail', maildir)
   }
+}
+
+/** One more name for a file that is stored; undefined: it needs one of its own. */
+async function linkTwin(
+  maildir: string,
+  twin: Delivered,
+  { quota, fsync: isFlushed }: DeliverOptions,
+): Promise<Delivered | undefined> {
+  if (quota !== undefined) await checkQuota(maildir, twin.size, quota)
+  const folder = join(maildir, 'new')
+  const file = join(folder, basename(twin.file))
+  try {
+    if (!areAlike(twin.maildir, maildir)) return undefined
+    linkSync(twin.file, file)
+  } catch (error) {
+    // Moved meanwhile, another file system, too many links, or a Maildir that has to be made first.
+    if (errnoOf(error) === undefined) throw error
+    return undefined
+  }
+  try {
+    if (isFlushed !== false) await syncFolder(folder)
+    if (quota !== undefined) await count({ maildir, control: quota.control }, twin.size)
+  } catch (error) {
+    remove(file)
+    throw error
+  }
+  return { maildir, file, size: twin.size }
 }
 
 /** The mail is stored: a file that cannot be written now is made anew when the sum is wanted next. */

@@ -26,3 +26,10 @@ export function ownAs(example: string, path: string): void {
     if (errnoOf(error) === undefined) throw error
   }
 }
+
+/** Files of both Maildirs have the same owner and mode. @throws file system errors */
+export function areAlike(maildir: string, other: string): boolean {
+  const a = statSync(maildir)
+  const b = statSync(other)
+  return a.uid === b.uid && a.gid === b.gid && (a.mode & 0o066) === (b.mode & 0o066)
+}

@@ -118,7 +118,7 @@ test('the steps are all there are: the source writes to the disk by no other cal
   const known = ['renameSync', 'unlinkSync', 'rmdirSync', 'mkdirSync', 'fsync', 'fsyncSync', 'writeSync']
   // Marks of time and ownership lose nothing.
   const harmless = ['utimesSync', 'fchmodSync', 'fchownSync', 'chownSync']
-  // A lock file without O_EXCL: it is there or it is not.
+  // A lock file without O_EXCL, or one more name of a mail: it is there or it is not.
   harmless.push('linkSync')
   const ours = ['rename', 'unlink', 'write', 'copyFile']
   expect([...used].filter((name) => ![...known, ...harmless, ...ours].includes(name))).toEqual([])

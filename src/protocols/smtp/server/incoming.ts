@@ -224,6 +224,7 @@ export class IncomingMail {
       hostname: config.hostname,
       saveCrlf: config.mail.save_crlf,
       fsync: config.mail.fsync !== 'never',
+      links: config.maildir.copy_with_hardlinks,
       deliver,
       quota: (account) => deliveryQuota(config, account),
       overQuota: replies.overQuota(config.quota),

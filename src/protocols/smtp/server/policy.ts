@@ -13,7 +13,7 @@ import type { ClientEvent, Peer, Service } from './state.ts'
 export type ServerConfig = Pick<Config, 'hostname' | 'data_dir'> & {
   readonly smtpd: SmtpdSettings
   readonly mail: Pick<Config['mail'], 'local_domains' | 'save_crlf' | 'fsync'>
-  readonly maildir: Pick<Config['maildir'], 'broken_filename_sizes'>
+  readonly maildir: Pick<Config['maildir'], 'broken_filename_sizes' | 'copy_with_hardlinks'>
   readonly quota: Config['quota']
   readonly lmtp: Settings<typeof lmtpServerSettings>
   readonly auth: Pick<Config['auth'], 'allow_cleartext' | 'mechanisms'>

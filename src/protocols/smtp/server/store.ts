@@ -10,7 +10,7 @@
  * recipient (RFC 2033 section 4.2) and needs none of this.
  */
 import type { Account } from '../../../auth/contract.ts'
-import type { deliver } from '../../../mailbox/deliver.ts'
+import type { Delivered, deliver } from '../../../mailbox/deliver.ts'
 import type { DeliveryQuota } from '../../../mailbox/quota.ts'
 import type {
   ClientInfo,
@@ -36,6 +36,8 @@ export interface StoreServices {
   readonly hostname: string
   readonly saveCrlf: boolean
   readonly fsync: boolean
+  /** `maildir.copy_with_hardlinks`. */
+  readonly links: boolean
   readonly deliver: typeof deliver
   readonly quota: (account: Account) => DeliveryQuota
   /** The reply when a mailbox is full. */
@@ -135,14 +137,24 @@ async function deliverLocally(
     else same.push(recipient)
   }
   if (byUser.size === 0) return outcomes
-  const waiting = byUser.values()
+  const prefix = ([recipient]: readonly AcceptedRecipient[]) =>
+    `Return-Path: <${mail.transaction.sender}>\r\n${services.deliveredTo(recipient!.envelope)}`
+  /** What was stored, by what stands in front of it. */
+  const stored = new Map<string, Delivered>()
+  const one = async (group: readonly AcceptedRecipient[]) => {
+    const { account } = group[0]!
+    const outcome = await deliverOne(mail, account!, prefix(group), stored, services)
+    outcomes.set(account!.user, outcome)
+    for (const recipient of group) services.delivered(recipient.envelope, outcome)
+  }
+  const groups = [...byUser.values()]
+  const [first, second] = groups
+  const waiting = groups.values()
+  // Then there is a file that the others can be names of.
+  if (services.links && second !== undefined && prefix(first!) === prefix(second))
+    await one(waiting.next().value!)
   const work = async () => {
-    for (const group of waiting) {
-      const { account, envelope } = group[0]!
-      const outcome = await deliverOne(mail, account!, envelope, services)
-      outcomes.set(account!.user, outcome)
-      for (const recipient of group) services.delivered(recipient.envelope, outcome)
-    }
+    for (const group of waiting) await one(group)
   }
   if (byUser.size === 1) await work()
   else await Promise.all(Array.from({ length: Math.min(parallelDeliveries, byUser.size) }, work))
@@ -152,20 +164,21 @@ async function deliverLocally(
 async function deliverOne(
   mail: ReceivedMail,
   account: Account,
-  recipient: EnvelopeRecipient,
+  prefix: string,
+  stored: Map<string, Delivered>,
   services: StoreServices,
 ): Promise<LocalOutcome> {
-  const prefix = Buffer.from(
-    `Return-Path: <${mail.transaction.sender}>\r\n${services.deliveredTo(recipient)}`,
-  )
+  const twin = services.links ? stored.get(prefix) : undefined
   try {
-    await services.deliver(account.maildir, mail.content, {
+    const delivered = await services.deliver(account.maildir, mail.content, {
       hostname: services.hostname,
-      prefix,
+      prefix: Buffer.from(prefix),
+      ...(twin === undefined ? {} : { twin }),
       saveCrlf: services.saveCrlf,
       fsync: services.fsync,
       quota: services.quota(account),
     })
+    stored.set(prefix, delivered)
   } catch (error) {
     const { code, message } = error as { code?: unknown; message?: string }
     if (typeof code !== 'string' || !code.startsWith('MA_MAILBOX_')) throw error

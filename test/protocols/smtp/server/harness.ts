@@ -122,6 +122,7 @@ export interface ServerOptions {
   readonly auth?: Partial<ServerConfig['auth']>
   readonly mail?: Partial<ServerConfig['mail']>
   readonly quota?: Partial<ServerConfig['quota']>
+  readonly maildir?: Partial<ServerConfig['maildir']>
   readonly lmtp?: Partial<ServerConfig['lmtp']>
   readonly tls?: { readonly cert: string; readonly key: string }
   readonly listenerTls?: 'off' | 'starttls' | 'implicit'
@@ -151,7 +152,7 @@ export function serverConfig(dataDir: string, options: ServerOptions = {}): Serv
       ...options.smtpd,
     },
     mail: { ...defaults(mailSettings), ...options.mail },
-    maildir: defaults(maildirSettings),
+    maildir: { ...defaults(maildirSettings), ...options.maildir },
     quota: { ...defaults(quotaSettings), ...options.quota },
     lmtp: { ...defaults(lmtpServerSettings), ...options.lmtp },
     auth: { ...defaults(authSettings), ...options.auth },

@@ -25,11 +25,12 @@ function world(failures: { deliver?: Record<string, Error>; enqueue?: Error } = 
     hostname: 'mx.test',
     saveCrlf: false,
     fsync: true,
+    links: true,
     async deliver(maildir) {
       const failure = failures.deliver?.[maildir.split('/')[1]!]
       if (failure !== undefined) throw failure
       steps.push(`deliver ${maildir}`)
-      return { file: `${maildir}/new/x`, size: 1 }
+      return { maildir, file: `${maildir}/new/x`, size: 1 }
     },
     quota: () => ({ limits: undefined, grace: 0, ignoreNames: false }),
     overQuota: '552 5.2.2 Full\r\n',
