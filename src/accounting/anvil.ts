@@ -8,6 +8,7 @@ import type { Config } from '../config/settings.ts'
 import { Clients } from './clients.ts'
 import { anvilSettings } from './config.ts'
 import type { AnvilContract, ClientActivity, ClientUse } from './contract.ts'
+import { UnderWay } from './under-way.ts'
 
 /** With the messages it sends to itself. */
 type AnvilMessages = AnvilContract & Contract<{ sweep(): void; report(): void }>
@@ -25,6 +26,9 @@ class Anvil {
   readonly #clients = new Clients()
   readonly #connections = new Map<string, Connection>()
   readonly #sessions = new Map<number, string>()
+  readonly #underWay = new UnderWay()
+  /** Sessions that have something under way, by monitor. */
+  readonly #busy = new Map<number, string>()
 
   constructor(context: ActorContext<AnvilMessages>) {
     this.#context = context
@@ -42,6 +46,21 @@ class Anvil {
 
   did(activity: ClientActivity, service: string, address: string): number {
     return this.#clients.did(activity, service, address, this.#now, this.#settings.rate_time_unit)
+  }
+
+  begin(owner: AnyRef, session: string, kind: string, limit: number): boolean {
+    return this.#underWay.begin(session, kind, limit, () => {
+      const monitor = this.#context.monitor(owner)
+      this.#busy.set(monitor, session)
+      return monitor
+    })
+  }
+
+  finish(session: string): void {
+    const monitor = this.#underWay.finish(session)
+    if (monitor === undefined) return
+    this.#busy.delete(monitor)
+    this.#context.demonitor(monitor)
   }
 
   sweep(): void {
@@ -62,6 +81,8 @@ class Anvil {
   handleDown({ monitor }: Down): void {
     const session = this.#sessions.get(monitor)
     if (session !== undefined) this.#gone(session)
+    const busy = this.#busy.get(monitor)
+    if (busy !== undefined) this.finish(busy)
   }
 
   get #settings() {

@@ -107,4 +107,8 @@ export type AnvilContract = Contract<{
   connected(owner: AnyRef, session: string, service: string, address: string): ClientUse
   /** Counts something a client does; how often it did so in the current `anvil.rate_time_unit`. */
   did(activity: ClientActivity, service: string, address: string): number
+  /** One more of `kind` is under way in a session; false: there are `limit` in the service already, and it is not. */
+  begin(owner: AnyRef, session: string, kind: string, limit: number): boolean
+  /** Nothing of the session is under way any more. Its end does the same. */
+  finish(session: string): void
 }>

@@ -276,6 +276,11 @@ export function parseNetwork(
 
 /** What the LMTP server has in table `[lmtp]`, beside the settings of the client. */
 export const lmtpServerSettings = {
+  user_concurrency_limit: integer({
+    default: 10,
+    min: 0,
+    doc: 'Deliveries for one user that the LMTP server has under way at the same time, from RCPT to the end of the mail; with more, RCPT gets 451 4.3.0. 0: no limit.',
+  }),
   hdr_delivery_address: choice(['final', 'original', 'none'], {
     default: 'final',
     doc: 'What Delivered-To says in mail that the LMTP server takes for one recipient: the address of RCPT, that of its ORCPT, or there is none. Mail for several recipients has none, as one does not concern the others.',

@@ -8,6 +8,7 @@ import type { Account, AuthContract } from '../../../auth/contract.ts'
 import { checkQuota, deliveryQuota } from '../../../mailbox/quota.ts'
 import type { OperationResult, QueueContract } from '../../../queue/contract.ts'
 import type { ServerConfig } from './policy.ts'
+import * as replies from './replies.ts'
 import type { SessionLog } from './session-log.ts'
 import type { ClientEvent, Peer } from './state.ts'
 
@@ -17,10 +18,14 @@ const flushPage = 500
 export class Questions {
   readonly #context: Pick<ActorContext, 'bind' | 'self' | 'whereis'>
   readonly #log: SessionLog
+  readonly #session: string
+  /** Deliveries are counted for it. */
+  #hasBegun = false
 
-  constructor(context: Pick<ActorContext, 'bind' | 'self' | 'whereis'>, log: SessionLog) {
+  constructor(context: Pick<ActorContext, 'bind' | 'self' | 'whereis'>, log: SessionLog, session: string) {
     this.#context = context
     this.#log = log
+    this.#session = session
   }
 
   /** The account behind a login name or address; null: there is none. */
@@ -29,34 +34,64 @@ export class Questions {
     this.#answer(auth?.ask('account', key), 'auth', done, 'unavailable' as const)
   }
 
-  /** The account a recipient's mail goes to, as `account`; `full`: there is no room in the mailbox. */
+  /** The account a recipient's mail goes to, as `account`; `refused`: not now, and the reply that says so. */
   recipient(
     key: string,
-    { quota, lmtp, maildir }: ServerConfig,
+    config: ServerConfig,
     { service }: Peer,
-    done: (account: Account | null | 'unavailable' | 'full') => void,
+    done: (account: Account | null | 'unavailable' | { readonly refused: string }) => void,
   ): void {
     this.account(key, (account) => {
-      if (service !== 'lmtp' || !lmtp.rcpt_check_quota || account === null || account === 'unavailable') {
+      if (service !== 'lmtp' || account === null || account === 'unavailable') {
         done(account)
         return
       }
-      const looked = checkQuota(account.maildir, 1, deliveryQuota({ quota, maildir }, account)).then(
-        () => account,
-        (error: { readonly code?: unknown; readonly message: string }) => {
-          // What cannot be counted now is counted again when the mail is stored.
-          if (error.code !== 'MA_MAILBOX_QUOTA') this.#log.failed('quota', error.message)
-          return error.code === 'MA_MAILBOX_QUOTA' ? 'full' : account
-        },
-      )
-      this.#answer(looked, 'quota', done, account)
+      const { quota, lmtp } = config
+      const isWelcome = (isFull: boolean): void => {
+        if (isFull) done({ refused: replies.overQuota(quota) })
+        else if (lmtp.user_concurrency_limit === 0) done(account)
+        else this.#begin(account, lmtp.user_concurrency_limit, done)
+      }
+      if (!lmtp.rcpt_check_quota) isWelcome(false)
+      else this.#answer(this.#isFull(account, config), 'quota', isWelcome, false)
     })
   }
 
-  /** Counts the connection of a client. */
-  connected(session: string, { service, address }: Peer, done: (use: ClientUse) => void): void {
+  async #isFull(account: Account, config: ServerConfig): Promise<boolean> {
+    try {
+      await checkQuota(account.maildir, 1, deliveryQuota(config, account))
+      return false
+    } catch (error) {
+      const { code, message } = error as { readonly code?: unknown; readonly message: string }
+      // What cannot be counted now is counted again when the mail is stored.
+      if (code !== 'MA_MAILBOX_QUOTA') this.#log.failed('quota', message)
+      return code === 'MA_MAILBOX_QUOTA'
+    }
+  }
+
+  #begin(
+    account: Account,
+    limit: number,
+    done: (account: Account | { readonly refused: string }) => void,
+  ): void {
+    this.#hasBegun = true
     const anvil = this.#context.whereis<AnvilContract>('anvil')
-    const asked = anvil?.ask('connected', this.#context.self, session, service, address)
+    const asked = anvil?.ask('begin', this.#context.self, this.#session, account.user, limit)
+    const began = (isFree: boolean) => done(isFree ? account : { refused: replies.userBusy })
+    this.#answer(asked, 'anvil', began, true)
+  }
+
+  /** No delivery of the session is under way any more. */
+  finished(): void {
+    if (!this.#hasBegun) return
+    this.#hasBegun = false
+    this.#context.whereis<AnvilContract>('anvil')?.tell('finish', this.#session)
+  }
+
+  /** Counts the connection of a client. */
+  connected({ service, address }: Peer, done: (use: ClientUse) => void): void {
+    const anvil = this.#context.whereis<AnvilContract>('anvil')
+    const asked = anvil?.ask('connected', this.#context.self, this.#session, service, address)
     this.#answer(asked, 'anvil', done, { connections: 0, rate: 0 })
   }
 

@@ -24,6 +24,7 @@ export const internal = (hostname: string) =>
 
 export const overLimit = '450 4.7.1 Too much from you, try again later\r\n'
 export const lookupFailed = '451 4.3.0 The recipient cannot be looked up now\r\n'
+export const userBusy = '451 4.3.0 Too many deliveries for this user at the same time\r\n'
 export const notStored = '451 4.3.0 The mail could not be stored now\r\n'
 export const overQuota = (quota: { readonly message: string; readonly full_tempfail: boolean }): string =>
   `${quota.full_tempfail ? '452 4.2.2' : '552 5.2.2'} ${quota.message}\r\n`

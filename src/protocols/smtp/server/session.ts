@@ -108,7 +108,7 @@ class SmtpSession {
     this.#deadline = new Deadline(context.clock)
     this.#args = args
     this.#log = new SessionLog(context, args.session)
-    this.#questions = new Questions(context, this.#log)
+    this.#questions = new Questions(context, this.#log, args.session)
     const policy = policyOf(context)
     const { tls } = args.listener
     this.#tls = tls === 'off' ? undefined : serverTls(context, policy.config.tls)
@@ -171,7 +171,7 @@ class SmtpSession {
       return
     }
     this.#isBusy = true
-    this.#questions.connected(this.#args.session, peer, (use) => {
+    this.#questions.connected(peer, (use) => {
       if (this.#isClosing) return
       this.#isBusy = false
       const { client_connection_count_limit: limit, client_connection_rate_limit: rateLimit } = policy.smtpd
@@ -327,8 +327,13 @@ class SmtpSession {
       this.#log.refused(this.#environment.peer, this.#state, transition.reply)
     if (effect?.kind !== 'sasl-response' && !transition.state.inExchange) this.#dropSasl()
     // RSET, EHLO: chunks that have come are of a mail that is none any more.
-    if (transition.state.mail === undefined && this.#storing === undefined) this.#intake.drop()
+    if (transition.state.mail === undefined && this.#storing === undefined) this.#mailEnded()
     if (effect !== undefined) this.#carryOut(effect)
+  }
+
+  #mailEnded(): void {
+    this.#intake.drop()
+    this.#questions.finished()
   }
 
   #carryOut(effect: Effect): void {
@@ -426,11 +431,9 @@ class SmtpSession {
 
   #lookUpRecipient(key: string, recipient: EnvelopeRecipient): void {
     const { policy, peer } = this.#environment
-    const { config } = policy
     this.#isBusy = true
     this.#isLookingUp = true
-    this.#questions.recipient(key, config, peer, (found) => {
-      const account = found === 'full' ? { refused: replies.overQuota(config.quota) } : found
+    this.#questions.recipient(key, policy.config, peer, (account) => {
       this.#continue(recipientLookedUp(this.#state, recipient, account))
     })
   }

@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { createMaildir } from '../../../../src/mailbox/deliver.ts'
+import { SmtpClient } from '../../../support/clients.ts'
 import { until } from '../../../support/until.ts'
 import { bytesOf, codes, converse, serverConfig, TestServer } from './harness.ts'
 
@@ -405,6 +406,70 @@ describe('LMTP', () => {
         rcpt_check_quota ? [250, 552, 250, 354, 250, 221] : [250, 250, 250, 354, 552, 250, 221],
       )
     }
+  })
+
+  test('D6 S63 mail for several is one file where it can be, and each has it', async () => {
+    const inodes = (server: TestServer) =>
+      ['ann', 'bob', 'cid'].map((user) => {
+        const folder = join(server.dir, 'mail', user, 'Maildir', 'new')
+        return readdirSync(folder).map((name) => statSync(join(folder, name)).ino)
+      })
+    const mail = ['ann', 'bob', 'cid', 'ann'].map((user) => `RCPT TO:<${user}>`)
+    const text = script('LHLO c', 'MAIL FROM:<>', ...mail, 'DATA', 'x: y', '', '.', 'QUIT')
+    for (const copy_with_hardlinks of [true, false]) {
+      const server = await TestServer.start({
+        service: 'lmtp',
+        unix: true,
+        users: ['ann', 'bob', 'cid'],
+        maildir: { copy_with_hardlinks },
+      })
+      for (const user of ['bob', 'cid']) createMaildir(join(server.dir, 'mail', user, 'Maildir'))
+      expect(codes(await server.exchange(text)).slice(-5)).toEqual([250, 250, 250, 250, 221])
+      const found = inodes(server)
+      expect(found.map((one) => one.length)).toEqual([1, 1, 1])
+      expect(new Set(found.flat()).size).toBe(copy_with_hardlinks ? 1 : 3)
+      expect(server.maildrop('cid')).toEqual(server.maildrop('ann'))
+      expect(server.events('delivery')).toHaveLength(4)
+    }
+  })
+
+  test('S69 lmtp.user_concurrency_limit: from RCPT to the end of the mail', async () => {
+    const server = await TestServer.start({
+      service: 'lmtp',
+      unix: true,
+      lmtp: { user_concurrency_limit: 2 },
+    })
+    const client = async () => {
+      const one = await SmtpClient.connect(server.path)
+      await one.expect(250, 'LHLO c')
+      await one.expect(250, 'MAIL FROM:<a@b.test>')
+      return one
+    }
+    const [a, b, c] = [await client(), await client(), await client()]
+    await a.expect(250, 'RCPT TO:<ann>')
+    await b.expect(250, 'RCPT TO:<ann@localhost>')
+    await b.expect(250, 'RCPT TO:<bob>')
+    expect(await c.command('RCPT TO:<ann>')).toMatchObject({
+      code: 451,
+      lines: [expect.stringMatching(/^4\.3\.0 /)],
+    })
+    await c.expect(250, 'RCPT TO:<bob>')
+    await c.expect(451, 'RCPT TO:<bob>')
+    await a.expect(354, 'DATA')
+    await c.expect(451, 'RCPT TO:<ann>')
+    a.write('x: y\r\n.\r\n')
+    expect((await a.reply()).code).toBe(250)
+    await c.expect(250, 'RCPT TO:<ann>')
+    await a.expect(250, 'MAIL FROM:<a@b.test>')
+    await a.expect(451, 'RCPT TO:<ann>')
+    await c.expect(250, 'RSET')
+    await a.expect(250, 'RCPT TO:<ann>')
+    // Gone without a word.
+    b.close()
+    await until('the session of the other has ended', async () => {
+      return (await a.command('RCPT TO:<ann>')).code === 250
+    })
+    for (const one of [a, c]) one.close()
   })
 
   test('answers for each recipient after the content', async () => {
