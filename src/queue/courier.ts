@@ -143,7 +143,8 @@ export class Courier {
       return undefined
     }
     const cache = cacheSettings(this.#config, site.transport.name)
-    const use = cache === undefined ? { load: false, store: false } : site.cacheUse(this.#now, cache.onDemand)
+    const use =
+      cache === undefined ? { load: false, store: false } : site.cacheUse(this.#monotonic, cache.onDemand)
     const { protocol_timeout: timeoutMs } = this.#config.cache
     return { content, cache: { ...use, bySender: cache?.bySender === true, timeoutMs } }
   }
@@ -250,7 +251,7 @@ export class Courier {
       else site.window.succeeded(site.busy)
     } else if (site.window.failed()) this.#siteDied(site, hopStatus)
     if (width !== site.window.width) this.#logWindow(site, width)
-    site.lastDone = now
+    site.lastDone = this.#monotonic
     site.transport.done(site, recipients.length, this.#monotonic)
   }
 
@@ -322,7 +323,7 @@ export class Courier {
   /** Ends deliveries that take too long, forgets idle sites. True: there is something to look after still. */
   tick(): boolean {
     this.dispatcher.killOlder(this.#monotonic - this.#config.queue.qmgr_daemon_timeout)
-    this.scheduler.sweep(this.#now - siteIdleMs, this.#now)
+    this.scheduler.sweep(this.#monotonic - siteIdleMs, this.#now)
     return this.isBusy
   }
 

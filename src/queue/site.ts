@@ -19,7 +19,7 @@ export class Site {
   readonly window: Window
   /** Deliveries running. */
   busy = 0
-  /** When the last delivery ended; -Infinity: none has. */
+  /** When the last delivery ended, on the clock that never jumps; -Infinity: none has. */
   lastDone = Number.NEGATIVE_INFINITY
   /** Nothing starts before this time of the clock that never jumps: the pause after a delivery. */
   pausedUntil = Number.NEGATIVE_INFINITY
