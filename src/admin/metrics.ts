@@ -148,10 +148,10 @@ const metrics: readonly Metric[] = [
   },
   {
     name: 'cache_left_total',
-    help: 'Kept connections that are idle no more: lent to a delivery, expired, retired because their server ended them, flushed, lost with their thread',
+    help: 'Kept connections that are idle no more: lent to a delivery, expired, retired because their server ended them, evicted for newer ones, flushed, lost with their thread',
     labels: ['how'],
     read: ({ cache: { connections } }) =>
-      (['lent', 'expired', 'retired', 'flushed', 'lost'] as const).map(
+      (['lent', 'expired', 'retired', 'evicted', 'flushed', 'lost'] as const).map(
         (how) => [{ how }, connections[how]] as const,
       ),
   },

@@ -52,7 +52,7 @@ class ConnectionCache {
   readonly #savings = { total: new Savings(), interval: new Savings() }
   /** Lookups before the present interval, and what became of connections, since the cache started. */
   readonly #before = { destinationHits: 0, destinationMisses: 0, endpointHits: 0, endpointMisses: 0 }
-  readonly #flow = { saved: 0, lent: 0, expired: 0, retired: 0, flushed: 0, lost: 0 }
+  readonly #flow = { saved: 0, lent: 0, expired: 0, retired: 0, evicted: 0, flushed: 0, lost: 0 }
   /** One timer for all: when it rings, and its id. */
   #timerAt = Number.POSITIVE_INFINITY
   #timer = 0
@@ -76,7 +76,8 @@ class ConnectionCache {
   }
 
   save(idle: IdleConnection): void {
-    const ttlMs = Math.min(idle.ttlMs, this.#settings.ttl_limit)
+    const { ttl_limit, max_connections } = this.#settings
+    const ttlMs = Math.min(idle.ttlMs, ttl_limit)
     const held = this.#keepers.get(idle.keeper.id)
     if (!(ttlMs > 0) || held === undefined) {
       idle.keeper.tell('close', idle.connection)
@@ -87,9 +88,17 @@ class ConnectionCache {
     if (unbind !== '') this.#table.removeBinding(unbind, endpoint)
     if (destination !== '') this.#table.saveDestination({ destination, endpoint, properties: '', expiresAt })
     const handle = { keeper, connection, setupMs, relay, tls, uses }
+    while (this.#table.size >= max_connections) this.#evict()
     this.#flow.saved++
     held.set(connection, this.#table.saveEndpoint({ handle, endpoint, properties: '', expiresAt }))
     if (expiresAt < this.#timerAt) this.#arm()
+  }
+
+  #evict(): void {
+    const oldest = this.#table.oldest!
+    this.#table.remove(oldest)
+    this.#flow.evicted++
+    this.#close(oldest)
   }
 
   findDestination(destination: string): Lease | null {

@@ -1,4 +1,4 @@
-import { duration } from '../config/schema.ts'
+import { duration, integer } from '../config/schema.ts'
 
 /** Table `[cache]`. */
 export const cacheSettings = {
@@ -7,6 +7,12 @@ export const cacheSettings = {
     min: 1,
     max: 86_400_000,
     doc: 'No idle connection and no binding of a destination lives longer than this, whatever a transport asks for.',
+  }),
+  max_connections: integer({
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Idle connections at most; the oldest is closed with QUIT for a new one. Each is an open file.',
   }),
   status_update_time: duration({
     default: 600_000,

@@ -97,6 +97,8 @@ export interface ConnectionCounters {
   readonly expired: number
   /** Ended by their server, or by saying something. */
   readonly retired: number
+  /** Closed by us: newer ones took their place (`cache.max_connections`). */
+  readonly evicted: number
   /** Closed by us: by command, on a reload. */
   readonly flushed: number
   /** Gone with their thread. */

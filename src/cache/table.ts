@@ -17,7 +17,10 @@ export interface Entry<H> {
   readonly expiresAt: number
 }
 
-/** An entry in its place: one of a chain of its endpoint's, oldest first, and in a bucket of those that end together. */
+/**
+ * An entry in its place: one of a chain of its endpoint's and one of the chain of all, both oldest first, and in a bucket of
+ * those that end together.
+ */
 class Session<H> implements Entry<H> {
   readonly handle: H
   readonly endpoint: string
@@ -25,6 +28,8 @@ class Session<H> implements Entry<H> {
   readonly expiresAt: number
   next: Session<H> | undefined
   previous: Session<H> | undefined
+  newer: Session<H> | undefined
+  older: Session<H> | undefined
   bucket: Bucket<H> | undefined
 
   constructor({ handle, endpoint, properties, expiresAt }: Entry<H>) {
@@ -69,6 +74,8 @@ export class CacheTable<H> {
   /** By the number of the tick: one timer for all, and nothing to sort. */
   readonly #buckets = new Map<number, Bucket<H>>()
   #size = 0
+  #oldest: Session<H> | undefined
+  #newest: Session<H> | undefined
 
   #since: number
   #destinationHits = 0
@@ -87,6 +94,11 @@ export class CacheTable<H> {
     return this.#size
   }
 
+  /** The session that has been here for the longest. */
+  get oldest(): Entry<H> | undefined {
+    return this.#oldest
+  }
+
   /** At the tail, never deduplicated. Returns what `remove` takes. */
   saveEndpoint(entry: Entry<H>): Entry<H> {
     const session = new Session(entry)
@@ -97,6 +109,10 @@ export class CacheTable<H> {
       endpoint.last.next = session
       endpoint.last = session
     }
+    session.older = this.#newest
+    if (this.#newest === undefined) this.#oldest = session
+    else this.#newest.newer = session
+    this.#newest = session
     const bucket = this.#bucketOf(entry.expiresAt)
     session.bucket = bucket
     bucket.sessions.push(session)
@@ -185,10 +201,16 @@ export class CacheTable<H> {
     bucket.taken = 0
   }
 
-  /** Takes a session out of the chain of its endpoint. */
+  /** Takes a session out of its chains. */
   #unlink(session: Session<H>): void {
-    const { next, previous } = session
+    const { next, previous, newer, older } = session
     this.#size--
+    if (newer === undefined) this.#newest = older
+    else newer.older = older
+    if (older === undefined) this.#oldest = newer
+    else older.newer = newer
+    session.newer = undefined
+    session.older = undefined
     session.next = undefined
     session.previous = undefined
     if (next === undefined && previous === undefined) {
@@ -268,6 +290,8 @@ export class CacheTable<H> {
     this.#endpoints.clear()
     this.#destinations.clear()
     this.#buckets.clear()
+    this.#oldest = undefined
+    this.#newest = undefined
     this.#size = 0
     return all
   }

@@ -135,6 +135,25 @@ describe('the connection cache', () => {
     expect(closed).toEqual([1, 2])
   })
 
+  test('what is too much makes room: the oldest goes first, with QUIT', async () => {
+    const { max_connections: most } = defaults(cacheSettings)
+    for (let connection = 1; connection <= most + 3; connection++) {
+      save(connection, `d${connection}`, `e${connection}`)
+      if (connection % 1_000 === 0) await system.settle()
+    }
+    await system.settle()
+    expect(closed).toEqual([1, 2, 3])
+    expect(await cache().ask('findDestination', 'd3')).toBeNull()
+    expect(await cache().ask('findDestination', 'd4')).toMatchObject({ connection: 4 })
+    // There is room for one again; the next takes the place of what is the oldest now.
+    save(20_001)
+    save(20_002)
+    await system.settle()
+    expect(closed).toEqual([1, 2, 3, 5])
+    expect((await cache().ask('stats')).maxSessions).toBe(most)
+    expect((await cache().ask('stats')).connections).toMatchObject({ evicted: 4, held: most })
+  })
+
   test('a keeper that dies takes its connections with it', async () => {
     cache().tell('startKeeper', keeper, cache())
     await system.settle()
@@ -150,7 +169,7 @@ describe('the connection cache', () => {
     const random = new Random(chosenSeed())
     cache().tell('startKeeper', keeper, cache())
     await system.settle()
-    const wanted = { saved: 0, lent: 0, expired: 0, retired: 0, flushed: 0, lost: 0, held: 0 }
+    const wanted = { saved: 0, lent: 0, expired: 0, retired: 0, evicted: 0, flushed: 0, lost: 0, held: 0 }
     const lookups = { destinationHits: 0, destinationMisses: 0, endpointHits: 0, endpointMisses: 0 }
     for (let connection = 1; connection <= 400; connection++) {
       const endpoint = `e${random.below(6)}`

@@ -146,7 +146,7 @@ test('status fits a service that did nothing yet', () => {
       maxEndpoints: 0,
       maxSessions: 0,
       total: { destinationHits: 0, destinationMisses: 0, endpointHits: 0, endpointMisses: 0 },
-      connections: { saved: 0, lent: 0, expired: 0, retired: 0, flushed: 0, lost: 0, held: 0 },
+      connections: { saved: 0, lent: 0, expired: 0, retired: 0, evicted: 0, flushed: 0, lost: 0, held: 0 },
       savings: { hits: 0, misses: 0, handshakesSpared: 0, msSpared: 0, destinations: [] },
     },
     pools: [],

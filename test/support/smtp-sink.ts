@@ -82,9 +82,18 @@ export class SmtpSink {
     return `[127.0.0.1]:${this.#port}`
   }
 
-  /** Drops all connections, which is what servers do with idle ones. */
-  hangUp(): void {
-    for (const socket of this.#sockets) socket.destroy()
+  /** Drops all connections, which is what servers do with idle ones; with RST, or for its own direction only. */
+  hangUp(how: 'close' | 'reset' | 'half' = 'close'): void {
+    for (const socket of this.#sockets) {
+      if (how === 'close') socket.destroy()
+      else if (how === 'reset') socket.resetAndDestroy()
+      else socket.end()
+    }
+  }
+
+  /** Says something on all connections, asked or not. */
+  say(text: string): void {
+    for (const socket of this.#sockets) socket.write(text, 'latin1')
   }
 
   async stop(): Promise<void> {

@@ -94,14 +94,8 @@ function statisticsText(stats: CacheReport): string {
   ].join('\n')
 }
 
-function flowText({ saved, lent, expired, retired, flushed, lost, held }: ConnectionCounters): string {
-  const ends = {
-    'used again': lent,
-    expired,
-    'ended by the server': retired,
-    flushed,
-    'lost with a thread': lost,
-  }
+function flowText({ saved, lent, retired, lost, held, ...closed }: ConnectionCounters): string {
+  const ends = { 'used again': lent, 'ended by the server': retired, ...closed, 'lost with a thread': lost }
   const parts = Object.entries({ ...ends, 'idle now': held }).filter(([, count]) => count > 0)
   const parted = parts.map(([what, count]) => `${count} ${what}`).join(', ')
   return `${saved} times since the cache started${parted === '' ? '' : `: ${parted}`}`

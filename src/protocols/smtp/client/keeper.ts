@@ -56,6 +56,15 @@ class Keeper implements SessionKeeper {
     return this.#context.setting<Config>('config')!.cache.protocol_timeout
   }
 
+  /** Killed actors are not asked, and hear nothing of what they left open. */
+  get isAlive(): boolean {
+    let ran = false
+    this.#run(() => {
+      ran = true
+    }, undefined)
+    return ran
+  }
+
   get ref(): ActorRef<KeeperContract> {
     return this.#context.self
   }
@@ -89,7 +98,7 @@ class Keeper implements SessionKeeper {
       // If this gets lost, the next one who wants the connection will find out.
       this.#context.whereis<CacheContract>('cache')?.tell('gone', [connection], this.#context.self)
     }
-    return { onReply: gone, onEnd: gone }
+    return { onInput: gone, onReply: gone, onEnd: gone }
   }
 }
 
@@ -111,7 +120,19 @@ const placeOf = (context: ActorContext): KeeperPlace =>
 
 /** The keeper of this thread, if there is one. */
 export function keeperOf(context: ActorContext): SessionKeeper | undefined {
-  return placeOf(context).keeper
+  const place = placeOf(context)
+  const { keeper } = place
+  if (keeper === undefined || keeper.isAlive) return keeper
+  leave(place)
+  return undefined
+}
+
+/** The next delivery has another keeper started. */
+function leave(place: KeeperPlace): void {
+  const { keeper } = place
+  place.keeper = undefined
+  place.startedAt = Number.NEGATIVE_INFINITY
+  keeper?.closeAll()
 }
 
 /** Idle connections of all threads, by way of the cache. */
@@ -142,7 +163,7 @@ export function connectionsOf(context: ActorContext, timeoutMs: number): Connect
 export function startKeeper(context: ActorContext): void {
   const place = placeOf(context)
   const now = performance.now()
-  if (place.keeper !== undefined || now - place.startedAt < startRetryMs) return
+  if (keeperOf(context) !== undefined || now - place.startedAt < startRetryMs) return
   const cache = context.whereis<CacheContract>('cache')
   if (cache === undefined) return
   place.startedAt = now
@@ -156,7 +177,7 @@ export const keeper = actor<KeeperContract, undefined>({
   resident: true,
   init(context) {
     const place = placeOf(context as unknown as ActorContext)
-    if (place.keeper !== undefined) {
+    if (keeperOf(context as unknown as ActorContext) !== undefined) {
       // Two deliveries asked at the same time: one keeper is enough.
       context.stop()
       return { close() {} }
@@ -165,10 +186,7 @@ export const keeper = actor<KeeperContract, undefined>({
     place.keeper = held
     return {
       close: (connection) => held.close(connection),
-      terminate() {
-        place.keeper = undefined
-        held.closeAll()
-      },
+      terminate: () => leave(place),
     }
   },
 })

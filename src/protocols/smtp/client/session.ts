@@ -31,6 +31,8 @@ export interface EndCause {
 }
 
 export interface SessionListener {
+  /** Called with whatever arrives, in the place of all else: for those who expect nothing. */
+  onInput?(): void
   onReply(reply: Reply): void
   /** Called once; the socket is closed already. */
   onEnd(cause: EndCause): void
@@ -429,6 +431,10 @@ export class Session implements ReplyListener {
   }
 
   #onData(chunk: Buffer): void {
+    if (this.#listener?.onInput !== undefined) {
+      this.#listener.onInput()
+      return
+    }
     if (this.#deadline !== 0 && !this.deadlines) this.#deadline = performance.now() + this.#limitMs
     try {
       if (!this.#parser.push(chunk, this, this.replyFilter)) this.#abort('a line without end')
