@@ -17,6 +17,7 @@ import { GrowthTable } from './growth-table.ts'
 import { heapBytes } from './heap.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { HookRunner } from './hook-runner.ts'
+import { IdleCollection } from './idle-collection.ts'
 import { Ids } from './ids.ts'
 import { LoadTable } from './load-table.ts'
 import { type PeerHalves, Peers } from './peers.ts'
@@ -65,10 +66,13 @@ export async function runActors(task: ThreadTask): Promise<void> {
     if (!runtime.attribute(error)) throw error
   })
 
+  const collection = new IdleCollection()
   let before = performance.eventLoopUtilization()
   const measuring = setInterval(() => {
     const now = performance.eventLoopUtilization()
-    load.setUtilisation(slot, performance.eventLoopUtilization(now, before).utilization)
+    const { utilization } = performance.eventLoopUtilization(now, before)
+    load.setUtilisation(slot, utilization)
+    collection.look(utilization)
     before = now
   }, utilisationPeriodMs)
   const beating = setInterval(() => heartbeat.beat(), task.beatMs)
