@@ -303,6 +303,7 @@ const smtpOnly = [
   'tlsrpt_contact_info',
   'tlsrpt_dkim_key_file',
   'tlsrpt_dkim_selector',
+  'tlsrpt_https_private',
 ] as const
 
 type LhloKeys = typeof lhloNames

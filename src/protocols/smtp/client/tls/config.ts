@@ -207,6 +207,10 @@ export const tlsClientSettings = {
         ? undefined
         : 'is not a name as the DNS has it',
   }),
+  tlsrpt_https_private: boolean({
+    default: false,
+    doc: 'Send TLS reports by HTTPS also to servers with addresses of loopback, private and other special networks. The domain that is reported to says where its reports go: leave this off unless such domains are your own.',
+  }),
   log_tls_feature_status: boolean({
     default: true,
     doc: 'Log with each delivery what its level of TLS was and what came of it.',

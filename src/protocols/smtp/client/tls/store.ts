@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { type ActorContext, actor } from '../../../../actors/index.ts'
 import type { Config } from '../../../../config/settings.ts'
 import { createResolver } from '../../../../dns/resolver.ts'
+import { familiesOf } from '../own-network.ts'
+import { Contexts } from './contexts.ts'
 import type { TlsStoreContract, WaitingReport } from './contract.ts'
 import { type CountedFact, TlsCounts, type TlsFact } from './counts.ts'
 import { dayOf, type ReportEvent, Tally } from './rpt/events.ts'
@@ -158,11 +160,14 @@ class TlsStore {
   #send(keys: readonly ReportKey[]): void {
     if (this.#sending || keys.length === 0) return
     this.#sending = true
-    const sender = new ReportSender(
-      this.#context as unknown as ActorContext,
-      createResolver(this.#config.dns),
-      this.#config.smtp,
-    )
+    const { dns, net, smtp, tls } = this.#config
+    const contexts = new Contexts(smtp, tls)
+    const sender = new ReportSender(this.#context as unknown as ActorContext, {
+      resolver: createResolver(dns),
+      families: familiesOf(net.inet_protocols),
+      settings: smtp,
+      https: () => contexts.https(),
+    })
     const oldest = dayOf(this.#context.clock.now() - maxAgeDays * dayMs)
     const next = this.#context.bind((index: number) => {
       const key = keys[index]

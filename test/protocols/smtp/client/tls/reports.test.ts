@@ -163,6 +163,9 @@ describe('where reports go', () => {
     [['v=TLSRPTv1; rua=mailto:a@d.test%0d%0aBcc:x@y.test'], []],
     [['v=TLSRPTv1; rua=mailto:%zz@d.test'], []],
     [['v=TLSRPTv1; rua=http://r.test/'], []],
+    [['v=TLSRPTv1; rua=https://user:secret@r.test/'], []],
+    [['v=TLSRPTv1; rua=https://'], []],
+    [['v=TLSRPTv1; rua=file:///etc/passwd,HTTPS://r.test/y'], ['HTTPS://r.test/y']],
   ])('%j: %j', (texts, wanted) => {
     expect(reportAddresses(texts)).toEqual(wanted)
   })

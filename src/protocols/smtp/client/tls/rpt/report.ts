@@ -151,4 +151,8 @@ function isAddress(uri: string): boolean {
   }
 }
 
-const isHttps = (uri: string): boolean => /^https:\/\/\S+$/i.test(uri) && URL.canParse(uri)
+function isHttps(uri: string): boolean {
+  const url = /^https:\/\/[\x21-\x7e]{1,2000}$/i.test(uri) ? URL.parse(uri) : null
+  // A password would be ours to send, and to log.
+  return url !== null && url.username === '' && url.password === ''
+}

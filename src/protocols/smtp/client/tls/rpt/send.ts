@@ -1,11 +1,13 @@
 /** Sends a report where its domain wants it: as mail through our own queue, or by HTTPS. RFC 8460 section 5. */
-import { request } from 'node:https'
+import type { SecureContext } from 'node:tls'
 import { gzipSync } from 'node:zlib'
 import type { ActorContext } from '../../../../../actors/index.ts'
-import type { DnsResolver } from '../../../../../dns/resolver.ts'
+import type { DnsResolver, Family } from '../../../../../dns/resolver.ts'
 import type { QueueContract } from '../../../../../queue/contract.ts'
 import { newQueueId } from '../../../../../queue/queue-id.ts'
+import { findAddresses } from '../https-lookup.ts'
 import { readDkimKey, signMail } from './dkim.ts'
+import { postReport } from './post.ts'
 import {
   buildReport,
   mailtoAddress,
@@ -15,31 +17,36 @@ import {
   reportMail,
 } from './report.ts'
 
-/** What mail with reports is signed with. */
-export interface DkimSettings {
+export interface ReportSettings {
   readonly tlsrpt_dkim_key_file: string
   readonly tlsrpt_dkim_selector: string
+  readonly tlsrpt_https_private: boolean
+}
+
+export interface SenderOptions {
+  readonly resolver: DnsResolver
+  readonly families: readonly Family[]
+  readonly settings: ReportSettings
+  /** For web servers: the authorities that deliveries trust. */
+  https(): SecureContext | Error
 }
 
 /** Destinations of one report; more are not served. */
 const maxAddresses = 5
-const httpsTimeoutMs = 30_000
 
 export class ReportSender {
   readonly #context: ActorContext
-  readonly #resolver: DnsResolver
-  readonly #dkim: DkimSettings
+  readonly #options: SenderOptions
 
-  constructor(context: ActorContext, resolver: DnsResolver, dkim: DkimSettings) {
+  constructor(context: ActorContext, options: SenderOptions) {
     this.#context = context
-    this.#resolver = resolver
-    this.#dkim = dkim
+    this.#options = options
   }
 
   /** Never rejects. `false`: it could not be sent for now. */
   async send(facts: ReportFacts): Promise<boolean> {
     const { domain, day } = facts
-    const answer = await this.#resolver.query(`_smtp._tls.${domain}`, 'TXT')
+    const answer = await this.#options.resolver.query(`_smtp._tls.${domain}`, 'TXT')
     if (!answer.ok && answer.kind !== 'not-found') {
       this.#log('tls.report-failed', { domain, day, reason: answer.detail })
       return false
@@ -56,7 +63,7 @@ export class ReportSender {
     const { domain, day } = facts
     try {
       const to = mailtoAddress(uri)
-      if (to === undefined) await post(uri, report)
+      if (to === undefined) await this.#post(uri, report)
       else await this.#mail(to, report, facts)
       this.#log('tls.report', { domain, day, to: uri, reportId: report.id })
       return true
@@ -64,6 +71,17 @@ export class ReportSender {
       this.#log('tls.report-failed', { domain, day, to: uri, reason: (error as Error).message })
       return false
     }
+  }
+
+  async #post(uri: string, report: Report): Promise<void> {
+    const { resolver, families, settings, https } = this.#options
+    const context = https()
+    if (context instanceof Error) throw context
+    await postReport(uri, gzipSync(JSON.stringify(report.json)), {
+      context,
+      find: findAddresses(resolver, families),
+      allowPrivate: settings.tlsrpt_https_private,
+    })
   }
 
   async #mail(to: string, report: Report, facts: ReportFacts): Promise<void> {
@@ -84,7 +102,7 @@ export class ReportSender {
   }
 
   async #signed(mail: Buffer, contact: string): Promise<Buffer> {
-    const { tlsrpt_dkim_key_file: file, tlsrpt_dkim_selector: selector } = this.#dkim
+    const { tlsrpt_dkim_key_file: file, tlsrpt_dkim_selector: selector } = this.#options.settings
     if (file === '') return mail
     return signMail(mail, { domain: domainOf(contact), selector, key: readDkimKey(file) })
   }
@@ -96,23 +114,3 @@ export class ReportSender {
 }
 
 const domainOf = (address: string): string => address.slice(address.lastIndexOf('@') + 1)
-
-function post(uri: string, report: Report): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request(uri, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/tlsrpt+gzip' },
-      agent: false,
-      timeout: httpsTimeoutMs,
-    })
-    outgoing.on('timeout', () => outgoing.destroy(new Error('timed out')))
-    outgoing.on('error', reject)
-    outgoing.on('response', (response) => {
-      const { statusCode = 0 } = response
-      response.destroy()
-      if (statusCode >= 200 && statusCode < 300) resolve()
-      else reject(new Error(`answered ${statusCode}`))
-    })
-    outgoing.end(gzipSync(JSON.stringify(report.json)))
-  })
-}

@@ -3,9 +3,8 @@
  * redirects, nothing cached on the way, bounded in size and time.
  */
 import { type RequestOptions, request } from 'node:https'
-import type { LookupFunction } from 'node:net'
 import type { SecureContext } from 'node:tls'
-import type { HostAddress } from '../../../../../dns/resolver.ts'
+import { type FindAddresses, lookupWith } from '../https-lookup.ts'
 
 /** What a fetch came to; `type` is of RFC 8460 section 4.3. */
 export type FetchResult =
@@ -20,8 +19,7 @@ export interface FetchOptions {
   readonly context: SecureContext
   /** Where to connect to, `address:port`; empty: to an address of the name, port 443. */
   readonly address: string
-  /** The addresses of a name. */
-  resolve(name: string): Promise<readonly HostAddress[]>
+  readonly resolve: FindAddresses
   readonly timeoutMs: number
 }
 
@@ -93,17 +91,4 @@ export function fetchPolicy(domain: string, options: FetchOptions): Promise<Fetc
     })
     outgoing.end()
   })
-}
-
-/** Our resolver in the form that sockets take one. */
-function lookupWith(resolve: FetchOptions['resolve']): LookupFunction {
-  return (name, { all }, callback) => {
-    void resolve(name).then((addresses) => {
-      const [first] = addresses
-      if (first === undefined)
-        callback(Object.assign(new Error(`${name} has no address`), { code: 'ENOTFOUND' }), [])
-      else if (all === true) callback(null, [...addresses])
-      else callback(null, first.address, first.family)
-    })
-  }
 }

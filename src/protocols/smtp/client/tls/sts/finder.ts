@@ -1,7 +1,8 @@
 /** Finds MTA-STS policies with the settings, authorities and name servers of deliveries. */
-import type { DnsResolver, Family, HostAddress } from '../../../../../dns/resolver.ts'
+import type { DnsResolver, Family } from '../../../../../dns/resolver.ts'
 import type { ClientSettings } from '../../config.ts'
 import type { Contexts } from '../contexts.ts'
+import { findAddresses } from '../https-lookup.ts'
 import { fetchPolicy } from './fetch.ts'
 import { findStsState, type StsFlights, type StsState, type StsStore } from './lookup.ts'
 
@@ -35,22 +36,8 @@ export function stsFinder(options: FinderOptions): (domain: string) => Promise<S
           context,
           address: settings.mta_sts_address,
           timeoutMs,
-          resolve: (host) => addresses(resolver, host, families),
+          resolve: findAddresses(resolver, families),
         })
       },
     })
-}
-
-async function addresses(
-  resolver: DnsResolver,
-  host: string,
-  families: readonly Family[],
-): Promise<readonly HostAddress[]> {
-  const answers = await Promise.all(
-    families.map(async (family) => {
-      const answer = await resolver.query(host, family === 4 ? 'A' : 'AAAA')
-      return answer.ok ? answer.records.map((address) => ({ address, family })) : []
-    }),
-  )
-  return answers.flat()
 }
