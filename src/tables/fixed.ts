@@ -36,7 +36,8 @@ export function textTable(content: string, path: string, warn: (problem: TablePr
     if (entry === undefined) {
       problems.push({
         where: line.where,
-        what: `"${line.text}" has no value (write: key, white space, value)`,
+        // Not what stands there: in a list of passwords it may be one whose key was forgotten.
+        what: 'there is a key and no value (write: key, white space, value)',
       })
     } else if (!table.add(...entry)) {
       warn({ where: line.where, what: `the key ${entry[0]} is there already; its first value counts` })

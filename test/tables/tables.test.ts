@@ -95,7 +95,7 @@ describe('texthash', () => {
   it('names file and line of what has no value', () => {
     const path = file('novalue', 'a b\nlonely\n')
     expect(problems('texthash:novalue')).toEqual([
-      `${path}:2: "lonely" has no value (write: key, white space, value)`,
+      `${path}:2: there is a key and no value (write: key, white space, value)`,
     ])
   })
 

@@ -110,15 +110,16 @@ export class Course {
     return notifyClasses.includes('protocol') || notifyClasses.includes('data') ? new Transcript() : undefined
   }
 
-  /** What `reply_filter` makes of the lines a server sends; undefined: nothing. */
-  replyFilter(): ((line: string) => string) | undefined {
+  /** What `reply_filter` makes of the lines the server of `session` sends; undefined: nothing. */
+  replyFilter(session: Session): ((line: string) => string) | undefined {
     const filter = this.env.maps(this.env.settings.reply_filter)
     if (filter.isEmpty) return undefined
     return (line) => {
       const answer = filter.lookup(textOf(line))
       if (answer.kind === 'error') throw new LocalDataError(`reply_filter: ${answer.detail}`)
       if (answer.kind === 'none') return line
-      this.log('info', 'delivery.reply-filtered', { line: printable(line), instead: answer.value })
+      const shown = { line: session.redacted(printable(line)), instead: session.redacted(answer.value) }
+      this.log('info', 'delivery.reply-filtered', shown)
       return octetsOf(answer.value)
     }
   }

@@ -30,7 +30,7 @@ export class Exchange {
     const { settings } = this.#course.env
     this.#course.current = session
     session.deadlines = settings.per_request_deadline
-    session.replyFilter = this.#course.replyFilter()
+    session.replyFilter = this.#course.replyFilter(session)
     const recipients = this.#course.dispositions.remaining
     // Of a new session it is known; one that was kept was opened for another mail.
     const refusal = (await this.#course.smtpUtf8Failure(session)) ?? this.#refusal(session)

@@ -133,7 +133,7 @@ export class Opening {
     }
     this.#course.current = session
     session.deadlines = settings.per_request_deadline
-    session.replyFilter = this.#course.replyFilter()
+    session.replyFilter = this.#course.replyFilter(session)
     session.transcript = this.#course.newTranscript()
     const result = await handshake(session, {
       protocol: this.#course.protocol,

@@ -114,7 +114,9 @@ export class Session implements ReplyListener {
   #listener: SessionListener | undefined
   #run: Run
   #unclaimed: Reply[] = []
-  readonly #secrets: string[] = []
+  readonly #secrets = new Set<string>()
+  /** Finds any of them. */
+  #secret: RegExp | undefined
   #garbage = 0
   /** Within AUTH: who listens takes care of secrets. */
   isAuthenticating = false
@@ -208,17 +210,23 @@ export class Session implements ReplyListener {
 
   /** What must not be written down, should the server repeat it, now or as long as the session lives. */
   hide(secret: string): void {
-    if (secret.length > 1) this.#secrets.push(secret)
+    if (secret.length < 2) return
+    this.#secrets.add(secret)
+    this.#secret = undefined
   }
 
   /** Text of the server without what is hidden. */
   redacted(text: string): string {
-    return this.#secrets.reduce((shown, secret) => shown.replaceAll(secret, '(hidden)'), text)
+    if (this.#secrets.size === 0) return text
+    // The longest first: what is part of it must not leave the rest.
+    const inOrder = () => [...this.#secrets].sort((a, b) => b.length - a.length)
+    this.#secret ??= new RegExp(inOrder().map(literally).join('|'), 'g')
+    return text.replace(this.#secret, '(hidden)')
   }
 
   /** Replies end up in the log and with the sender. A challenge has to stay as it is. */
   #withoutSecrets(reply: Reply): Reply {
-    if (this.#secrets.length === 0 || this.isAuthenticating) return reply
+    if (this.#secrets.size === 0 || this.isAuthenticating) return reply
     return { ...reply, text: this.redacted(reply.text), lastLine: this.redacted(reply.lastLine) }
   }
 
@@ -491,6 +499,9 @@ export function relayName(target: SessionTarget): string {
     ? `${target.host}[${target.address}]`
     : `${target.host}[${target.address}]:${target.port}`
 }
+
+/** As part of a regular expression. */
+const literally = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
 
 const runPlainly: Run = (task, argument) => task(argument as never)
 

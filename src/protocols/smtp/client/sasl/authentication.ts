@@ -9,6 +9,7 @@ import {
 } from '../failure.ts'
 import type { Reply } from '../reply-parser.ts'
 import type { EndCause, Session, SessionListener } from '../session.ts'
+import { encodings, formsOf } from './forms.ts'
 import { type ClientExchange, type ClientMechanism, type SaslAccount, SaslClientError } from './mechanisms.ts'
 
 export interface AuthenticationOptions {
@@ -63,7 +64,7 @@ class Authentication implements SessionListener {
     this.#session.isAuthenticating = true
     this.#session.attach(this)
     if (this.#over) return
-    this.#session.hide(account.password)
+    for (const form of formsOf(account)) this.#session.hide(form)
     const initial = exchange.initial()
     const encoded = initial === undefined ? '' : initial.length === 0 ? '=' : initial.toString('base64')
     if (initial !== undefined) this.#hideWords(initial)
@@ -135,6 +136,7 @@ class Authentication implements SessionListener {
   /** What we say, piece by piece: digests and tokens, not the name of the user. */
   #hideWords(said: Buffer): void {
     const { user } = this.#options.account
+    if (said.toString() !== user) for (const form of encodings(said)) this.#session.hide(form)
     for (const word of said.toString().split(/[ \0\x01]+/)) if (word !== user) this.#session.hide(word)
   }
 
