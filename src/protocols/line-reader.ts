@@ -21,6 +21,8 @@ export interface LineReaderOptions {
   readonly maxOctets: number
   /** Default `crlf`. */
   readonly ending?: 'crlf' | 'lf'
+  /** With `lf`: a CR before the LF counts as an octet of the line. */
+  readonly countsCr?: boolean
 }
 
 const CR = 13
@@ -33,6 +35,8 @@ export class LineReader {
   /** The line read last ended in LF without a CR. */
   wasBare = false
   readonly #strict: boolean
+  /** Octets of a line's end that do not count. */
+  readonly #grace: 0 | 1
   /** Chunks not yet cut, `#head` the first of them; `#at` is where the next line, or its rest, starts in it. */
   #chunks: Buffer[] = []
   #head = 0
@@ -48,6 +52,7 @@ export class LineReader {
   constructor(options: LineReaderOptions) {
     this.maxOctets = options.maxOctets
     this.#strict = options.ending !== 'lf'
+    this.#grace = options.countsCr === true ? 0 : 1
   }
 
   /** Adds octets behind those not yet read. The chunk is kept, not copied: do not write to it afterwards. */
@@ -71,6 +76,11 @@ export class LineReader {
     return this.#held.length
   }
 
+  /** The first of them. */
+  heldStart(octets: number): string {
+    return this.#held.slice(0, octets)
+  }
+
   /** Octets dropped so far of the line that was too long; 0 when its end has come. */
   get skipped(): number {
     return this.#skipping ? this.#skipped : 0
@@ -91,8 +101,8 @@ export class LineReader {
       const lf = this.#findEnd(chunk, start)
       if (lf === -1) {
         const rest = chunk.length - start
-        // One octet of grace: a CR that may turn out to be half of the line's end.
-        if (this.#held.length + rest > this.maxOctets + 1) return this.#tooLong()
+        // A CR may turn out to be half of the line's end.
+        if (this.#held.length + rest > this.maxOctets + this.#grace) return this.#tooLong()
         this.#held += chunk.toString('latin1', start, chunk.length)
         this.#advance(chunk, chunk.length)
         continue
@@ -101,7 +111,7 @@ export class LineReader {
         const end = lf > start && chunk[lf - 1] === CR ? lf - 1 : lf
         this.wasBare = end === lf
         this.#advance(chunk, lf + 1)
-        if (end - start > this.maxOctets) return lineTooLong
+        if (this.#isTooLong(end - start)) return lineTooLong
         return chunk.toString('latin1', start, end)
       }
       let line = this.#held + chunk.toString('latin1', start, lf)
@@ -109,9 +119,14 @@ export class LineReader {
       this.#advance(chunk, lf + 1)
       this.wasBare = line.charCodeAt(line.length - 1) !== CR
       if (!this.wasBare) line = line.slice(0, -1)
-      return line.length > this.maxOctets ? lineTooLong : line
+      return this.#isTooLong(line.length) ? lineTooLong : line
     }
     return undefined
+  }
+
+  /** Of a line that was read, without its end. */
+  #isTooLong(octets: number): boolean {
+    return octets + (this.wasBare || this.#grace === 1 ? 0 : 1) > this.maxOctets
   }
 
   /**

@@ -63,7 +63,6 @@ export class Authenticator {
       apop: hasApop,
       stls,
       maxBadCommands: login.max_bad_commands,
-      maxLine: login.max_line - 1,
     })
   }
 

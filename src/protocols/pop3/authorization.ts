@@ -56,8 +56,6 @@ export interface AuthorizationOptions {
   /** Whether the greeting had a stamp. */
   readonly apop: boolean
   readonly maxBadCommands: number
-  /** Longest line that is not part of a SASL exchange, without its end. */
-  readonly maxLine: number
 }
 
 const reply = (line: string): Step => ({ kind: 'reply', line })
@@ -133,9 +131,6 @@ export class Authorization {
   line(text: string): Step {
     if (this.#inExchange) return this.#respond(text)
     const { verb, argument } = splitLine(text)
-    if (text.length > this.#options.maxLine && verb !== 'AUTH') {
-      return { kind: 'close', line: '-ERR command line too long', reason: 'Command line too long' }
-    }
     if (text.includes('\0')) return this.#bad('-ERR a command must not contain NUL octets')
     const step = this.#command(verb, argument)
     if (step === undefined) return this.#bad(`-ERR unknown command: ${printable(verbOf(text))}`)

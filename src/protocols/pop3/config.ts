@@ -223,13 +223,13 @@ export const loginSettings = {
     default: 1026,
     min: 255,
     max: 65_536,
-    doc: 'Longest command line before login, including its line end.',
+    doc: 'Longest command line before login, without its verb and the space behind it, including its line end.',
   }),
   max_sasl_line: size({
     default: 8192,
     min: 1024,
     max: 1024 * 1024,
-    doc: 'Longest AUTH line or answer to a challenge.',
+    doc: 'Longest initial response or answer to a challenge, in base64.',
   }),
   max_bad_commands: integer({
     default: 3,

@@ -33,6 +33,8 @@ export type { Pop3SessionArgs, Pop3SessionContract } from './session-host.ts'
 
 /** A client that does not take the last reply in this time loses it. */
 const lingerMs = 5_000
+/** Octets of `AUTH` and the name of a mechanism. */
+const maxBeforeResponse = 64
 /** At a shutdown the last line must leave at once. */
 const goodbyeMs = 1_000
 
@@ -64,8 +66,6 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   /** What has ended the connection, for the log. */
   #broke = 'Connection closed'
   #running = false
-  /** First octets of the line that is not complete, to tell AUTH, which may be long, from others. */
-  #lineStart = ''
   #input = 0
   /** Milliseconds of the monotonic clock. */
   readonly #startedAt: number
@@ -117,7 +117,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   }
 
   #loginReader(): LineReader {
-    return new LineReader({ maxOctets: this.config.login.max_sasl_line - 1, ending: 'lf' })
+    const maxOctets = this.config.login.max_sasl_line + maxBeforeResponse
+    return new LineReader({ maxOctets, ending: 'lf', countsCr: true })
   }
 
   // TLS
@@ -127,7 +128,6 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.reply('+OK begin TLS now')
     this.connection.output.flush()
     this.#reader = this.#loginReader()
-    this.#lineStart = ''
     this.#secure(this.#tls!)
     this.connection.start()
   }
@@ -146,7 +146,6 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#rawlog?.write('in', chunk.toString('latin1'))
     this.#reader.push(chunk)
     this.#run()
-    if (this.#commands === undefined && !this.#busy && !this.isClosed) this.#checkLogin(chunk)
   }
 
   /** Executes lines until there are none, or one takes time. */
@@ -160,9 +159,11 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
       if (line === undefined) break
       if (line === lineTooLong) this.#lineTooLong()
       else if (this.#commands !== undefined) this.#commands.execute(line)
-      else this.#authenticator.execute(line)
+      else if (!this.#exceedsLogin(line, line.length, this.#reader.wasBare ? 1 : 2))
+        this.#authenticator.execute(line)
     }
     this.#running = false
+    if (this.#commands === undefined && !this.#busy && !this.isClosed) this.#checkLogin()
     if (this.isClosed) return
     output.flush()
     const isWaiting = this.#busy || output.blocked
@@ -191,17 +192,28 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     else this.refuse('-ERR command line too long', 'Command line too long')
   }
 
-  /** An incomplete line that is not AUTH is held to the ordinary limit, before its end has come. */
-  #checkLogin(chunk: Buffer): void {
+  /** A line before login is held to its limit before its end has come. */
+  #checkLogin(): void {
     const { held } = this.#reader
-    if (held === 0) return
-    if (held <= chunk.length)
-      this.#lineStart = chunk.toString('latin1', chunk.length - held, chunk.length - held + 5)
-    else if (this.#lineStart.length < 5)
-      this.#lineStart += chunk.toString('latin1', 0, 5 - this.#lineStart.length)
-    if (held < this.config.login.max_line || this.#authenticator.authorization.inExchange) return
-    if (this.#lineStart.toUpperCase() === 'AUTH ') return
-    this.refuse('-ERR command line too long', 'Command line too long')
+    if (held > this.config.login.max_line)
+      this.#exceedsLogin(this.#reader.heldStart(maxBeforeResponse), held, 0)
+  }
+
+  /**
+   * Whether a line before login is too long, of which `octets` are here and `end` more as its end; then the session ends.
+   * As in Dovecot the verb does not count, and before an initial response neither does the name of the mechanism.
+   */
+  #exceedsLogin(start: string, octets: number, end: 0 | 1 | 2): boolean {
+    const { max_line, max_sasl_line } = this.config.login
+    const isAuth = /^AUTH /i.test(start)
+    if (this.#authenticator.authorization.inExchange || isAuth) {
+      const before = isAuth ? /^\S+ +\S* ?/.exec(start)![0].length : 0
+      // Here the LF does not count.
+      if (octets + Math.max(0, end - 1) - before > max_sasl_line) this.#lineTooLong()
+    } else if (octets + end - (start.indexOf(' ') + 1) > max_line) {
+      this.refuse('-ERR command line too long', 'Command line too long')
+    }
+    return this.isClosed
   }
 
   // What the states do, see `SessionHost`

@@ -285,7 +285,6 @@ describe('authorization', () => {
       mechanisms: ['PLAIN', 'LOGIN', 'SCRAM-SHA-256-PLUS', 'APOP'],
       apop: false,
       maxBadCommands: 3,
-      maxLine: 1025,
     })
 
   test('P091 STLS forgets the user', () => {
