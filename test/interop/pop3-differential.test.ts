@@ -67,8 +67,15 @@ const variants = [
     theirs: 'pop3_reuse_xuidl = yes\npop3_uidl_duplicates = rename',
     ours: 'reuse_xuidl = true\nuidl_duplicates = "rename"\n',
     share: 0.3,
-    // Dovecot reads the fields when it is asked for UIDLs: those of mails that are gone by then are lost.
+    // Dovecot reads the fields when it is asked for UIDLs, ours at the opening: those of mails that are gone by then are lost,
+    // and for those that have another name by then it takes in new mail.
     keepsMails: true,
+  },
+  {
+    name: 'one session at a time, UIDLs the other way round',
+    theirs: 'pop3_lock_session = yes\npop3_uidl_format = %v.%Xu\npop3_uidl_duplicates = rename',
+    ours: 'lock_session = true\nuidl_format = "%v.%Xu"\nuidl_duplicates = "rename"\n',
+    share: 0.3,
   },
   {
     name: 'a flag instead of removal',
@@ -82,7 +89,7 @@ const variants = [
 interface Pair {
   readonly ours: { readonly port: number; readonly root: string }
   readonly theirs: { readonly port: number; readonly root: string }
-  /** No other program removes mails. */
+  /** No other program removes or renames mails. */
   readonly keepsMails: boolean
 }
 
@@ -102,7 +109,7 @@ async function play({ ours, theirs, keepsMails }: Pair, round: number): Promise<
     const made = makeScript(random)
     // Marks that Dovecot still has to write would win over flags that another program changes meanwhile.
     const actions = made.actions.filter(
-      ({ kind }) => (wasClean || kind !== 'flag') && (!keepsMails || kind !== 'remove'),
+      ({ kind }) => (wasClean || kind !== 'flag') && (!keepsMails || (kind !== 'remove' && kind !== 'flag')),
     )
     const script: Script = { ...made, actions }
     const place = `seed ${seed}, session ${session}: ${JSON.stringify(script)}`

@@ -35,6 +35,13 @@ service anvil {
 const variants = [
   { name: 'within the machine', theirs: '', ours: [], localAddress: '127.0.0.1', isEncrypted: false },
   {
+    name: 'a proxy that says for whom it comes',
+    theirs: 'login_trusted_networks = 127.0.0.0/8\n',
+    ours: ['--set', 'login.trusted_networks=127.0.0.0/8'],
+    localAddress: '127.0.0.2',
+    isEncrypted: false,
+  },
+  {
     name: 'from elsewhere, passwords with TLS alone',
     theirs: 'ssl = yes\ndisable_plaintext_auth = yes\n',
     ours: [],

@@ -69,8 +69,52 @@ function message(random: Random): string {
     () => '!!!!',
     () => `${base64('\0u0\0secret')} x`,
     () => base64('x'.repeat(random.pick([700, 900, 3_000]))),
+    () => base64('x'.repeat(6_141)).slice(0, 8_188 + 4 * random.below(1)),
+    // Of the mechanisms with several messages: what does not follow from the one before.
+    () => base64(`n,,n=,r=abcdefgh`),
+    () => base64(`n,,m=x,n=u0,r=abcdefgh`),
+    () => base64(`c=biws,r=abcdefgh,p=`),
+    () => base64(`u0 ${'0'.repeat(32)}`),
+    () => base64('u0 x'),
+    () => base64(''),
   ])()
 }
+
+/** Of XCLIENT; CLIENT-TRANSPORT, DESTNAME and FORWARD with odd values are newer than the Dovecot that is compared with. */
+const clientFacts = [
+  ...['ADDR=1.2.3.4', 'ADDR=127.0.0.1', 'ADDR=2001:db8::1', 'addr=::1', 'ADDR=', 'ADDR=x', 'ADDR=[::1]'],
+  ...[
+    'ADDR=IPV6:::1',
+    'ADDR=1.2.3.4,5',
+    'DESTADDR=5.6.7.8',
+    'DESTADDR=y',
+    'PORT=1',
+    'PORT=65535',
+    'PORT=65536',
+  ],
+  ...[
+    'PORT=0',
+    'PORT=-1',
+    'PORT=+1',
+    'PORT=',
+    'PORT=1x',
+    'PORT=007',
+    'DESTPORT=110',
+    'DESTPORT=x',
+    'SESSION=abc',
+  ],
+  ...[
+    `SESSION=${'s'.repeat(64)}`,
+    `SESSION=${'s'.repeat(65)}`,
+    'TTL=1',
+    'TTL=0',
+    'TTL=x',
+    'TTL=-1',
+    'TTL=',
+    'FOO=bar',
+  ],
+  ...['FOO', 'ADDR', '=', '=x', '', 'FORWARD=YWI9Yw==', 'FORWARD=!'],
+]
 
 function command(random: Random): string {
   switch (random.below(14)) {
@@ -117,6 +161,8 @@ function command(random: Random): string {
         'STLS x',
         'XCLIENT ADDR=1.2.3.4',
         'XCLIENT',
+        `${random.pick(['XCLIENT', 'xclient'])} ${Array.from({ length: 1 + random.below(3) }, () => random.pick(clientFacts)).join(' ')}`,
+        `XOIP ${random.pick(['1.2.3.4', '::1', '', 'x', '1.2.3.4 x'])}`,
       ])
     case 12:
       // Of a line that is too long the end of the connection can overtake the answer.
@@ -143,6 +189,14 @@ function command(random: Random): string {
           '\x80\xff',
           'x'.repeat(900),
           'y'.repeat(1_023),
+          `USER ${'u'.repeat(1_024)}`,
+          `PASS ${'p'.repeat(1_024)}`,
+          `CAPA ${' '.repeat(1_024)}`,
+          `NOOP ${'\xff'.repeat(1_024)}`,
+          'user u0\r',
+          'PASS secret\r',
+          'USER\tu0',
+          'QUIT\r',
           'EHLO',
           'A001 LOGIN u0 secret',
         ],

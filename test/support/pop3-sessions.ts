@@ -8,7 +8,7 @@ import { LineClient } from './clients.ts'
 
 /** Content of a mail: line ends, dots, NULs and missing parts of all kinds. */
 function mailContent(random: Random): string {
-  const kind = random.below(14)
+  const kind = random.below(16)
   if (kind === 0) return ''
   const end = kind === 1 ? '\r\n' : '\n'
   const endOf = () => (kind === 2 ? random.pick(['\n', '\r\n']) : end)
@@ -23,8 +23,12 @@ function mailContent(random: Random): string {
   }
   if (kind === 4) return text
   text += endOf()
-  for (let line = random.below(kind === 5 ? 300 : 12); line > 0; line--) {
+  // Large ones are read and sent in pieces.
+  const isLarge = kind === 11 && random.below(3) === 0
+  for (let line = random.below(isLarge ? 9_000 : kind === 5 ? 300 : 12); line > 0; line--) {
     const content = random.pick([
+      // Dovecot takes a CR alone for the end of a header: in bodies it is like any other octet.
+      ...(kind === 12 ? ['\r', '\r\r', '.\r', '\r.'] : []),
       '',
       '.',
       '..',
@@ -43,6 +47,8 @@ function mailContent(random: Random): string {
   if (kind === 7) text += '.'
   if (kind === 8) text += 'cr at the end\r'
   if (kind === 9) text += `${'long '.repeat(20_000)}\n`
+  if (kind === 13 && random.below(4) === 0)
+    text += `${'.'.repeat(2 ** 20 + random.below(3))}${random.pick(['', '\r', '\n'])}`
   return text
 }
 
@@ -52,6 +58,8 @@ const virtualSize = (text: string): number => text.length + (text.match(/(?<!\r)
 export function makeMaildir(path: string, random: Random): void {
   for (const folder of ['tmp', 'new', 'cur']) mkdirSync(join(path, folder), { recursive: true })
   const records: string[] = []
+  // As where mails came from another server, which numbered them in its own way.
+  const hasOrder = random.below(4) === 0
   let uid = 1 + random.below(3)
   for (let mail = random.below(12); mail > 0; mail--) {
     const seconds = 1_700_000_000 + records.length * 10 + random.below(10)
@@ -68,8 +76,13 @@ export function makeMaildir(path: string, random: Random): void {
     utimesSync(file, seconds, seconds)
     // In the order of names, as it would have been when they arrived.
     if (records.length === mail % 3 || random.below(3) > 0) {
-      const keys = random.below(6) === 0 ? ` P${random.pick(['old-1', 'x.y', ''])}${random.below(100)}` : ''
-      records.push(`${uid}${keys} :${base}`)
+      const keys = [
+        ...(random.below(6) === 0 ? [`P${random.pick(['old-1', 'x.y', ''])}${random.below(100)}`] : []),
+        ...(random.below(6) === 0 ? [`W${virtualSize(content)}`] : []),
+        ...(random.below(8) === 0 ? [`G${random.pick(['g', 'abc.', ''])}${random.below(100)}`] : []),
+        ...(hasOrder && random.below(2) === 0 ? [`O${1 + random.below(20)}`] : []),
+      ]
+      records.push(`${[uid, ...keys].join(' ')} :${base}`)
       uid += 1 + random.below(3)
     }
   }
@@ -112,8 +125,8 @@ export function withoutDelivered({ files, uids }: MaildirState): MaildirState {
 // Sessions
 
 export type Action =
-  /** Lines for one write, line ends included. */
-  | { readonly kind: 'send'; readonly lines: readonly string[] }
+  /** Lines for one write, or several where it is cut at these octets; line ends included. */
+  | { readonly kind: 'send'; readonly lines: readonly string[]; readonly cuts: readonly number[] }
   /** Another program removes a mail, delivers one, or changes flags. */
   | { readonly kind: 'remove'; readonly nth: number }
   /** Later ones have later seconds, as with real deliveries. */
@@ -136,8 +149,14 @@ const oddNumbers = [
   '0002',
   '1 ',
   '99',
+  '4294967295',
   '4294967296',
   '99999999999999999999',
+  '0'.repeat(100),
+  `${'0'.repeat(100)}1`,
+  '1\r',
+  '1\t',
+  '\xb2',
   'abc',
   '1x',
   '1.5',
@@ -172,7 +191,7 @@ function command(random: Random, mails: number): string {
       return `RETR ${number()}`
     case 9:
     case 10:
-      return `TOP ${number()} ${random.pick(['0', '1', '2', '5', '10', '1000', '4294967296', '', ' 3', '-1', 'x', '1 2', '18446744073709551614', '99999999999999999999'])}`
+      return `TOP ${number()} ${random.pick(['0', '1', '2', '5', '10', '1000', '4294967296', '', ' 3', '-1', 'x', '1 2', '18446744073709551614', '99999999999999999999', '00', '0x1', '1 ', '1\r', '3\t', '+1', '\xb9', ''.padEnd(30, ' 2'), '0'.repeat(40), '18446744073709551616'])}`
     case 11:
     case 12:
       return `DELE ${number()}`
@@ -200,6 +219,9 @@ function command(random: Random, mails: number): string {
         'ST\rAT',
         'Z'.repeat(600),
         'x'.repeat(1500),
+        ...['LIST ', 'NOOP ', 'RETR 1 '].map((start) =>
+          start.padEnd(2046, random.pick(['x', '1', ' ', '\x80'])),
+        ),
         '\x80\xff',
         'RETR',
         'TOP',
@@ -226,7 +248,10 @@ export function makeScript(random: Random): Script {
         const [verb = '', ...rest] = line.split(' ')
         return `${[anyCase(random, verb), ...rest].join(' ')}${random.below(10) === 0 ? '\n' : '\r\n'}`
       })
-      actions.push({ kind: 'send', lines })
+      const { length } = lines.join('')
+      const cuts =
+        random.below(3) === 0 ? Array.from({ length: 1 + random.below(4) }, () => random.below(length)) : []
+      actions.push({ kind: 'send', lines, cuts: cuts.sort((a, b) => a - b) })
     }
   }
   return { actions, end: random.pick(['quit', 'quit', 'quit', 'drop', 'fin']) }
@@ -324,7 +349,12 @@ export async function runScript(
       meddle(maildir, action)
       continue
     }
-    client.write(action.lines.join(''))
+    const all = action.lines.join('')
+    for (const [index, cut] of [0, ...action.cuts].entries()) {
+      client.write(all.slice(cut, action.cuts[index] ?? all.length))
+      // The next is another segment.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
     for (const sent of action.lines) if (!isOver) await take(sent)
   }
   if (!isOver) {
