@@ -1,4 +1,5 @@
 /** Postfix's and Dovecot's configuration as ours. */
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -178,6 +179,107 @@ test('a value that is none of ours is named, with what would be', () => {
   expect(toml).toMatch(/# {3}loop = \$loop\n# {5}refers to something/)
 })
 
+test.each([
+  ['inet_interfaces = 192.0.2.1', 'inet_interfaces'],
+  ['alias_maps = hash:/etc/aliases', 'alias_maps'],
+  ['smtpd_relay_restrictions = permit_mynetworks', 'smtpd_relay_restrictions'],
+  ['biff = no', 'biff'],
+  ['smtp_use_tls = no', 'smtp_use_tls'],
+  ['myhostname = mx.example.org\nmyorigin = $myhostname', 'myorigin'],
+  ['this is garbage', 'this is garbage'],
+])('%s is not dropped in silence', (main, name) => {
+  const imported = new Imported()
+  importPostfix({ main, master: '', readFile: () => undefined }, imported)
+  const named = [...imported.leftOut, ...imported.needless].map((one) => [one.name, one.value])
+  expect(named.flat()).toContain(name)
+  expect(imported.toToml()).toContain(name)
+})
+
+test('a banner keeps the name it begins with, a cache its place under data_directory', () => {
+  const { config, leftOut } = fromPostfix(`
+myhostname = mx.example.org
+smtpd_banner = $myhostname ESMTP $mail_name
+smtp_tls_session_cache_database = btree:\${data_directory}/smtp_scache
+recipient_delimiter = +
+`)
+  expect(config.smtpd.banner).toBe('$myhostname ESMTP mailactors')
+  expect(config.smtp.tls_session_cache_database).toBe('memory')
+  expect(config.auth.recipient_delimiter).toBe('+')
+  expect(leftOut).toEqual([])
+})
+
+test('services of master.cf that are not ours, and lines that are none, are named', () => {
+  const { leftOut } = fromPostfix(
+    'inet_interfaces = all',
+    `smtp inet n - y - - smtpd
+pickup unix n - y 60 1 pickup
+relay unix - - y - - smtp
+  -o syslog_name=postfix/relay
+amavis unix - - n - 2 smtp -o smtp_data_done_timeout=1200
+maildrop unix - n n - - pipe flags=DRXhu user=vmail argv=/usr/bin/maildrop -d
+nonsense
+`,
+  )
+  expect(leftOut).toEqual(['a line of master.cf', 'amavis unix (master.cf)', 'maildrop unix (master.cf)'])
+})
+
+test("what Dovecot's configuration has beside settings of ours is named", () => {
+  const imported = new Imported()
+  importDovecot(
+    `mail_plugins = quota
+default_process_limit = 200
+ssl = required
+!include conf.d/*.conf
+what is this
+namespace inbox {
+  inbox = yes
+  mailbox Drafts {
+    special_use = \\Drafts
+  }
+}
+plugin {
+  quota = maildir:User quota
+}
+service imap-login {
+  process_min_avail = 2
+  inet_listener imaps {
+    port = 993
+  }
+}
+service pop3-login {
+  client_limit = 500
+}
+passdb {
+  driver = sql
+}
+userdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+}
+dict {
+  quota = mysql:/etc/dovecot/dict.conf
+}
+`,
+    imported,
+  )
+  expect(imported.leftOut.map(({ name }) => name)).toEqual([
+    '!include',
+    'a line',
+    'mail_plugins',
+    'plugin/quota',
+    'service imap-login/inet_listener imaps',
+    'service pop3-login/client_limit',
+    'passdb',
+    'dict',
+  ])
+  expect(imported.needless.map(({ name }) => name)).toEqual([
+    'default_process_limit',
+    'namespace inbox',
+    'service imap-login/process_min_avail',
+    'userdb',
+  ])
+})
+
 test("Dovecot's settings, sections and listeners", () => {
   const { config, leftOut } = fromDovecot(`
 # 2.3.19.1
@@ -248,6 +350,13 @@ test.skipIf(noPostconf !== undefined)(
     onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
     writeFileSync(join(dir, 'main.cf'), 'myhostname = mx.example.org\nsmtpd_timeout = 60s\n')
     writeFileSync(join(dir, 'master.cf'), 'smtp inet n - y - - smtpd\n')
+    const all = execFileSync('postconf', ['-c', dir, '-d'], { encoding: 'utf8', stdio: 'pipe' })
+    const { toml } = fromPostfix(all)
+    const names = [...all.matchAll(/^(\w+) = /gm)].map(([, name = '']) => name)
+    expect(names.length).toBeGreaterThan(500)
+    const keys = new Set([...toml.matchAll(/[\w]+/g)].map(([word]) => word))
+    const isPlaced = (name: string) => keys.has(name) || keys.has(name.slice(name.indexOf('_') + 1))
+    expect(names.filter((name) => !isPlaced(name))).toEqual([])
     const result = await runCommand(['config', 'import', '--postfix', dir])
     expect(result).toMatchObject({ code: 0, stderr: '' })
     expect(loaded(result.stdout)).toMatchObject({ hostname: 'mx.example.org', smtpd: { timeout: 60_000 } })

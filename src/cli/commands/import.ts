@@ -51,6 +51,12 @@ export function addImportCommand(config: Command, terminal: Terminal): void {
     if (postfix !== undefined) importPostfix(postfixSources(postfix, input, terminal), imported)
     if (dovecot !== undefined)
       importDovecot(dovecot === '-' ? input : dovecotText(dovecot, terminal), imported)
+    if (imported.isEmpty) {
+      throw new CommandFailure(
+        exitCodes.badData,
+        `config import: there are no settings in ${[postfix, dovecot].filter(Boolean).join(' and ')}`,
+      )
+    }
     if (asJson) printJson(terminal, imported.toData())
     else terminal.print(imported.toToml())
   })

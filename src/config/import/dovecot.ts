@@ -11,9 +11,29 @@ interface Section {
 
 /** Of those that have no prefix of ours. */
 const tablesInOrder = ['auth', 'mail', 'limits', 'login', 'log']
-/** What a session of another protocol would need, or how Dovecot runs its processes. */
-const pointless =
-  /^(?:protocols|listen|base_dir|state_dir|default_\w+|first_valid_\w+|last_valid_\w+|mail_privileged_group|mail_access_groups|mail_plugins?|mail_plugin_dir|imap\w*|lda\w*|namespace\b.*|plugin\b.*|protocol (?!pop3$).*|dovecot_(?:config|storage)_version|info_log_path|log_path|debug_log_path|syslog_facility|ssl_(?:dh|min_protocol|prefer_server_ciphers|client_\w+)|auth_worker_\w+)$/
+/** What nobody has to do anything about, and why. */
+const needless: readonly (readonly [names: RegExp, why: string])[] = [
+  [
+    /^(?:base_dir|state_dir|libexec_dir|default_(?!realm)\w+|mail_plugin_dir|dovecot_(?:config|storage)_version|(?:info_|debug_)?log_path|syslog_facility|auth_worker_\w+|import_environment|verbose_proctitle|shutdown_clients|instance_name|version_ignore|last_valid_\w+|first_valid_\w+)$/,
+    'how Dovecot is installed and runs',
+  ],
+  [
+    /^(?:imap\w*|lda\w*|sieve\w*|managesieve\w*|submission\w*|namespace\b.*|protocol (?!pop3$).*)$/,
+    'for other protocols',
+  ],
+]
+
+/** What has no place here, and where to look instead. */
+const elsewhere: Readonly<Record<string, string>> = {
+  mail_privileged_group: 'mailboxes belong to the user that the service runs as',
+  mail_access_groups: 'mailboxes belong to the user that the service runs as',
+  mail_uid: 'mailboxes belong to the user that the service runs as',
+  mail_gid: 'mailboxes belong to the user that the service runs as',
+  mail_plugins: 'there are no plugins',
+  ssl_min_protocol: 'see tls.min_version',
+  ssl_dh: 'key exchange is by elliptic curves',
+  ssl_prefer_server_ciphers: 'see tls.ciphers',
+}
 
 type Special = (value: string, imported: Imported) => void
 
@@ -30,8 +50,11 @@ const special: Readonly<Record<string, Special>> = {
       else imported.leave('mail_location', option, 'there is no such option here')
     }
   },
+  protocols: (_value, imported) => imported.use('protocols'),
+  listen: (_value, imported) => imported.use('listen'),
   mail_driver: (value, imported) => {
     if (value !== 'maildir') imported.leave('mail_driver', value, 'mail is kept in a Maildir here')
+    else imported.dismiss('mail_driver', value, 'it is always so')
   },
   mail_path: (value, imported) => imported.set('mail.path', homePath(value), 'mail_path'),
   mail_control_path: (value, imported) =>
@@ -39,6 +62,7 @@ const special: Readonly<Record<string, Special>> = {
   mail_index_path: (value, imported) => imported.set('mail.index_path', homePath(value), 'mail_index_path'),
   ssl: (value, imported) => {
     if (value === 'required') imported.set('auth.allow_cleartext', 'no', 'ssl')
+    else imported.use('ssl')
   },
   ssl_cert: (value, imported) => file('tls.cert', value, 'ssl_cert', imported),
   ssl_key: (value, imported) => file('tls.key', value, 'ssl_key', imported),
@@ -51,41 +75,67 @@ const special: Readonly<Record<string, Special>> = {
     imported.set('limits.max_userip_connections', value, 'mail_max_userip_connections'),
 }
 
+/** Each setting becomes one of ours, or is named with a reason. */
 export function importDovecot(text: string, imported: Imported): void {
-  const root = parse(text)
-  takeSettings(root, imported)
-  for (const section of root.sections) takeSection(section, imported)
+  const root = parse(text, imported)
   listeners(root, imported)
+  takeSettings(root, '', imported)
+  for (const section of root.sections) takeSection(section, imported)
 }
 
-function takeSettings({ settings }: Section, imported: Imported): void {
+const reasonIn = (name: string): string | undefined => needless.find(([names]) => names.test(name))?.[1]
+
+/** `prefix`: of the section they are in, for their names. */
+function takeSettings({ settings }: Section, prefix: string, imported: Imported): void {
   for (const [name, value] of settings) {
-    if (pointless.test(name)) continue
+    const why = reasonIn(name)
     const act = Object.hasOwn(special, name) ? special[name] : undefined
-    if (act !== undefined) {
-      act(value, imported)
-      continue
+    if (why !== undefined) imported.dismiss(`${prefix}${name}`, value, why)
+    else if (Object.hasOwn(elsewhere, name)) imported.leave(`${prefix}${name}`, value, elsewhere[name]!)
+    else if (act !== undefined) act(value, imported)
+    else {
+      const key = homeOf(name, tablesInOrder)
+      if (key === undefined) imported.leave(`${prefix}${name}`, value, 'no equivalent')
+      else imported.set(key, converted(key, value), name)
     }
-    const key = homeOf(name, tablesInOrder)
-    if (key === undefined) imported.leave(name, value, 'no equivalent')
-    else imported.set(key, converted(key, value), name)
   }
 }
 
 function takeSection(section: Section, imported: Imported): void {
   const { name, settings } = section
   const driver = settings.get('driver') ?? name.split(' ')[1] ?? ''
-  if (name === 'protocol pop3') takeSettings(section, imported)
+  const why = reasonIn(name)
+  if (name === 'protocol pop3') takeSettings(section, '', imported)
+  else if (why !== undefined) imported.dismiss(name, contents(section), why)
   else if (name.startsWith('passdb') && driver === 'passwd-file') passwdFile(section, imported)
   else if (name.startsWith('passdb'))
     imported.leave(name, driver, 'users are in a passwd-file here, or known to a token server')
   else if (name.startsWith('userdb')) {
-    if (driver !== 'passwd-file')
-      imported.leave(name, driver, 'homes are in the passwd-file, or under data_dir')
-  } else if (!pointless.test(name) && !name.startsWith('service ')) {
-    imported.leave(name, `{ ${[...settings.keys()].join(', ')} }`, 'no equivalent')
+    if (driver === 'passwd-file')
+      imported.dismiss(name, driver, 'the passwd-file of the passdb has the homes too')
+    else imported.leave(name, driver, 'homes are in the passwd-file, or under data_dir')
+  } else if (name === 'plugin') {
+    for (const [setting, value] of settings)
+      imported.leave(`plugin/${setting}`, value, 'there are no plugins')
+  } else if (name.startsWith('service ')) takeService(section, imported)
+  else imported.leave(name, contents(section), 'no equivalent')
+}
+
+/** Its listeners are known already. */
+function takeService(section: Section, imported: Imported): void {
+  const { name, settings, sections } = section
+  const isOurs = name === 'service pop3-login' || name === 'service lmtp'
+  for (const [setting, value] of settings) {
+    if (isOurs) imported.leave(`${name}/${setting}`, value, 'see [limits] and [pools.connections]')
+    else imported.dismiss(`${name}/${setting}`, value, 'how Dovecot is installed and runs')
+  }
+  for (const listener of isOurs ? [] : sections) {
+    imported.leave(`${name}/${listener.name}`, contents(listener), 'what listens for whom is in [[listener]]')
   }
 }
+
+const contents = ({ settings, sections }: Section): string =>
+  `{ ${[...settings.keys(), ...sections.map(({ name }) => name)].join(', ')} }`
 
 function passwdFile({ settings }: Section, imported: Imported): void {
   const args = settings.get('passwd_file_path') ?? settings.get('args') ?? ''
@@ -170,7 +220,7 @@ function listeners(root: Section, imported: Imported): void {
 
 const bracketed = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host)
 
-function parse(text: string): Section {
+function parse(text: string, imported: Imported): Section {
   const root: Section = { name: '', settings: new Map(), sections: [] }
   const open: Section[] = [root]
   for (const raw of text.split(/\r?\n/)) {
@@ -190,6 +240,13 @@ function parse(text: string): Section {
     } else {
       const [, name, value = ''] = /^([\w/.-]+)\s*=\s*(.*)$/.exec(line) ?? []
       if (name !== undefined) current.settings.set(name, value.replace(/^"(.*)"$/, '$1'))
+      else if (line.startsWith('!include'))
+        imported.leave(
+          '!include',
+          line.replace(/^\S+\s*/, ''),
+          'pipe the output of doveconf -n, which has it all',
+        )
+      else imported.leave('a line', line, 'it is no setting')
     }
   }
   return root

@@ -22,12 +22,16 @@ interface Setting {
 
 export class Imported {
   readonly leftOut: LeftOut[] = []
+  /** Parameters that say nothing of what mail systems do for their users, only how another one runs. */
+  readonly needless: LeftOut[] = []
+  readonly #seen = new Set<string>()
   readonly #settings = new Map<string, Setting>()
   readonly #listeners: ListenerConfig[] = []
   readonly #transport = new Map<string, string>()
 
   /** Takes a value as text; what is wrong with it is noted under `from`. */
   set(key: string, text: string, from: string): void {
+    this.#seen.add(from)
     const entry = entryOf(key.split('.'))
     if (entry === undefined) {
       this.leave(from, text, 'no equivalent')
@@ -43,12 +47,38 @@ export class Imported {
   }
 
   leave(name: string, value: string, why: string): void {
+    this.#seen.add(name)
     this.leftOut.push({ name, value, why })
+  }
+
+  /** Nothing is to be done about a parameter. */
+  dismiss(name: string, value: string, why: string): void {
+    this.#seen.add(name)
+    this.needless.push({ name, value, why })
+  }
+
+  /** A parameter has its effect on others, such as the listeners. */
+  use(name: string): void {
+    this.#seen.add(name)
+  }
+
+  /** Whether something became of a parameter. */
+  accountsFor(name: string): boolean {
+    return this.#seen.has(name)
+  }
+
+  /** Whether there is anything at all. */
+  get isEmpty(): boolean {
+    return this.#seen.size === 0
   }
 
   listen(listener: ListenerConfig): void {
     const isKnown = this.#listeners.some(({ address }) => address === listener.address)
     if (!isKnown) this.#listeners.push(listener)
+  }
+
+  get hasListeners(): boolean {
+    return this.#listeners.length > 0
   }
 
   route(domain: string, route: string): void {
@@ -94,6 +124,13 @@ export class Imported {
       const lines = leftOut.map(({ name, value, why }) => `#   ${name} = ${oneLine(value)}\n#     ${why}`)
       sections.push(['# Not taken over:', ...lines].join('\n'))
     }
+    const reasons = new Set(this.needless.map(({ why }) => why))
+    for (const reason of reasons) {
+      const names = this.needless.flatMap(({ name, why }) => (why === reason ? [name] : []))
+      sections.push(
+        [`# Of no use here, ${reason}:`, ...wrapped(names).map((line) => `#   ${line}`)].join('\n'),
+      )
+    }
     return `${sections.join('\n\n')}\n`
   }
 
@@ -108,6 +145,7 @@ export class Imported {
       listeners: this.#servable,
       transport: Object.fromEntries(this.#transport),
       leftOut: this.#allLeftOut,
+      needless: this.needless,
     }
   }
 }
@@ -140,6 +178,17 @@ function listenerText({ service, address, tls, proxy_protocol }: ListenerConfig)
 
 const written = (entry: AnyEntry, value: unknown): unknown =>
   entry.type === 'duration' || entry.type === 'size' ? formatValue(entry, value) : value
+
+/** Names with commas between them, some to a line. */
+function wrapped(names: readonly string[]): string[] {
+  const lines: string[] = []
+  for (const name of names) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + name.length < 90) lines[lines.length - 1] = `${last}, ${name}`
+    else lines.push(name)
+  }
+  return lines
+}
 
 const oneLine = (text: string): string => {
   const flat = text.replace(/\s+/g, ' ')

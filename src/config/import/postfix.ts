@@ -28,24 +28,62 @@ const units: Readonly<Record<string, string>> = {
   delay_warning_time: 'h',
 }
 
-/** Says nothing that we would need, or is how Postfix is installed. */
-const pointless =
-  /^(?:compatibility_level|(?:command|config|daemon|data|queue|html|meta|readme|sample|manpage|shlib)_directory|(?:mail|setgid)_(?:owner|group)|(?:sendmail|mailq|newaliases|debugger|debug)_\w+|alias_(?:maps|database)|biff|unknown_local_recipient_reject_code|maillog_file(?:_\w+)?|mail_(?:version|release_date|name)|default_privs|setgid_group|smtpd_delay_reject|append_dot_mydomain|inet_protocols|recipient_canonical_maps|mailbox_size_limit|smtpd_relay_restrictions|smtpd_tls_session_cache_database|tlsmgr_service_name|tls_(?:daemon_)?random_\w+|tls_session_ticket_cipher|tls_(?:low|export)_cipherlist)$/
+const asInstalled = 'how Postfix is installed and runs'
+const asIs = 'it is always so'
+
+/** What nobody has to do anything about, and why. */
+const needless: readonly (readonly [names: RegExp, why: string])[] = [
+  [
+    /^(?:compatibility_level|(?:command|config|daemon|data|queue|html|meta|readme|sample|manpage|shlib)_directory|(?:mail|setgid)_(?:owner|group)|(?:sendmail|mailq|newaliases)_path|debugger_command|debug_peer_\w+|maillog_\w+|mail_(?:version|release_date|name)|default_privs|\w+_service_name|process_(?:id|name)\w*|multi_instance_\w+|(?:import|export)_environment|alternate_config_directories|(?:max|daemon|ipc|trigger)_(?:idle|use|timeout|ttl)|syslog_(?:name|facility)|parent_domain_matches_subdomains|default_database_type|dynamicmaps_\w+)$/,
+    asInstalled,
+  ],
+  [
+    /^(?:biff|tls_(?:daemon_)?random_\w+|smtpd_tls_session_cache_database|tls_session_ticket_cipher|smtpd_tls_(?:dh\w+|eecdh_grade)|tls_(?:low|export)_cipherlist|alias_database)$/,
+    'there is nothing of the kind',
+  ],
+  [
+    /^(?:smtpd_delay_reject|unknown_local_recipient_reject_code|append_dot_mydomain|smtpd_tls_received_header)$/,
+    asIs,
+  ],
+]
+
+/** What has no place here, and where to look instead. */
+const elsewhere: Readonly<Record<string, string>> = {
+  alias_maps: 'there are no aliases of local users here: give each a mailbox',
+  inet_protocols: 'an address in [[listener]] says it; for deliveries see smtp.address_preference',
+  mailbox_size_limit: 'see [quota]',
+  virtual_mailbox_limit: 'see [quota]',
+  smtpd_relay_restrictions:
+    'mail for others is taken from smtpd.mynetworks and after a login, and else refused',
+  virtual_mailbox_base: 'mail.path says where mailboxes are, with %u, %n, %d and %h',
+  virtual_mailbox_maps: 'users are in auth.passwd_file',
+  mail_spool_directory: 'mail is kept in a Maildir here, not in an mbox',
+  mailbox_command: 'mail is delivered to the Maildir; for a program see an LMTP server in [transport]',
+  mailbox_transport: 'local mail goes to the Maildir; see [transport]',
+  local_transport: 'local mail goes to the Maildir; see [transport]',
+  virtual_transport: 'local mail goes to the Maildir; see [transport]',
+  smtpd_sasl_type: 'logins are checked against auth.passwd_file or what else [auth] has',
+  smtpd_sasl_path: 'logins are checked against auth.passwd_file or what else [auth] has',
+}
 
 type Special = (value: string, parameters: Parameters, imported: Imported) => void
 
 const words = (value: string): string[] => value.split(/[\s,]+/).filter(Boolean)
-const to =
-  (key: string): Special =>
-  (value, _parameters, imported) =>
-    imported.set(key, value, key)
-
 const special: Readonly<Record<string, Special>> = {
-  myhostname: to('hostname'),
-  // With what has a place of its own they are who we are.
-  mydomain: () => {},
-  myorigin: () => {},
-  inet_interfaces: () => {},
+  myhostname: (value, _parameters, imported) => imported.set('hostname', value, 'myhostname'),
+  recipient_delimiter: (value, _parameters, imported) =>
+    imported.set('auth.recipient_delimiter', value, 'recipient_delimiter'),
+  mydomain: (value, parameters, imported) => {
+    if (value === builtIn('mydomain', parameters))
+      imported.dismiss('mydomain', value, 'it follows from the hostname')
+    else imported.leave('mydomain', value, 'only other parameters use it, and they have it already')
+  },
+  myorigin: (value, parameters, imported) => {
+    if (value === parameters.get('myhostname')) imported.dismiss('myorigin', value, 'it is the hostname')
+    else imported.leave('myorigin', value, 'addresses without a domain get the hostname')
+  },
+  smtpd_tls_session_cache_timeout: (value, _parameters, imported) =>
+    imported.dismiss('smtpd_tls_session_cache_timeout', value, 'there is nothing of the kind'),
   mydestination: (value, _parameters, imported) => domains(value, 'mydestination', imported),
   virtual_mailbox_domains: (value, _parameters, imported) =>
     domains(value, 'virtual_mailbox_domains', imported),
@@ -63,16 +101,16 @@ const special: Readonly<Record<string, Special>> = {
     else imported.leave('default_transport', value, 'see [transport] and [transports.NAME]')
   },
   local_recipient_maps: (value, _parameters, imported) => {
-    if (value === '')
-      imported.leave('local_recipient_maps', value, 'recipients that are no users are always refused here')
+    imported.leave('local_recipient_maps', value, 'local recipients are the users; others are always refused')
   },
   smtputf8_enable: (value, _parameters, imported) => {
     if (value === 'no') imported.set('smtpd.discard_ehlo_keywords', 'SMTPUTF8', 'smtputf8_enable')
+    else imported.dismiss('smtputf8_enable', value, asIs)
   },
   smtpd_tls_auth_only: (value, _parameters, imported) => {
     if (value === 'yes') imported.set('auth.allow_cleartext', 'no', 'smtpd_tls_auth_only')
+    else imported.leave('smtpd_tls_auth_only', value, 'passwords in clear need auth.allow_cleartext')
   },
-  smtpd_use_tls: () => {},
   smtpd_enforce_tls: (value, _parameters, imported) => {
     if (value === 'yes') imported.set('smtpd.tls_security_level', 'encrypt', 'smtpd_enforce_tls')
   },
@@ -80,35 +118,53 @@ const special: Readonly<Record<string, Special>> = {
     if (value.endsWith('/')) imported.set('mail.path', `%h/${value.slice(0, -1)}`, 'home_mailbox')
     else imported.leave('home_mailbox', value, 'mail is kept in a Maildir here, not in an mbox')
   },
-  virtual_mailbox_base: (value, _parameters, imported) =>
-    imported.leave(
-      'virtual_mailbox_base',
-      value,
-      'mail.path says where mailboxes are, with %u, %n, %d and %h',
-    ),
-  smtpd_upstream_proxy_protocol: () => {},
   smtpd_upstream_proxy_timeout: (value, _parameters, imported) =>
     imported.set('proxy_protocol.timeout', value, 'smtpd_upstream_proxy_timeout'),
   smtpd_client_connection_limit_exceptions: (value, _parameters, imported) =>
     imported.set('smtpd.client_event_limit_exceptions', value, 'smtpd_client_connection_limit_exceptions'),
-  mail_spool_directory: (value, _parameters, imported) =>
-    imported.leave('mail_spool_directory', value, 'mail is kept in a Maildir here, not in an mbox'),
 }
 
-/** Reads them all; what they say of each other (`$name`) is put in. */
+/** What the listeners are made of. */
+const ofListeners: ReadonlySet<string> = new Set([
+  'inet_interfaces',
+  'smtpd_use_tls',
+  'smtpd_tls_wrappermode',
+  'smtpd_upstream_proxy_protocol',
+])
+
+/** Reads them all; what they say of each other (`$name`) is put in. Each becomes a setting, or is named with a reason. */
 export function importPostfix(sources: PostfixSources, imported: Imported): void {
-  const parameters = parseMain(sources.main)
+  const parameters = parseMain(sources, imported)
+  for (const service of parseMaster(sources, imported)) masterService(service, parameters, imported)
   for (const [name, raw] of parameters) {
     const value = expanded(raw, parameters, name)
-    if (pointless.test(name)) continue
-    const act = Object.hasOwn(special, name) ? special[name] : undefined
     if (value === undefined) imported.leave(name, raw, 'refers to something that is not known')
-    else if (act !== undefined) act(value, parameters, imported)
-    else if (Object.hasOwn(tlsParameters, name)) tlsParameters[name]!(value, imported, parameters)
-    else if (name === 'transport_maps') transports(value, sources, imported)
-    else generic(name, value, imported)
+    else take(name, value, parameters, sources, imported)
+    if (!imported.accountsFor(name)) imported.dismiss(name, raw, 'it asks for nothing')
   }
-  for (const service of parseMaster(sources.master)) listener(service, parameters, imported)
+}
+
+function take(
+  name: string,
+  value: string,
+  parameters: Parameters,
+  sources: PostfixSources,
+  imported: Imported,
+): void {
+  const why = needless.find(([names]) => names.test(name))?.[1]
+  if (why !== undefined) imported.dismiss(name, value, why)
+  else if (Object.hasOwn(elsewhere, name)) imported.leave(name, value, elsewhere[name]!)
+  else if (Object.hasOwn(special, name)) special[name]!(value, parameters, imported)
+  else if (Object.hasOwn(tlsParameters, name)) tlsParameters[name]!(value, imported, parameters)
+  else if (name === 'transport_maps') transports(value, sources, imported)
+  else if (!ofListeners.has(name)) generic(name, value, imported)
+  else if (!imported.hasListeners) {
+    imported.leave(
+      name,
+      value,
+      'write a [[listener]]; with master.cf, or postconf -M, they come by themselves',
+    )
+  } else imported.use(name)
 }
 
 function generic(name: string, value: string, imported: Imported): void {
@@ -167,8 +223,9 @@ function transports(value: string, { readFile }: PostfixSources, imported: Impor
 
 interface MasterService {
   readonly name: string
+  readonly type: string
   readonly command: string
-  readonly options: ReadonlyMap<string, string>
+  readonly options: Map<string, string>
 }
 
 const ports: Readonly<Record<string, string>> = {
@@ -176,6 +233,26 @@ const ports: Readonly<Record<string, string>> = {
   submission: '587',
   smtps: '465',
   submissions: '465',
+}
+
+/** What Postfix has by default, and we do ourselves. */
+const itsOwn =
+  /^(?:pickup|cleanup|qmgr|oqmgr|tlsmgr|trivial-rewrite|bounce|flush|proxymap|showq|error|local|virtual|lmtp|smtp|anvil|scache|postlogd|verify|discard|retry|nqmgr|tlsproxy|dnsblog|dnspostd)$/
+
+function masterService(service: MasterService, parameters: Parameters, imported: Imported): void {
+  const { name, type, command, options } = service
+  if (type === 'inet' && (command === 'smtpd' || command === 'postscreen')) {
+    listener(service, parameters, imported)
+    return
+  }
+  const line = `${name} ${type} (master.cf)`
+  options.delete('syslog_name')
+  const settings = Array.from(options, ([option, value]) => ` -o ${option}=${value}`).join('')
+  if (!itsOwn.test(command))
+    imported.leave(line, command, 'a program of this kind is not run here; see [transports.NAME]')
+  else if (settings !== '')
+    imported.leave(line, `${command}${settings}`, 'see [transports.NAME] for a transport of its own')
+  else imported.dismiss(line, command, asInstalled)
 }
 
 function listener(
@@ -229,26 +306,32 @@ function logicalLines(text: string): string[] {
   return lines
 }
 
-function parseMain(text: string): Parameters {
+function parseMain({ main, master }: PostfixSources, imported: Imported): Parameters {
   const parameters = new Map<string, string>()
-  for (const line of logicalLines(text)) {
+  for (const line of logicalLines(main)) {
     const [, name, value = ''] = /^([A-Za-z0-9_-]+)\s*=\s*(.*)$/.exec(line) ?? []
     if (name !== undefined) parameters.set(name, value.trim())
+    // Both may come by one pipe.
+    else if (main !== master || !isService(line)) imported.leave('a line', line, 'it is no parameter')
   }
   return parameters
 }
 
-/** What listens for SMTP. */
-function parseMaster(text: string): MasterService[] {
-  return logicalLines(text).flatMap((line) => {
-    const [name = '', type, , , , , , command = '', ...args] = line.split(/\s+/)
-    if (type !== 'inet' || (command !== 'smtpd' && command !== 'postscreen')) return []
+const isService = (line: string): boolean => /^\S+\s+(?:inet|unix|unix-dgram|fifo|pass)\s/.test(line)
+
+function parseMaster({ main, master }: PostfixSources, imported: Imported): MasterService[] {
+  return logicalLines(master).flatMap((line) => {
+    if (!isService(line)) {
+      if (main !== master) imported.leave('a line of master.cf', line, 'it is no service')
+      return []
+    }
+    const [name = '', type = '', , , , , , command = '', ...args] = line.split(/\s+/)
     const options = new Map<string, string>()
     const pairs = /-o\s+(?:\{\s*([\w-]+)\s*=\s*([^}]*)\}|([\w-]+)=(\S*))/g
     for (const [, braced, long = '', plain, short = ''] of args.join(' ').matchAll(pairs)) {
       options.set(braced ?? plain ?? '', (braced === undefined ? short : long).trim())
     }
-    return [{ name, command, options }]
+    return [{ name, type, command, options }]
   })
 }
 
@@ -261,6 +344,8 @@ function expanded(value: string, parameters: Parameters, name: string, depth = 0
     (_, plain?: string, braced?: string, round?: string) => {
       const other = plain ?? braced ?? round ?? ''
       if (other === 'mynetworks' && name !== 'mynetworks') return '$mynetworks'
+      // Ours has to begin with it, unexpanded.
+      if (other === 'myhostname' && name === 'smtpd_banner') return '$myhostname'
       const known = parameters.get(other) ?? builtIn(other, parameters)
       const found = known === undefined ? undefined : expanded(known, parameters, other, depth + 1)
       if (found === undefined) isComplete = false
@@ -280,6 +365,12 @@ function builtIn(name: string, parameters: Parameters): string | undefined {
       return parameters.get('myhostname')
     case 'mydestination':
       return '$myhostname, localhost.$mydomain, localhost'
+    case 'data_directory':
+      return '/var/lib/postfix'
+    case 'queue_directory':
+      return '/var/spool/postfix'
+    case 'config_directory':
+      return '/etc/postfix'
     case 'relay_domains':
     case 'mail_name':
       return name === 'mail_name' ? 'mailactors' : ''
