@@ -13,6 +13,7 @@ import {
   type Logger,
   MailactorsError,
   type SupervisorContract,
+  silentLog,
 } from './actors/index.ts'
 import type { Administered, PoolRow, PoolSizeRequest, ThreadRow, TreeNode } from './admin/contract.ts'
 import type { AdminPageContract } from './admin/http.ts'
@@ -39,8 +40,8 @@ export class UnavailableError extends MailactorsError {
 }
 
 export interface ServeOptions {
-  /** Takes the lines of the service; those of its actors too unless `actorLog` is given. */
-  readonly log: Logger
+  /** Takes the lines of the service; those of its actors too unless `actorLog` is given. By default nobody does. */
+  readonly log?: Logger
   /** What each thread makes a log of its own of, so that no line waits for the main thread. */
   readonly actorLog?: LogOptions
   /** Somebody asked over the control socket that the service end. */
@@ -77,12 +78,13 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
  * Starts the mail system and waits until every listener listens.
  * @throws StartError, its cause naming what could not start.
  */
-export async function serve(config: Config, options: ServeOptions): Promise<Service> {
-  const mail = new MailSystem(config, options)
+export async function serve(config: Config, options: ServeOptions = {}): Promise<Service> {
+  const log = options.log ?? silentLog
+  const mail = new MailSystem(config, { ...options, log })
   await mail.start()
   const listeners = await mail.listeners()
   options.onListening?.(listeners)
-  options.log.info({ event: 'ready', listeners, durationMs: Date.now() - mail.startedAt }, 'ready')
+  log.info({ event: 'ready', listeners, durationMs: Date.now() - mail.startedAt }, 'ready')
   return {
     listeners,
     failed: mail.failed,
@@ -95,7 +97,7 @@ export async function serve(config: Config, options: ServeOptions): Promise<Serv
 class MailSystem implements Administered, AuthArgs {
   readonly version = version
   readonly startedAt = Date.now()
-  readonly #options: ServeOptions
+  readonly #options: ServeOptions & { readonly log: Logger }
   readonly #submission: Submission
   #config: Config
   #system: ActorSystem | undefined
@@ -105,7 +107,7 @@ class MailSystem implements Administered, AuthArgs {
   /** Ends the wait for running deliveries. */
   #hurry: () => void = () => {}
 
-  constructor(config: Config, options: ServeOptions) {
+  constructor(config: Config, options: ServeOptions & { readonly log: Logger }) {
     this.#config = config
     this.#options = options
     this.#submission = new Submission(

@@ -46,14 +46,23 @@ test('it runs without the source: the command and the library', { timeout: 90_00
   expect(tree, tree.stderr).toMatchObject({ code: 0, stdout: '42\n41\n' })
 
   const doors = [
+    "import { createRequire } from 'node:module'",
     "import { ActorSystem } from 'mailactors'",
     "import { loadConfig, serve } from 'mailactors/mail'",
     "import { TestSystem } from 'mailactors/testing'",
     'console.log([ActorSystem, loadConfig, serve, TestSystem].map((each) => typeof each).join())',
+    'const listener = \'listener=[{service="smtp",address="127.0.0.1:0"}]\'',
+    "const service = await serve(loadConfig({ set: ['data_dir=data', listener] }))",
+    'console.log(service.listeners.map((each) => each.service).join())',
+    'await service.stop()',
+    "console.log(createRequire(import.meta.url)('mailactors').ActorSystem === ActorSystem)",
   ].join('\n')
   writeFileSync(join(dir, 'doors.mjs'), doors)
   const opened = await runProgram(process.execPath, ['doors.mjs'], { cwd: dir })
-  expect(opened, opened.stderr).toMatchObject({ code: 0, stdout: 'function,function,function,function\n' })
+  expect(opened, opened.stderr).toMatchObject({
+    code: 0,
+    stdout: 'function,function,function,function\nsmtp\ntrue\n',
+  })
 })
 
 test('the package has what it needs and no tests', () => {
