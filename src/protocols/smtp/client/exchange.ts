@@ -49,6 +49,12 @@ export class Exchange {
       this.#course.part(session, 'quit')
       return 'used'
     }
+    if (options.probe && session.hasStrayInput) {
+      // It would be taken for the reply to the probe, and each reply for that to the command before.
+      session.destroy()
+      this.#course.dispositions.stamp = undefined
+      return 'miss'
+    }
     const { plan, xforward } = planned
     const keep = this.#mayKeep(session)
     const result = await transact(session, {
