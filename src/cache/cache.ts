@@ -24,6 +24,7 @@ import type {
   LookupCounters,
   SavingsReport,
 } from './contract.ts'
+import { readableLabel } from './labels.ts'
 import { Savings } from './savings.ts'
 import { CacheTable, type Entry } from './table.ts'
 
@@ -255,7 +256,10 @@ class ConnectionCache {
         ...rate('endpointHitPercent', counters.endpointHits, counters.endpointMisses),
         handshakesSpared: savings.handshakesSpared,
         msSpared: Math.round(savings.msSpared),
-        destinations: savings.destinations,
+        destinations: savings.destinations.map(({ destination, ...row }) => ({
+          destination: destination === '' ? 'others' : readableLabel(destination),
+          ...row,
+        })),
       },
       'connection cache statistics',
     )

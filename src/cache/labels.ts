@@ -63,11 +63,15 @@ function field(value: string | undefined): string {
   return value
 }
 
-/** A destination label for people: the next hop, and the transport when it is not `smtp`. */
+/**
+ * A destination label for people: the next hop, the transport when it is not `smtp`, the sender where it matters, and
+ * what the mail demands.
+ */
 export function readableLabel(label: string): string {
-  const [transport = '', sender = '', nexthop = ''] = label.split(' ').map(written)
+  const [transport = '', sender = '', nexthop = '', demanded = ''] = label.split(' ').map(written)
   const from = sender === '' ? '' : ` from ${sender}`
-  return `${transport === 'smtp' ? '' : `${transport}:`}${nexthop}${from}`
+  const demands = ['', ' (SMTPUTF8)', ' (REQUIRETLS)', ' (SMTPUTF8, REQUIRETLS)'][Number(demanded)] ?? ''
+  return `${transport === 'smtp' ? '' : `${transport}:`}${nexthop}${from}${demands}`
 }
 
 /** What `field` made a field of. */

@@ -82,12 +82,25 @@ function statisticsText(stats: CacheReport): string {
   const rate = (hits: number, misses: number) =>
     hits + misses === 0
       ? 'never asked'
-      : `${hits} hits, ${misses} misses (${Math.round((100 * hits) / (hits + misses))}%)`
+      : `${hits} hits, ${misses} misses (${Math.floor((100 * hits) / (hits + misses))}%)`
+  const lookups = (name: string, { total, ...now }: CacheReport, of: 'destination' | 'endpoint') => [
+    name,
+    rate(total[`${of}Hits`], total[`${of}Misses`]),
+    rate(now[`${of}Hits`], now[`${of}Misses`]),
+  ]
+  const interval = `${new Date(stats.since).toISOString()} (${spanText(Date.now() - stats.since)})`
+  const columns = [{ title: '' }, { title: 'SINCE THE CACHE STARTED' }, { title: `SINCE ${interval}` }]
   return [
-    `since         ${new Date(stats.since).toISOString()} (${spanText(Date.now() - stats.since)})`,
-    `destinations  ${rate(stats.destinationHits, stats.destinationMisses)}`,
-    `endpoints     ${rate(stats.endpointHits, stats.endpointMisses)}`,
-    `at most       ${stats.maxDestinations} destinations, ${stats.maxEndpoints} endpoints, ${stats.maxSessions} connections`,
+    tableText(columns, [
+      lookups('destinations', stats, 'destination'),
+      lookups('endpoints', stats, 'endpoint'),
+      [
+        'at most',
+        '',
+        `${stats.maxDestinations} destinations, ${stats.maxEndpoints} endpoints, ${stats.maxSessions} connections`,
+      ],
+    ]).trimEnd(),
+    '',
     `kept          ${flowText(stats.connections)}`,
     ...savingsLines(stats),
     '',
@@ -98,12 +111,12 @@ function flowText({ saved, lent, retired, lost, held, ...closed }: ConnectionCou
   const ends = { 'used again': lent, 'ended by the server': retired, ...closed, 'lost with a thread': lost }
   const parts = Object.entries({ ...ends, 'idle now': held }).filter(([, count]) => count > 0)
   const parted = parts.map(([what, count]) => `${count} ${what}`).join(', ')
-  return `${saved} times since the cache started${parted === '' ? '' : `: ${parted}`}`
+  return `${saved} times${parted === '' ? '' : `: ${parted}`}`
 }
 
 function savingsLines({ savings }: CacheReport): string[] {
   const { handshakesSpared, msSpared, destinations } = savings
-  const total = `spared        ${handshakesSpared} handshakes, ${spanOf(msSpared)} since the cache started`
+  const total = `spared        ${handshakesSpared} handshakes, ${spanOf(msSpared)}`
   if (destinations.length === 0) return [total]
   const rows = destinations.map((row) => [
     row.destination === '' ? '(others)' : readableLabel(row.destination),

@@ -46,14 +46,15 @@ export function statusText(status: Status): string {
   const { queue, cache } = status
   const sessions = Object.entries(status.sessions)
   const listed = sessions.map(([service, count]) => `${count} ${service}`).join(', ')
-  const hits = cache.destinationHits + cache.endpointHits
-  const lookups = hits + cache.destinationMisses + cache.endpointMisses
+  const { destinationHits, destinationMisses, endpointHits, endpointMisses } = cache.total
+  const hits = destinationHits + endpointHits
+  const lookups = hits + destinationMisses + endpointMisses
   const facts = [
     `${visible(status.hostname)}: mailactors ${status.version}, process ${status.pid}`,
     `up ${spanText(status.uptimeMs)}, memory ${octetsText(status.rssBytes)}`,
     `sessions  ${listed === '' ? 'none' : listed}`,
     `queue     ${queue.incoming} incoming, ${queue.active} active, ${queue.deferred} deferred, ${queue.hold} on hold, ${queue.corrupt} corrupt`,
-    `cache     ${lookups === 0 ? 'not asked yet' : `${hits} of ${lookups} lookups hit (${Math.round((100 * hits) / lookups)}%)`}`,
+    `cache     ${lookups === 0 ? 'not asked yet' : `${hits} of ${lookups} lookups hit (${Math.floor((100 * hits) / lookups)}%)`}`,
   ]
   const listeners = tableText(
     [
