@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientSettings } from '../../src/protocols/smtp/client/config.ts'
 import { MimeWalker } from '../../src/protocols/smtp/client/content/mime-walker.ts'
 import { FieldLimit } from '../../src/protocols/smtp/server/field-limit.ts'
@@ -16,6 +17,7 @@ import { SmtpClient } from './clients.ts'
 import { startService, tempDir } from './fixtures.ts'
 import { type Peer, startPostfixModel } from './peers.ts'
 import { freePorts, waitForPort } from './ports.ts'
+import { runProgram } from './service.ts'
 import { until } from './until.ts'
 
 /** Settings of both clients that say the same. */
@@ -38,6 +40,8 @@ export interface ModelCase {
   readonly sink?: readonly string[]
   /** Instead of all these: a server that runs already. */
   readonly port?: number
+  /** The mail has waited before: a service of Postfix's where everything is deferred once. */
+  readonly aged?: true
   /** Tells cases with the same server apart. */
   readonly tag?: string
   /** Local parts. */
@@ -76,7 +80,7 @@ export class PostfixModel {
     this.#peer = peer
   }
 
-  /** Runs all cases at the same time; results in their order. */
+  /** Runs all cases at the same time; results in their order. Either all of them are `aged`, or none. */
   static async observe(cases: readonly ModelCase[]): Promise<Observed[]> {
     const servers = await Promise.all(cases.map((one) => startServers(one)))
     const routes = cases.map((one, index) => {
@@ -85,11 +89,12 @@ export class PostfixModel {
     const model = await PostfixModel.#start(
       [...new Set(cases.map(({ profile }) => profile))],
       routes.join(''),
+      cases.some(({ aged }) => aged === true),
     )
     return model.#observe(cases, servers)
   }
 
-  static async #start(profiles: readonly Profile[], routes: string): Promise<PostfixModel> {
+  static async #start(profiles: readonly Profile[], routes: string, isAged: boolean): Promise<PostfixModel> {
     const dir = tempDir()
     // Its processes drop root and must still get in.
     chmodSync(dir, 0o755)
@@ -101,6 +106,7 @@ export class PostfixModel {
         const full = /^(soft_|disable_|default_)/.test(key) ? key : `${program}_${key}`
         return ` -o {${full} = ${value}}`
       })
+      if (isAged) options.push(' -o minimal_backoff_time=1s')
       return `${name} unix - - n - - ${program}${options.join('')}`
     })
     const settings = [
@@ -111,6 +117,7 @@ export class PostfixModel {
       'remote_header_rewrite_domain=',
       'recipient_delimiter=+',
       'smtp_tls_security_level=none',
+      ...(isAged ? [`defer_transports=${profiles.map(({ name }) => name).join(' ')}`] : []),
       'tlsproxy_client_security_level=may',
       'bounce_queue_lifetime=1d',
       'anvil_rate_time_unit=1s',
@@ -130,6 +137,7 @@ export class PostfixModel {
     await client.expect(250, 'EHLO feeder.test')
     for (const [index, one] of cases.entries()) await feed(client, one, domainOf(one, servers[index]!))
     client.close()
+    if (cases.some(({ aged }) => aged === true)) await this.#release()
     const observed: Observed[] = []
     for (const [index, one] of cases.entries()) {
       const domain = domainOf(one, servers[index]!)
@@ -148,6 +156,24 @@ export class PostfixModel {
     return observed
   }
 
+  /** Lets go what was deferred. */
+  async #release(): Promise<void> {
+    const etc = join(this.#peer.dir, 'etc')
+    // Longer than minimal_backoff_time.
+    await sleep(2_500)
+    for (const command of [
+      ['postconf', '-c', etc, '-e', 'defer_transports='],
+      ['postfix', '-c', etc, 'reload'],
+    ]) {
+      const { code, stderr } = await runProgram(command[0]!, command.slice(1))
+      if (code !== 0) throw new Error(`${command.join(' ')}: ${stderr}`)
+    }
+    // Once for each that is deferred: what is deferred anew must not be tried again.
+    await until('the queue manager', () => (this.log.match(/ reload -- version /g)?.length ?? 0) > 0)
+    await sleep(1_000)
+    await runProgram('postqueue', ['-c', etc, '-f'])
+  }
+
   #tlsWith(servers: readonly Server[]): string[] {
     const line =
       /mtp\[\d+\]: (\w+) TLS connection established to \S+\]:(\d+): (\S+) with cipher (\S+) \((\d+)\//g
@@ -159,6 +185,7 @@ export class PostfixModel {
   #resultsFor(domain: string): string[] {
     const found: string[] = []
     for (const line of this.log.split('\n')) {
+      if (line.includes('status=deferred (deferred transport)')) continue
       const match = /: to=<(.*)@([^@>]*)>, .* dsn=([0-9.]+), status=(\S+) /.exec(line)
       if (match !== null && match[2] === domain) found.push(`${unquoted(match[1]!)} ${match[4]} ${match[3]}`)
     }
@@ -186,6 +213,7 @@ export async function observeOurs(one: ModelCase): Promise<Observed> {
     size: content.length,
     client: { address: '127.0.0.1', port: 1, name: 'localhost', helo: 'feeder.test', protocol: 'ESMTP' },
     content: { bytes: content },
+    ...(one.aged === true ? { arrivedAt: Date.now() - 400_000 } : {}),
     body: declaredBody(one, content),
     ...(one.smtputf8 === undefined ? {} : { smtputf8: one.smtputf8 }),
     ...(one.envid === undefined ? {} : { envid: one.envid }),

@@ -131,7 +131,8 @@ class Handshake implements SessionListener {
 
   onEnd(cause: EndCause): void {
     const failure = this.#session.endFailure(cause, stages[this.#state])
-    this.#resolve({ ok: false, failure, polite: false, tlsFailed: false })
+    // Within TLS nobody knows whose fault it is.
+    this.#resolve({ ok: false, failure, polite: false, tlsFailed: this.#secured })
   }
 
   #greeted(reply: Reply): void {

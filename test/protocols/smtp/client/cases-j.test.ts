@@ -114,6 +114,21 @@ describe('handshakes that fail', () => {
     })
   })
 
+  it('J14 may: it breaks at EHLO within TLS already', async () => {
+    const tls = await named('d.test')
+    const answers = { EHLO: ['250-mx.test\n250 STARTTLS', { close: '' }] }
+    const seen = await run({ tls_security_level: 'may' }, [{ tls, answers }, {}], old)
+    expect(seen).toMatchObject({
+      outcome: 'sent',
+      commands: `EHLO STARTTLS handshake EHLO / EHLO ${mail}`,
+      tls: 'may:none',
+    })
+    const fresh = await run({ tls_security_level: 'may' }, [{ tls, answers }, {}])
+    expect(fresh).toMatchObject({ outcome: 'deferred 4.4.2', hop: true })
+    const demanding = await run({ tls_security_level: 'encrypt' }, [{ tls, answers }, {}], old)
+    expect(demanding).toMatchObject({ outcome: 'deferred 4.4.2' })
+  })
+
   it('J15 may: the connection breaks within TLS, a fresh mail waits', async () => {
     const script = { tls: await named('x'), answers: { RCPT: { close: '' } } }
     const seen = await run({ tls_security_level: 'may' }, [script, {}])

@@ -3,6 +3,7 @@
  * to hang up. It records every command and what arrived in one flight.
  */
 import { createServer, type Server, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { type SecureContext, TLSSocket } from 'node:tls'
 
 export interface Script {
@@ -38,8 +39,10 @@ export interface TlsScript {
   readonly implicit?: boolean
   /** Keywords of EHLO within TLS; default: those without. */
   readonly keywords?: readonly string[]
-  /** Instead of a handshake: says this, or hangs up. */
-  readonly broken?: string | 'close'
+  /** Instead of a handshake: says this, hangs up, or falls silent. */
+  readonly broken?: string | 'close' | 'reset' | 'silence'
+  /** A handshake, and what follows, of which so many octets of the server arrive before it hangs up. */
+  readonly cutAfter?: number
   /** Sent in the same write as the reply to STARTTLS, or unasked once TLS is there. */
   readonly injected?: string
   /** Asks the client for a certificate. */
@@ -165,6 +168,28 @@ export class ScriptedServer {
   }
 }
 
+/** The socket until so many octets were written. */
+function cut(socket: Socket, octets: number): Duplex {
+  let left = octets
+  const carrier = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      const part = chunk.subarray(0, left)
+      left -= part.length
+      if (part.length > 0) socket.write(part)
+      if (left === 0) socket.end()
+      done()
+    },
+    final(done) {
+      socket.end(done)
+    },
+  })
+  carrier.on('error', () => {})
+  socket.on('data', (chunk) => carrier.push(chunk))
+  socket.on('close', () => carrier.destroy())
+  return carrier
+}
+
 class Dialog {
   changed: () => void = () => {}
   #socket: Socket
@@ -199,11 +224,16 @@ class Dialog {
     this.#buffer = ''
     if (tls.broken !== undefined) {
       // Not before the client has begun: what comes with the reply to STARTTLS counts for nothing.
-      plain.once('data', () => (tls.broken === 'close' ? plain.end() : plain.write(tls.broken!)))
+      plain.once('data', () => {
+        if (tls.broken === 'close') plain.end()
+        else if (tls.broken === 'reset') plain.resetAndDestroy()
+        else if (tls.broken !== 'silence') plain.write(tls.broken!)
+      })
       plain.on('data', () => {})
       return
     }
-    const secured = new TLSSocket(plain, {
+    const carrier = tls.cutAfter === undefined ? plain : cut(plain, tls.cutAfter)
+    const secured = new TLSSocket(carrier, {
       isServer: true,
       secureContext: tls.context,
       requestCert: tls.requestCert === true,
