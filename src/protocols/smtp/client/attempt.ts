@@ -157,7 +157,7 @@ export class Attempt {
         if (outcome !== 'miss') return session
       } else this.#course.part(session, 'quit')
     }
-    env.connections.wasted(destination, lease.setupMs)
+    env.connections.wasted(destination, lease)
     return undefined
   }
 

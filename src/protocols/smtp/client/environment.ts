@@ -2,6 +2,7 @@
 import type { Lease } from '../../../cache/contract.ts'
 import type { Settings } from '../../../config/schema.ts'
 import type { DnsResolver, Family, QueryOptions } from '../../../dns/resolver.ts'
+import type { ConnectionLease } from '../../../queue/contract.ts'
 import type { AddressSearch, Maps, TableSource } from '../../../tables/contract.ts'
 import type { ClientSettings } from './config.ts'
 import type { contentSettings } from './content/config.ts'
@@ -29,8 +30,8 @@ export interface ConnectionFinder {
     destination: string,
     onlyHere: boolean,
   ): Promise<{ readonly lease: Lease; readonly isHere: boolean } | undefined>
-  /** What was lent was of no use. */
-  wasted(destination: string, setupMs: number): void
+  /** What was lent was of no use. If it was not even taken, it is closed. */
+  wasted(destination: string, lease: ConnectionLease): void
 }
 
 /** Holds idle connections of this thread; the keeper actor's, see `keeper.ts`. */

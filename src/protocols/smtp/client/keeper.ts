@@ -153,7 +153,8 @@ export function connectionsOf(context: ActorContext, timeoutMs: number): Connect
       const lease = await lentInTime(asked, timeoutMs)
       return lease === null ? undefined : { lease, isHere: lease.keeper.id === here?.id }
     },
-    wasted(destination, setupMs) {
+    wasted(destination, { connection, setupMs }) {
+      placeOf(context).keeper?.close(connection)
       context.whereis<CacheContract>('cache')?.tell('wasted', destination, setupMs)
     },
   }

@@ -43,7 +43,8 @@ export class Opening {
     if (session !== 'plaintext') {
       if (plan.once === true) session.poisoned = true
       const { sessionKey } = plan
-      if (ours.ok) session.madeFor = { destination, server, policyKey: ours.policy.key, sessionKey }
+      const { settings } = this.#course.env
+      if (ours.ok) session.madeFor = { destination, server, settings, policyKey: ours.policy.key, sessionKey }
       return { session, ...(mayFallBack && session.tls !== undefined ? { plainly } : {}) }
     }
     const second = await plainly(hop.final)

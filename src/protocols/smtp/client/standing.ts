@@ -2,6 +2,7 @@
  * What a kept connection is trusted with, and whether it still is. Labels say which connections are alike; they cannot
  * tell that a table, the DNS or a policy of the domain says something else by now.
  */
+import type { ClientSettings } from './config.ts'
 import type { Course } from './course.ts'
 import type { Destination } from './destination.ts'
 import { LocalDataError } from './failure.ts'
@@ -14,6 +15,8 @@ import { mailDemand } from './tls/mail-demand.ts'
 export interface Standing {
   readonly destination: Destination
   readonly server: Server
+  /** A reload brings others. */
+  readonly settings: ClientSettings
   /** Of the TLS policy of the next hop. */
   readonly policyKey: string
   /** Of the TLS plan for the server. */
@@ -23,7 +26,7 @@ export interface Standing {
 /** Whether the connection would be made on the same terms now, for the mail of this course. */
 export async function isStillGood(course: Course, session: Session): Promise<boolean> {
   const { madeFor } = session
-  if (madeFor === undefined) return false
+  if (madeFor === undefined || madeFor.settings !== course.env.settings) return false
   const { tls } = course.env
   const { destination, server } = madeFor
   const ours = await tls.policy(destination)

@@ -3,9 +3,12 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { destinationLabel } from '../../../../src/cache/labels.ts'
 import { type Answer, NameServer } from '../../../dns/name-server.ts'
 import { tempDir } from '../../../support/fixtures.ts'
 import {
+  cache,
+  configure,
   reported,
   run,
   runLeased,
@@ -53,6 +56,23 @@ const zone = (): Record<string, Answer> => ({
 })
 
 describe('an idle connection', () => {
+  test('that was made under settings that no longer count is not used, even if it was lent before', async () => {
+    await using server = await ScriptedServer.start({})
+    const nexthop = `[127.0.0.1]:${server.port}`
+    await start()
+    onTestFinished(() => system.stop())
+    await startKeeper()
+    run({ nexthop, cacheConnection: true })
+    await reported.next(2)
+    await untilIdle(1)
+    const lease = await cache().ask('findDestination', destinationLabel({ transport: 'smtp', nexthop }))
+    await configure({ smtp: { helo_name: 'other.client.test' } })
+    run({ nexthop, cacheConnection: true, lease: lease! })
+    expect((await reported.next(3)).connUse).toBe(1)
+    expect(server.sessions[1]!.commands[0]).toBe('EHLO other.client.test')
+    await server.until(() => server.sessions[0]!.commands.includes('QUIT'))
+  })
+
   test('whose server has TLSA records by now serves nobody', async () => {
     const server = await secureServer()
     const records = zone()

@@ -103,6 +103,9 @@ export async function start(over: Overrides = {}): Promise<void> {
   })
 }
 
+/** As a reload does it, but for the flush. */
+export const configure = (over: Overrides): Promise<void> => system.configure({ config: configOf(over) })
+
 export const cache = (): ActorRef<CacheContract> => system.whereis<CacheContract>('cache')!
 
 export async function until(condition: () => Promise<boolean>): Promise<void> {
