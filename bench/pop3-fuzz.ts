@@ -1,16 +1,20 @@
 /**
  * Random octets for the POP3 server: short sessions on many connections that say anything, in pieces of any size,
- * before and after login, and leave in any way. The service has to survive, to end each one whose client has, to
+ * before and after login, in clear, in TLS by STLS and in the middle of a handshake, and leave in any way. The service has to survive, to end each one whose client has, to
  * forget all of them, and to be what it was before: as many actors, files and threads, and hardly more memory.
  *
- *     npm run bench -- pop3-fuzz          POP3_FUZZ_SESSIONS=100000 POP3_FUZZ_SEED=1
+ *     npm run bench -- pop3-fuzz          POP3_FUZZ_SESSIONS=100000 POP3_FUZZ_SEED=1 POP3_FUZZ_TLS=0
  *
  * Exit code 1: it crashed, an actor did, something stayed, or memory grew.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
-import { join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import tls from 'node:tls'
 import { Random } from '../src/testing/random.ts'
+import { selfSigned } from '../test/support/certificates.ts'
+import { freePorts } from '../test/support/ports.ts'
 import { Service } from '../test/support/service.ts'
 import { until } from '../test/support/until.ts'
 import { memory } from './harness/proc-tree.ts'
@@ -18,7 +22,11 @@ import { cleanUpOnSignals } from './harness/processes.ts'
 
 const sessions = Number(process.env.POP3_FUZZ_SESSIONS ?? 20_000)
 const seed = Number(process.env.POP3_FUZZ_SEED ?? Math.trunc(Math.random() * 1e9))
+/** One session in so many begins TLS; 0: none does. */
+const tlsEvery = Number(process.env.POP3_FUZZ_TLS ?? 8)
 const CLIENTS = 100
+/** Sizes are noted so many times on the way. */
+const STEPS = 10
 const USERS = 16
 /** Who has said all and waits for the end this long has found a fault. */
 const PATIENCE_MS = 15_000
@@ -29,7 +37,20 @@ const words = [
   ...['USER', 'PASS', 'AUTH', 'AUTH PLAIN', 'AUTH LOGIN', 'APOP', 'CAPA', 'STLS', 'QUIT', 'STAT', 'LIST'],
   ...['RETR', 'DELE', 'NOOP', 'RSET', 'TOP', 'UIDL', 'LAST', 'XCLIENT', 'UTF8', 'LANG', 'u1', 'secret'],
   ...[' ', '  ', '\r\n', '\r\n', '\r\n', '\n', '\r', '\0', '*', '=', 'AHUxAHNlY3JldA==', '1', '2', '0', '-1'],
-  ...['4294967296', '\xff\xfe', '%s', '[AUTH]', 'RETR 1\r\n', 'TOP 2 1\r\n', 'UIDL\r\n', 'DELE 3\r\n'],
+  ...[
+    '4294967296',
+    'AUTH CRAM-MD5',
+    'AUTH SCRAM-SHA-256',
+    'AUTH OAUTHBEARER',
+    'biwsbj11MSxyPWFh',
+    '\xff\xfe',
+    '%s',
+    '[AUTH]',
+    'RETR 1\r\n',
+    'TOP 2 1\r\n',
+    'UIDL\r\n',
+    'DELE 3\r\n',
+  ],
 ]
 const rare = [
   'x'.repeat(3_000),
@@ -57,10 +78,48 @@ function nonsense(random: Random): string {
 /** Who sends FIN must be left alone soon. */
 let late = 0
 
+/** STLS and leave to begin; false: the connection has ended. */
+function readyForTls(socket: net.Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    let said = ''
+    const done = (isReady: boolean): void => {
+      socket.off('data', received)
+      socket.off('close', ended)
+      resolve(isReady)
+    }
+    const ended = (): void => done(false)
+    const received = (chunk: Buffer): void => {
+      said += chunk.toString('latin1')
+      if (said.split('\r\n').length > 2) done(true)
+    }
+    socket.on('data', received)
+    socket.on('close', ended)
+    socket.write('STLS\r\n')
+  })
+}
+
+/** What to go on with after STLS: TLS, or what is none. */
+async function beginTls(socket: net.Socket, random: Random): Promise<net.Socket> {
+  if (!(await readyForTls(socket))) return socket
+  if (random.below(4) === 0) {
+    socket.write(`\x16\x03\x01${noise.slice(0, random.below(600))}`, 'latin1')
+    return socket
+  }
+  const secured = tls.connect({ socket, rejectUnauthorized: false })
+  secured.on('error', () => {})
+  return new Promise((resolve) => {
+    secured.once('secureConnect', () => resolve(secured))
+    secured.once('close', () => resolve(secured))
+    // Some leave before they are through.
+    if (random.below(6) === 0) setImmediate(() => socket.resetAndDestroy())
+  })
+}
+
 /** One client from its first octet to its end. */
 function session(port: number, random: Random): Promise<void> {
   return new Promise((resolve) => {
-    const socket = net.connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+    const raw = net.connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
+    let socket: net.Socket = raw
     const octets = Buffer.from(nonsense(random), 'latin1')
     const ending = random.below(4)
     const inPieces = random.below(3) === 0
@@ -72,23 +131,28 @@ function session(port: number, random: Random): Promise<void> {
         const length = inPieces ? 1 + random.below(random.below(3) === 0 ? 3 : 300) : octets.length
         socket.write(octets.subarray(at, at + length), () => setImmediate(next))
         at += length
-      } else if (ending === 0) socket.resetAndDestroy()
-      else if (ending === 1) socket.destroy()
+      } else if (ending === 0) raw.resetAndDestroy()
+      else if (ending === 1) raw.destroy()
       else {
         if (ending === 2) socket.write('\r\nQUIT\r\n')
         socket.end()
         socket.resume()
         impatient = setTimeout(() => {
           late++
-          socket.resetAndDestroy()
+          raw.resetAndDestroy()
         }, PATIENCE_MS)
       }
     }
     // Some read nothing until they have said all.
-    if (random.below(8) > 0) socket.resume()
-    socket.on('connect', next)
-    socket.on('error', () => {})
-    socket.on('close', () => {
+    const reads = random.below(8) > 0
+    const isSecured = tlsEvery > 0 && random.below(tlsEvery) === 0
+    raw.on('connect', async () => {
+      if (isSecured) socket = await beginTls(raw, random)
+      if (reads) socket.resume()
+      next()
+    })
+    raw.on('error', () => {})
+    raw.on('close', () => {
       clearTimeout(impatient)
       resolve()
     })
@@ -121,12 +185,21 @@ async function sizeOf(service: Service): Promise<Size> {
 }
 
 cleanUpOnSignals()
+const { cert, key } = await selfSigned({ names: ['mail.peers.test'] })
+const pem = join(mkdtempSync(join(tmpdir(), 'ma-fuzz-')), 'cert.pem')
+writeFileSync(pem, cert + key)
+const [port = 0] = await freePorts(1)
 const users = Object.fromEntries(Array.from({ length: USERS }, (_, i) => [`u${i}`, 'secret']))
 const service = await Service.prepare({
-  listeners: ['pop3'],
   users,
   tables: '[limits]\nmax_userip_connections = 0\n[log]\nlevel = "warn"\n',
-  args: ['--set', 'auth.failure_delay=0', '--set', 'auth.internal_failure_delay=0'],
+  args: [
+    ...['auth.failure_delay=0', 'auth.internal_failure_delay=0', `tls.cert=${pem}`].flatMap((each) => [
+      '--set',
+      each,
+    ]),
+    ...['--set', `listener=[{service="pop3",address="127.0.0.1:${port}",tls="starttls"}]`],
+  ],
 })
 const maildirOf = (user: string) => join(service.dataDir, 'mail', user, 'Maildir')
 let delivered = 0
@@ -156,7 +229,7 @@ try {
     const one = async (): Promise<void> => {
       for (; left > 0; ) {
         if (left-- % 50 === 0) fill(`u${left % USERS}`)
-        await session(service.ports.pop3, random)
+        await session(port, random)
       }
     }
     await Promise.all(Array.from({ length: CLIENTS }, one))
@@ -168,19 +241,22 @@ try {
   await run(Math.max(2_000, Math.min(20_000, sessions / 5)))
   const before = await sizeOf(service)
   const began = performance.now()
-  await run(Math.ceil(sessions / 2))
+  const sizes: Size[] = []
+  for (let step = 0; step < STEPS; step++) {
+    await run(Math.ceil(sessions / STEPS))
+    sizes.push(await sizeOf(service))
+  }
   // What is kept for reuse is there after the first half: a leak goes on.
-  const middle = await sizeOf(service)
-  await run(Math.floor(sessions / 2))
+  const middle = sizes[STEPS / 2 - 1]!
+  const after = sizes.at(-1)!
   const seconds = (performance.now() - began) / 1000
-  const after = await sizeOf(service)
   const log = readFileSync(join(service.dir, 'out.1.log'), 'utf8')
   const crashes = log.match(/"event":"actor\.terminated".*/g) ?? []
   const show = ({ actors, files, residentMib, heapMib }: Size) =>
     `${actors} actors, ${files} files, ${residentMib.toFixed(0)} MiB resident, ${heapMib.toFixed(0)} MiB heap`
   console.log(
     `pop3-fuzz: seed ${seed}, ${sessions} sessions in ${seconds.toFixed(0)} s (${(sessions / seconds).toFixed(0)} a second)\n` +
-      `  before: ${show(before)}\n  middle: ${show(middle)}\n  after:  ${show(after)}\n  ${crashes.length} crashes, ${late} sessions that did not end`,
+      `  before: ${show(before)}\n${sizes.map((size, i) => `  ${(i + 1) * (100 / STEPS)} %: ${show(size)}\n`).join('')}  ${crashes.length} crashes, ${late} sessions that did not end`,
   )
   if (crashes.length > 0) failure = crashes[0]!
   else if (late > 0) failure = 'sessions did not end when their clients had'
@@ -192,4 +268,5 @@ try {
 }
 if (failure !== '') console.error(`pop3-fuzz: seed ${seed}: ${failure}; kept for a look: ${service.dir}`)
 await service.dispose({ keep: failure !== '' })
+rmSync(dirname(pem), { recursive: true })
 process.exitCode = failure === '' ? 0 : 1
