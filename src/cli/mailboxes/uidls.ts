@@ -6,6 +6,7 @@ import { MailboxError } from '../../mailbox/errors.ts'
 import { courierUidls, type FormerUidls, mboxIdentities } from '../../mailbox/former-uidls.ts'
 import type { Mailbox } from '../../mailbox/mailbox.ts'
 import { uidBytes } from '../../mailbox/snapshot.ts'
+import { MailList } from '../../protocols/pop3/mail-list.ts'
 import { MailScan, noFindings } from '../../protocols/pop3/mail-scan.ts'
 import { Maildrop, type MaildropOptions } from '../../protocols/pop3/maildrop.ts'
 import { compileUidlFormat } from '../../protocols/pop3/uidl-format.ts'
@@ -30,13 +31,10 @@ export interface Drop {
 /** @throws MailboxError */
 export async function openDrop(mailbox: Mailbox, account: Account, options: MaildropOptions): Promise<Drop> {
   const snapshot = await mailbox.open({ keepNew: true, deletedFlag: '' })
-  const maildrop = new Maildrop({ ...snapshot, pages: [] }, options)
-  const names: string[] = []
-  for (let from = 0; maildrop.count > names.length; from = maildrop.pageCount) {
-    const pages = mailbox.pages(snapshot.generation, from, true) ?? []
-    maildrop.addPages(pages)
-    for (let i = names.length; i < maildrop.loaded; i++) names.push(baseOf(maildrop.file(i)!.name))
-  }
+  const list = new MailList({ ...snapshot, pages: [] })
+  while (!list.isComplete) list.addPages(mailbox.pages(snapshot.generation, list.pageCount, true) ?? [])
+  const names = Array.from({ length: list.count }, (_, i) => baseOf(list.file(i)!.name))
+  const maildrop = new Maildrop(list, options)
   if (options.reuse_xuidl) readXuidls(maildrop, account)
   return { maildrop, bases: names }
 }

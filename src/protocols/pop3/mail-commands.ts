@@ -160,9 +160,9 @@ export class MailCommands {
       ready: (index) => this.#ahead?.take(index),
       locate: (uid) => mailbox.locate(uid, maildrop.generation, config.pop3.no_flag_updates),
       fetchNames: async (index) => {
-        const page = maildrop.pageOf(index)
+        const page = maildrop.list.pageOf(index)
         const pages = await mailbox.names(maildrop.generation, page)
-        if (pages !== null) maildrop.addNames(page, pages, false)
+        if (pages !== null) maildrop.list.addNames(page, pages, false)
       },
       whenDrained: (callback) => host.whenDrained(callback),
       learn: (uid, octets) => mailbox.learn(uid, octets),

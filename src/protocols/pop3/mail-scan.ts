@@ -103,7 +103,7 @@ export class MailScan {
     }
     if (!maildrop.wantsXuidl(index)) return
     const value = xuidlIn(file.beginning(buffer, headerOctets))
-    maildrop.learnXuidl(index, value)
+    maildrop.list.learnXuidl(index, value)
     xuidls.uids.push(maildrop.uid(index))
     xuidls.values.push(value)
   }

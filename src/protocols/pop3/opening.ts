@@ -11,6 +11,7 @@ import {
   placeName,
 } from '../../mailbox/contract.ts'
 import type { Pop3Settings } from './config.ts'
+import { MailList, SharedLists } from './mail-list.ts'
 import { type Findings, MailScan, noFindings } from './mail-scan.ts'
 import { Maildrop } from './maildrop.ts'
 
@@ -54,21 +55,31 @@ export class Opening<C extends AnyContract> {
       (mailboxes) =>
         mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'open', account.user, placeName(account), options),
       (result) => {
-        if (result.ok) this.#load(new Maildrop(result.snapshot, settings))
+        if (result.ok)
+          this.#load(this.#shared.find(this.#key, result.snapshot) ?? new MailList(result.snapshot))
         else this.#fail(result.temporary)
       },
     )
   }
 
+  get #shared(): SharedLists {
+    return this.#options.context.local('pop3.lists', () => new SharedLists())
+  }
+
+  get #key(): string {
+    const { account, settings } = this.#options
+    return `${settings.fast_size_lookups} ${placeName(account)}`
+  }
+
   /** Fetches the columns of the pages that are not here yet. */
-  #load(maildrop: Maildrop): void {
-    if (maildrop.isComplete) {
-      this.#loadNames(maildrop, 0)
+  #load(list: MailList): void {
+    if (list.isComplete) {
+      this.#loadNames(new Maildrop(list, this.#options.settings), 0)
       return
     }
-    this.#pages(maildrop, maildrop.pageCount, false, (pages) => {
-      maildrop.addPages(pages)
-      this.#load(maildrop)
+    this.#pages(list, list.pageCount, false, (pages) => {
+      list.addPages(pages)
+      this.#load(list)
     })
   }
 
@@ -79,8 +90,8 @@ export class Opening<C extends AnyContract> {
       this.#scan(maildrop)
       return
     }
-    this.#pages(maildrop, page, true, (pages) => {
-      maildrop.addNames(page, pages, true)
+    this.#pages(maildrop.list, page, true, (pages) => {
+      maildrop.list.addNames(page, pages, true)
       this.#loadNames(maildrop, page)
     })
   }
@@ -98,17 +109,19 @@ export class Opening<C extends AnyContract> {
         return
       }
       if (progress === 'names') {
-        const page = maildrop.pageOf(scan.next)
-        this.#pages(maildrop, page, true, (pages) => {
-          maildrop.addNames(page, pages, false)
+        const { list } = maildrop
+        const page = list.pageOf(scan.next)
+        this.#pages(list, page, true, (pages) => {
+          list.addNames(page, pages, false)
           step()
         })
         return
       }
       if (progress === 'done') {
-        maildrop.freeze()
+        maildrop.list.freeze()
         this.#over = true
-        done(maildrop, findings)
+        const list = this.#shared.share(this.#key, maildrop.list)
+        done(list === maildrop.list ? maildrop : new Maildrop(list, settings), findings)
         return
       }
       // What was found out is not lost: the next attempt has less to do.
@@ -118,16 +131,11 @@ export class Opening<C extends AnyContract> {
     step()
   }
 
-  #pages(
-    maildrop: Maildrop,
-    from: number,
-    names: boolean,
-    then: (pages: readonly Uint8Array[]) => void,
-  ): void {
+  #pages(list: MailList, from: number, names: boolean, then: (pages: readonly Uint8Array[]) => void): void {
     const name = placeName(this.#options.account)
     this.#ask<PagesResult>(
       (mailboxes) =>
-        mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', name, maildrop.generation, from, names),
+        mailboxes.askWith({ timeoutMs: mailboxTimeoutMs }, 'pages', name, list.generation, from, names),
       (pages) => {
         if (pages === null || pages.length === 0) this.#again(true)
         else then(pages)

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { defaults } from '../../../src/config/schema.ts'
-import { encodePage, pageLength } from '../../../src/mailbox/page.ts'
+import { encodePage, Page, pageLength } from '../../../src/mailbox/page.ts'
 import { Authorization } from '../../../src/protocols/pop3/authorization.ts'
 import { parseCommand } from '../../../src/protocols/pop3/command.ts'
 import { capaSettings } from '../../../src/protocols/pop3/config.ts'
 import { Listing } from '../../../src/protocols/pop3/listing.ts'
+import { MailList, SharedLists } from '../../../src/protocols/pop3/mail-list.ts'
 import { xuidlIn } from '../../../src/protocols/pop3/mail-scan.ts'
 import { Maildrop } from '../../../src/protocols/pop3/maildrop.ts'
 import { transact } from '../../../src/protocols/pop3/transaction.ts'
@@ -136,18 +137,15 @@ function maildrop(uidls: readonly string[], duplicates: 'allow' | 'rename'): Mai
   })
   const pages = []
   for (let i = 0; i < mails.length; i += pageLength) pages.push(encodePage(mails.slice(i, i + pageLength)))
-  const drop = new Maildrop(
-    { uidValidity: 1, count: mails.length, generation: 1, newTime: '', pages },
-    {
-      uidl_format: '%u',
-      uidl_duplicates: duplicates,
-      no_flag_updates: false,
-      reuse_xuidl: false,
-      save_uidl: false,
-    },
-  )
-  drop.freeze()
-  return drop
+  const list = new MailList({ uidValidity: 1, count: mails.length, generation: 1, newTime: '', pages })
+  list.freeze()
+  return new Maildrop(list, {
+    uidl_format: '%u',
+    uidl_duplicates: duplicates,
+    no_flag_updates: false,
+    reuse_xuidl: false,
+    save_uidl: false,
+  })
 }
 
 describe('a whole mail at once', () => {
@@ -337,5 +335,58 @@ describe('C49 the X-UIDL field of a header', () => {
     ['at the end of all', 'X-UIDL: u1', 'u1'],
   ])('%s', (_, header, expected) => {
     expect(xuidlIn(header)).toBe(expected)
+  })
+})
+
+describe('lists of large mailboxes', () => {
+  const listOf = (count: number, generation: number): MailList => {
+    const mails = Array.from({ length: count }, (_, i) => {
+      const name = `${i}.h:2,`
+      return { uid: i + 1, base: `${i}.h`, name, inNew: false, virtual: 10, keys: '' }
+    })
+    const pages: Uint8Array[] = []
+    for (let i = 0; i < count; i += pageLength) {
+      pages.push(Page.of(encodePage(mails.slice(i, i + pageLength))).withoutNames)
+    }
+    return new MailList({ uidValidity: 1, count, generation, newTime: '', pages })
+  }
+
+  test('are there once for sessions of one moment, and small ones for each', () => {
+    const lists = new SharedLists()
+    const [first, second, later, small] = [
+      listOf(2_000, 1),
+      listOf(2_000, 1),
+      listOf(2_000, 2),
+      listOf(10, 1),
+    ]
+    expect(lists.find('a', first)).toBeUndefined()
+    expect(lists.share('a', first)).toBe(first)
+    expect(lists.find('a', second)).toBe(first)
+    expect(lists.share('a', second)).toBe(first)
+    expect(lists.find('b', second)).toBeUndefined()
+    expect(lists.find('a', later)).toBeUndefined()
+    expect(lists.share('a', later)).toBe(later)
+    expect(lists.find('a', first)).toBeUndefined()
+    expect(lists.share('c', small)).toBe(small)
+    expect(lists.find('c', small)).toBeUndefined()
+  })
+
+  test('keep the names of the last eight places, wherever they are', () => {
+    const list = listOf(10 * pageLength, 1)
+    const names = (page: number): Uint8Array[] => [
+      encodePage(
+        Array.from({ length: pageLength }, (_, i) => {
+          const name = `${page * pageLength + i}.h:2,`
+          return { uid: i + 1, base: name, name, inNew: false, virtual: 10, keys: '' }
+        }),
+      ),
+    ]
+    for (let page = 0; page < 9; page++) list.addNames(page, names(page), false)
+    const known = Array.from({ length: 10 }, (_, page) => list.file(page * pageLength + 5)?.name)
+    expect(known).toEqual([
+      undefined,
+      ...Array.from({ length: 8 }, (_, i) => `${(i + 1) * 256 + 5}.h:2,`),
+      undefined,
+    ])
   })
 })
