@@ -68,14 +68,12 @@ export interface Peer {
 
 /** A Postfix that takes mail and discards it; reject@ gets 550, tempfail@ 450. */
 export async function startReceivingPostfix(env: Environment = {}): Promise<Peer> {
-  const [port = 0] = await freePorts(1)
-  return { port, dir: await startPeer('postfix-smtpd.sh', [`${port}`], env) }
+  return await startPostfix('postfix-smtpd.sh', [], env)
 }
 
 /** A Postfix that relays everything to 127.0.0.1:`nexthop`. */
 export async function startRelayingPostfix(nexthop: number): Promise<Peer> {
-  const [port = 0] = await freePorts(1)
-  return { port, dir: await startPeer('postfix-relay.sh', [`${port}`, `127.0.0.1:${nexthop}`], {}) }
+  return await startPostfix('postfix-relay.sh', [`127.0.0.1:${nexthop}`], {})
 }
 
 /** A Postfix that relays by `settings` (main.cf) and `services` (more of master.cf). */
@@ -84,13 +82,22 @@ export async function startPostfixModel(
   services: string,
   nameServer?: string,
 ): Promise<Peer> {
-  const [port = 0] = await freePorts(1)
   const env = { SETTINGS: settings, SERVICES: services }
-  const start = () => startPeer('postfix-relay.sh', [`${port}`, '127.0.0.1:9'], env, nameServer)
+  return await startPostfix('postfix-relay.sh', ['127.0.0.1:9'], env, nameServer)
+}
+
+async function startPostfix(
+  script: string,
+  args: readonly string[],
+  env: Environment,
+  nameServer?: string,
+): Promise<Peer> {
+  const [port = 0] = await freePorts(1)
+  const start = () => startPeer(script, [`${port}`, ...args], env, nameServer)
   const dir = await start()
   if (await greets(port)) return { port, dir }
   // Its master listened and started nobody: seen once, on a busy machine.
-  await runProgram(join(projectRoot, 'bench', 'peers', 'postfix-relay.sh'), ['stop', dir])
+  await runProgram(join(projectRoot, 'bench', 'peers', script), ['stop', dir])
   return { port, dir: await start() }
 }
 
