@@ -44,6 +44,23 @@ export function systemFailure(error: unknown): { readonly why: string; readonly 
     : { why: known[0], exitCode: known[1] }
 }
 
+/** What an error of SQLite's is for the user, by its primary code; undefined: it is none. */
+export function databaseFailure(error: unknown, what: string): CommandFailure | undefined {
+  const { errcode, message } = error as { errcode?: unknown; message?: string }
+  if (typeof errcode !== 'number') return undefined
+  const [exitCode, cure] = databaseErrors[errcode & 0xff] ?? [exitCodes.io, 'check the file and its disk']
+  return new CommandFailure(exitCode, `${what}: ${message ?? 'failed'} (${cure})`)
+}
+
+const databaseErrors: Readonly<Record<number, readonly [exitCode: ExitCode, cure: string]>> = {
+  5: [exitCodes.temporary, 'another program holds it: try again'],
+  8: [exitCodes.noPermission, 'check owner and mode of it and of its folder'],
+  11: [exitCodes.badData, 'it is damaged: mailactors serve sets it aside and takes over what can be read'],
+  13: [exitCodes.io, 'make room on the disk'],
+  14: [exitCodes.noPermission, 'check owner and mode of it and of its folder'],
+  26: [exitCodes.badData, 'it is damaged: mailactors serve sets it aside and takes over what can be read'],
+}
+
 const systemErrors: Readonly<Record<string, readonly [why: string, exitCode: ExitCode]>> = {
   ENOENT: ['no such file or directory', exitCodes.noInput],
   EACCES: ['permission denied', exitCodes.noPermission],

@@ -18,7 +18,7 @@ import { addTlsPolicyCommand } from './commands/tls-policy.ts'
 import { addTlsReportsCommand } from './commands/tls-reports.ts'
 import { addTuneCommand } from './commands/tune.ts'
 import { addUserCommand } from './commands/user.ts'
-import { CommandFailure, exitCodes } from './exit.ts'
+import { CommandFailure, databaseFailure, exitCodes, systemFailure } from './exit.ts'
 import { processTerminal, type Terminal } from './terminal.ts'
 
 /** Runs one command and sets the exit code of the process. */
@@ -97,7 +97,15 @@ function report(terminal: Terminal, error: unknown, command: Command): number {
     terminal.complain(usageLine(error, command))
     return exitCodes.usage
   }
-  const { stack, message } = error as Error
+  const { stack, message, code, path } = error as NodeJS.ErrnoException
+  const failure = databaseFailure(error, 'database')
+  if (failure !== undefined) return report(terminal, failure, command)
+  // Nobody expected it there, but it is the machine's word and not a mistake of ours.
+  if (code !== undefined && path !== undefined && /^E[A-Z]+$/.test(code)) {
+    const { why, exitCode } = systemFailure(error)
+    terminal.complain(`${path}: ${why} (check owner, mode and place of it)`)
+    return exitCode
+  }
   const place = stack?.split('\n')[1]?.trim() ?? 'at an unknown place'
   terminal.complain(`internal error: ${message} ${place} (please report it)`)
   return exitCodes.internal

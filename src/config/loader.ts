@@ -228,7 +228,8 @@ class Loader {
     }
     const entry = entryOf(path)
     if (entry === undefined) {
-      this.#unknown(where, path, tableKeys.has(key))
+      if (tableKeys.has(key)) this.#problem(where, `${key} is a table (write ${key}.KEY=value)`)
+      else this.#unknown(where, path, false)
       return
     }
     if (path[0] === 'transports') this.#transports.add(path[1]!)

@@ -17,6 +17,9 @@ const durationUnits: Readonly<Record<string, number>> = {
   w: 604_800_000,
 }
 
+/** A time from now that is still a date. */
+const longestMs = 100 * 365 * 86_400_000
+
 const sizeUnits: Readonly<Record<string, number>> = {
   '': 1,
   b: 1,
@@ -90,6 +93,7 @@ function convert(entry: AnyEntry, written: unknown): Parsed {
           : typeof written === 'string'
             ? parseDuration(written)
             : undefined
+      if (ms !== undefined && ms > longestMs) return { problem: `${shown(written)} is longer than 100 years` }
       return ms === undefined ? mismatch(entry, written) : { value: ms }
     }
     case 'size': {

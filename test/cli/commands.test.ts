@@ -77,6 +77,12 @@ describe('every failure is a line with its cure, and an exit code', () => {
     },
     { args: ['config', '--defaults', '--changed'], code: 64, line: /exclude each other/ },
     { args: ['config', '--set', 'x.y=1'], code: 78, line: /^mailactors: --set x\.y=1: unknown key x\.y \(/ },
+    { args: ['config', '--set', 'smtp=5'], code: 78, line: /^mailactors: --set smtp=5: smtp is a table \(/ },
+    {
+      args: ['config', '--set', 'queue.run_delay=99999999d'],
+      code: 78,
+      line: /queue\.run_delay: "99999999d" is longer than 100 years$/,
+    },
     { args: ['status'], code: 69, line: /^mailactors: control socket .*: no service is running \(start one/ },
     { args: ['tree'], code: 69, line: /no service is running/ },
     { args: ['cache', 'stats'], code: 69, line: /no service is running/ },
@@ -316,6 +322,18 @@ describe('serve', () => {
       new RegExp(`^mailactors: cannot listen on unix:${join(dir, path)}: ${why} \\(.+\\)\n$`),
     )
   })
+})
+
+test.each([
+  { name: 'damaged', code: 65, make: (path: string) => writeFileSync(path, 'x'.repeat(8192)) },
+  { name: 'a directory', code: 74, make: (path: string) => mkdirSync(path) },
+])('a stored queue that is $name is said in one line', async ({ code, make }) => {
+  const path = join(dir, 'mailactors-data', 'queue', 'queue.db')
+  mkdirSync(join(dir, 'mailactors-data', 'queue'), { recursive: true })
+  make(path)
+  const result = await run(['queue', 'list'])
+  expect(result).toMatchObject({ code, stdout: '' })
+  expect(result.stderr).toMatch(new RegExp(`^mailactors: ${path}: [^\\n]+ \\([^\\n]+\\)\\n$`))
 })
 
 test('queue list needs no service, and not even a queue', async () => {

@@ -8,6 +8,7 @@ import { ControlClient } from '../control-client.ts'
 import { CommandFailure, exitCodes } from '../exit.ts'
 import { takeLock } from '../lock-file.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
+import { withStoredQueue } from '../stored-queue.ts'
 import { printJson, type Terminal } from '../terminal.ts'
 
 interface OperationOptions extends ConfigOptions {
@@ -107,7 +108,9 @@ async function operate(
   }
   const isOffline = operation !== 'flush' && !(await client.isRunning())
   const { count, missing } = isOffline
-    ? offline(config, operation, selection, options, (mail) => mails.push(mail))
+    ? await withStoredQueue(config.data_dir, () =>
+        offline(config, operation, selection, options, (mail) => mails.push(mail)),
+      )
     : ((await client.request('queue.operate', args, {
         onItem: (mail) => mails.push(mail as { queueId: string; newId?: string }),
       })) as { count: number; missing: readonly string[] })

@@ -5,6 +5,7 @@ import { storedQueue } from '../../queue/stored-queue.ts'
 import { ControlClient } from '../control-client.ts'
 import { octetsText, spanText, visible } from '../format.ts'
 import { type ConfigOptions, loadOrFail, withConfigOptions, withJson } from '../options.ts'
+import { withStoredQueue } from '../stored-queue.ts'
 import { printJson, type Terminal } from '../terminal.ts'
 import { addAgeCommand } from './queue-age.ts'
 import { addOperations } from './queue-operations.ts'
@@ -46,9 +47,11 @@ export async function eachMail(dataDir: string, take: (mail: QueueListing) => vo
   const client = new ControlClient(dataDir)
   if (await client.isRunning()) {
     await client.request('queue.list', {}, { onItem: (mail) => take(mail as QueueListing) })
-  } else {
-    for (const mail of storedQueue(join(dataDir, 'queue'))) take(mail)
+    return
   }
+  await withStoredQueue(dataDir, () => {
+    for (const mail of storedQueue(join(dataDir, 'queue'))) take(mail)
+  })
 }
 
 /** Prints the queue as it comes: it may be far larger than memory. */
