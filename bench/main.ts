@@ -1,7 +1,7 @@
 /**
  * Side-by-side benchmarks.
  *
- *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [cache] [pop3] [pop3-drain] [pop3-idle] [pop3-mailbox] [pop3-mailbox-plain] [pop3-million] [pop3-fuzz] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
+ *     npm run bench -- [relay] [relay-reuse] [drain] [drain-far] [cache] [pop3] [pop3-drain] [pop3-idle] [pop3-mailbox] [pop3-mailbox-plain] [pop3-million] [pop3-memory] [pop3-memory-million] [pop3-fuzz] [soak] [NAME…] [--rounds N] [--quick] [--out DIR] [--dir DIR] [--json]
  *
  * `relay` and `pop3` compare with Postfix and Dovecot where they are installed (bench/peers/install-peers.sh); other
  * names are the programs bench/NAME.ts. --out is where the JSON goes (default bench/results), --dir where queues and
@@ -22,12 +22,13 @@ import { intake, intakeMany, intakeReuse } from './intake.ts'
 import { pop3Drain } from './pop3/drain.ts'
 import { pop3Idle } from './pop3/idle.ts'
 import { pop3Mailbox, pop3MailboxPlain, pop3Million } from './pop3/mailbox.ts'
+import { pop3Memory, pop3MemoryMillion } from './pop3/memory.ts'
 import { pop3 } from './pop3.ts'
 import { relay, relayReuse } from './relay.ts'
 
 const scenarios: readonly Scenario[] = [
   ...[relay, relayReuse, drain, drainFar, cache, intake, intakeReuse, intakeMany],
-  ...[pop3, pop3Drain, pop3Idle, pop3Mailbox, pop3MailboxPlain, pop3Million],
+  ...[pop3, pop3Drain, pop3Idle, pop3Mailbox, pop3MailboxPlain, pop3Million, pop3Memory, pop3MemoryMillion],
 ]
 const here = fileURLToPath(new URL('.', import.meta.url))
 

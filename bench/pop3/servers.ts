@@ -71,12 +71,12 @@ function fresh(dir: string, name: string, mailboxes: Mailboxes, owner?: MaildirO
   return path
 }
 
-async function startOurs(dir: string, users: number): Promise<Server> {
+async function startOurs(dir: string, users: number, tables: string): Promise<Server> {
   const service = await Service.prepare({
     dir,
     listeners: ['pop3'],
     users: Object.fromEntries(Array.from({ length: users }, (_, index) => [`u${index}`, 'secret'])),
-    tables: `[mail]\npath = "${dir}/mail/%u"\n[limits]\nmax_userip_connections = 0\n`,
+    tables: `[mail]\npath = "${dir}/mail/%u"\n[limits]\nmax_userip_connections = 0\n${tables}`,
   })
   const stop = atEnd(async () => {
     if (service.isRunning) await service.stop()
@@ -111,12 +111,19 @@ async function measured(server: Server, measure: Measure): Promise<Measurement> 
   }
 }
 
-export function ours(name: string, dir: string, mailboxes: Mailboxes, measure: Measure): Contestant {
+/** `tables`: more of the configuration. */
+export function ours(
+  name: string,
+  dir: string,
+  mailboxes: Mailboxes,
+  measure: Measure,
+  tables = '',
+): Contestant {
   return {
     name,
     run: async () => {
       const path = fresh(dir, 'ours', mailboxes)
-      return measured(await startOurs(path, mailboxes.users), measure)
+      return measured(await startOurs(path, mailboxes.users, tables), measure)
     },
   }
 }
