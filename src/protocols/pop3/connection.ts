@@ -99,9 +99,10 @@ export class Connection {
     else this.#socket.resume()
   }
 
-  /** Ends when what was said has been sent. */
+  /** Ends when what was said has been sent; within a handshake, which may never be done, at once. */
   end(): void {
     this.output.end()
+    if (this.hasTls && this.#tlsVersion === null) this.#socket.destroy()
     // Unread input would turn our FIN into a reset, which can overtake the last reply.
     if (!this.#socket.destroyed) this.#socket.resume()
   }

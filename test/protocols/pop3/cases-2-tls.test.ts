@@ -187,3 +187,19 @@ test('client certificates can be required, and can be the name', async () => {
   const sasl = await overStls({ cert: ann.cert, key: ann.key })
   expect(await sasl.ask(`AUTH PLAIN ${base64('\0dave\0secret')}`)).toMatch(/^\+OK/)
 })
+
+test.each([
+  ['TLS from the start', implicit, ''],
+  ['STLS', 'login.timeout=180s', 'STLS\r\n'],
+])('L3 a handshake that is never finished ends with the time to log in: %s', async (_, setting, before) => {
+  server = await Pop3Server.start({ set: [certificate(), setting], virtualTime: true })
+  const client = await server.connect()
+  client.send(before)
+  if (before !== '') await client.lines(2)
+  // The beginning of a record.
+  client.send('\x16\x03\x01\x02\x00\x01')
+  await client.flushed()
+  await server.advance(180_000)
+  // Not only after the time in which others take the last line.
+  await client.rest()
+})
