@@ -27,6 +27,8 @@ import type {
 type AccountingMessages = AccountingContract & Contract<{ stopWaiting(what: string, owner: number): void }>
 
 interface Known {
+  /** By which the service knows it; others may know it by a name that a proxy gave it. */
+  readonly id: string
   info: SessionInfo
   readonly owner: AnyRef
   readonly monitor: number
@@ -104,6 +106,11 @@ class Accounting {
     return 'ok'
   }
 
+  renamed(session: string, name: string): void {
+    const known = this.#bySession.get(session)
+    if (known !== undefined) known.info = { ...known.info, session: name }
+  }
+
   disconnect(session: string): void {
     const known = this.#bySession.get(session)
     if (known === undefined || known.key === '') return
@@ -154,13 +161,13 @@ class Accounting {
 
   kick({ session, user, address }: SessionFilter): readonly string[] {
     const kicked: string[] = []
-    for (const { info, owner, isWatched } of this.#bySession.values()) {
+    for (const { id, info, owner, isWatched } of this.#bySession.values()) {
       if (session !== undefined && info.session !== session) continue
       if (user !== undefined && info.user.toLowerCase() !== user.toLowerCase()) continue
       if (address !== undefined && info.address !== address) continue
       kicked.push(info.session)
       if (isWatched) owner.tell('throwOut', 'admin')
-      else this.#context.whereis<SupervisorContract>('sessions')?.tell('terminateChild', info.session)
+      else this.#context.whereis<SupervisorContract>('sessions')?.tell('terminateChild', id)
     }
     return kicked
   }
@@ -170,13 +177,20 @@ class Accounting {
     if (known === undefined) return
     if (known.key !== '') this.#uncount(known)
     this.#byMonitor.delete(monitor)
-    this.#bySession.delete(known.info.session)
-    this.#pending.delete(known.info.session)
+    this.#bySession.delete(known.id)
+    this.#pending.delete(known.id)
     if (this.#claims.size > 0) this.#claims.forget(known.owner.id)
   }
 
   #add(owner: AnyRef, info: SessionInfo, isWatched: boolean): Known {
-    const known: Known = { info, owner, monitor: this.#context.monitor(owner), isWatched, key: '' }
+    const known: Known = {
+      id: info.session,
+      info,
+      owner,
+      monitor: this.#context.monitor(owner),
+      isWatched,
+      key: '',
+    }
     this.#bySession.set(info.session, known)
     this.#byMonitor.set(known.monitor, known)
     return known
@@ -184,11 +198,11 @@ class Accounting {
 
   /** One more that is not logged in; if there are too many, the oldest goes. */
   #wait(added: Known): void {
-    this.#pending.set(added.info.session, added)
+    this.#pending.set(added.id, added)
     if (this.#pending.size <= (this.#config?.login.max_pending ?? Number.POSITIVE_INFINITY)) return
     const [oldest] = this.#pending.values()
     if (oldest === undefined) return
-    this.#pending.delete(oldest.info.session)
+    this.#pending.delete(oldest.id)
     oldest.owner.tell('throwOut', 'pending')
   }
 

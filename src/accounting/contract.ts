@@ -70,6 +70,8 @@ export type AccountingContract = Contract<{
   accepted(owner: AnyRef, info: Omit<SessionInfo, 'user' | 'since'>, watched: boolean): void
   /** Counts a logged-in session; anything but `ok`: it is not to go on. */
   connect(owner: AnyRef, session: string, service: string, user: string, address: string): ConnectResult
+  /** People know the session by another name, which need not be its alone. */
+  renamed(session: string, name: string): void
   /** The session is not logged in any more. */
   disconnect(session: string): void
   /**

@@ -71,6 +71,24 @@ test('a session that ends makes room, said once or twice', async () => {
   expect(await connect('d')).toBe('userip')
 })
 
+test('a session with another name for people is the same one', async () => {
+  const thrown: string[] = []
+  const owners = ['a', 'b'].map((name) => system.spawn(watched, { name, thrown }))
+  for (const [index, session] of ['a', 'b'].entries()) {
+    accounting.tell('accepted', owners[index]!, { session, service: 'pop3', address: '::1' }, true)
+    accounting.tell('renamed', session, 'web')
+    expect(await accounting.ask('connect', owners[index]!, session, 'pop3', 'ann', '::1')).toBe('ok')
+  }
+  expect((await accounting.ask('sessions')).map((one) => [one.session, one.user])).toEqual([
+    ['web', 'ann'],
+    ['web', 'ann'],
+  ])
+  expect(await connect('c')).toBe('userip')
+  expect(await accounting.ask('kick', { session: 'web' })).toEqual(['web', 'web'])
+  await system.settle()
+  expect(thrown).toEqual(['a admin', 'b admin'])
+})
+
 test('a session that dies without a word makes room', async () => {
   const owner = system.spawn(session, undefined)
   await connect('a', { owner })

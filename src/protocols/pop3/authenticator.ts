@@ -24,7 +24,7 @@ export class Authenticator {
   readonly authorization: Authorization
   readonly #host: AuthenticatorHost
   readonly #proxyCertificateName: string | undefined
-  readonly #service: string
+  readonly #args: Pop3SessionArgs
   /** Of the greeting, for APOP; empty: it is not offered. */
   readonly #stamp: string
   readonly #isTrusted: boolean
@@ -45,7 +45,7 @@ export class Authenticator {
   constructor(host: AuthenticatorHost, args: Pop3SessionArgs, ends: Endpoints, stls: boolean) {
     this.#host = host
     this.#proxyCertificateName = ends.proxy?.certificateName
-    this.#service = args.service
+    this.#args = args
     const { auth, login, pop3, tls, hostname } = host.config
     const hasApop = auth.mechanisms.some((name) => name.toUpperCase() === 'APOP')
     this.#stamp = hasApop ? stamp(hostname, host.context.clock.now()) : ''
@@ -212,8 +212,9 @@ export class Authenticator {
     const { context, config, ids, scratch } = this.#host
     const login = new Login<Pop3SessionContract>({
       context,
-      service: this.#service,
+      service: this.#args.service,
       session: ids.session,
+      counted: this.#args.session,
       remote: ids.remote,
       settings: config.pop3,
       hostname: config.hostname,

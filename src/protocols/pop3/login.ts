@@ -30,6 +30,8 @@ export interface LoginOptions<C extends AnyContract> {
   readonly context: ActorContext<C>
   readonly service: string
   readonly session: string
+  /** By which the accounting knows the session. */
+  readonly counted: string
   readonly remote: string
   readonly settings: Pop3Settings
   readonly hostname: string
@@ -110,7 +112,7 @@ export class Login<C extends AnyContract> {
 
   /** The client has shown who it is. Is there room for one more session of this user from there? */
   accepted(account: Account): void {
-    const { context, session, service, remote } = this.#options
+    const { context, counted: session, service, remote } = this.#options
     const counted = context.bind((result: ConnectResult) => {
       if (this.#over) return
       if (result === 'ok') this.#lockThenOpen(account)
@@ -161,7 +163,7 @@ export class Login<C extends AnyContract> {
   }
 
   #uncount(): void {
-    const { context, session } = this.#options
+    const { context, counted: session } = this.#options
     context.whereis<AccountingContract>('accounting')?.tell('disconnect', session)
   }
 

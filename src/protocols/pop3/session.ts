@@ -271,6 +271,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
       proxy: before.proxy,
     }
     this.ids = { session: session ?? this.ids.session, remote: this.#ends.remoteAddress }
+    if (session === undefined) return
+    this.context.whereis<AccountingContract>('accounting')?.tell('renamed', this.#args.session, session)
   }
 
   // TRANSACTION

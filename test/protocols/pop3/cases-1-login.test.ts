@@ -172,6 +172,25 @@ test('P043 a trusted proxy says for whom it comes, and is taken at its word or n
   expect(server.events('pop3.logout')).toMatchObject([seen])
 })
 
+test('P043 sessions that a proxy calls by one name are several all the same', async () => {
+  const set = ['login.trusted_networks=127.0.0.0/8', 'limits.max_userip_connections=2']
+  server = await Pop3Server.start({ set })
+  const logIn = async () => {
+    const client = await server.connect()
+    await client.line()
+    client.send('XCLIENT ADDR=1.2.3.4 SESSION=abc\r\nUSER alice\r\nPASS secret\r\n')
+    return { client, answer: (await client.lines(3))[2] }
+  }
+  const first = await logIn()
+  expect(first.answer).toMatch(/^\+OK/)
+  expect((await logIn()).answer).toMatch(/^\+OK/)
+  expect((await logIn()).answer).toMatch(/^-ERR \[IN-USE\]/)
+  first.client.send('QUIT\r\n')
+  await first.client.rest()
+  await until('room for one more', async () => /^\+OK/.test((await logIn()).answer ?? ''))
+  expect((await logIn()).answer).toMatch(/^-ERR \[IN-USE\]/)
+})
+
 test('P043 XOIP is the same with an address alone', async () => {
   server = await Pop3Server.start({ set: ['login.trusted_networks=127.0.0.0/8'] })
   const client = await server.connect()
