@@ -2,7 +2,9 @@
  * Group J of the acceptance cases: TLS of the delivery client, from the offer to the session. Certificates, policies and trust
  * are in cases-j-certificates.test.ts, DANE and what a mail asks for in cases-j-dane.test.ts, J35 in tls/sts.test.ts.
  */
-import { createSecureContext } from 'node:tls'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import type { ClientSettings } from '../../../../src/protocols/smtp/client/config.ts'
 import { type Destination, parseDestinations } from '../../../../src/protocols/smtp/client/destination.ts'
@@ -72,7 +74,87 @@ describe('whether there is TLS', () => {
     const seen = await run({ tls_security_level: 'may', ...account }, script)
     expect(seen).toMatchObject({ outcome: 'sent', commands: secured })
   })
+
+  it('TLS-7 replies put in behind the reply to STARTTLS, in pieces: never an answer to anything', async () => {
+    const { context } = await named('x')
+    const clear =
+      '220 go on\r\n250-evil\r\n250 AUTH PLAIN\r\n250 2.0.0 yours\r\n354 go on\r\n250 2.0.0 taken\r\n'
+    for (const cut of [3, 10, 11, 12, 25, clear.length]) {
+      const commands: string[] = []
+      await using server = new ReplyInjector(context, [clear.slice(0, cut), clear.slice(cut)], commands)
+      const report = await deliver({
+        request: { nexthop: `[127.0.0.1]:${await server.listen()}` },
+        settings: { tls_security_level: 'encrypt', starttls_timeout: 2_000, helo_timeout: 2_000 },
+      })
+      // What came in one piece with the reply is dropped; what comes later is no handshake.
+      expect(['sent', 'deferred 4.7.5']).toContain(outcome(report)[0])
+      const within = commands.slice(commands.indexOf('STARTTLS') + 1).join(' ')
+      // Nobody waits for QUIT.
+      expect(within.replace(/ QUIT$/, '')).toBe(
+        outcome(report)[0] === 'sent' ? 'EHLO MAIL RCPT DATA CONTENT' : '',
+      )
+    }
+  })
+
+  it('TLS-7 a server that offers STARTTLS within TLS is not asked for it', async () => {
+    const tls = { ...(await named('x')), keywords: ['STARTTLS', 'PIPELINING'] }
+    expect(await run({ tls_security_level: 'encrypt' }, { tls })).toMatchObject({
+      outcome: 'sent',
+      commands: secured,
+    })
+  })
 })
+
+/** Says what it has to say to STARTTLS in pieces, and then does TLS as if nothing had been. */
+class ReplyInjector {
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  constructor(context: SecureContext, pieces: readonly string[], commands: string[]) {
+    this.#server = createServer((plain) => {
+      this.#sockets.add(plain)
+      plain.setNoDelay(true)
+      plain.on('error', () => {})
+      plain.write('220 mx.test ESMTP\r\n')
+      const answer = (socket: Socket) => (chunk: Buffer) => {
+        for (const line of chunk.toString('latin1').split('\r\n')) {
+          const verb = line.split(/[ :]/)[0]!
+          if (/^(?:EHLO|MAIL|RCPT|DATA|QUIT|STARTTLS)$/.test(verb)) commands.push(verb)
+          if (line === '.') commands.push('CONTENT')
+          if (verb === 'STARTTLS') void begin(socket)
+          else if (verb === 'EHLO') socket.write('250-mx.test\r\n250 STARTTLS\r\n')
+          else if (verb === 'DATA') socket.write('354 go on\r\n')
+          else if (verb === 'QUIT') socket.end('221 bye\r\n')
+          else if (/^(?:MAIL|RCPT|\.$)/.test(line)) socket.write('250 2.0.0 ok\r\n')
+        }
+      }
+      const inClear = answer(plain)
+      plain.on('data', inClear)
+      const begin = async (socket: Socket) => {
+        socket.off('data', inClear)
+        for (const piece of pieces) {
+          socket.write(piece)
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        const secure = new TLSSocket(socket, { isServer: true, secureContext: context })
+        secure.on('error', () => {})
+        secure.on('_tlsError', () => socket.destroy())
+        secure.on('data', answer(secure))
+      }
+    })
+  }
+
+  async listen(): Promise<number> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+}
 
 describe('handshakes that fail', () => {
   const nonsense = async (): Promise<Script> => ({
