@@ -4,14 +4,17 @@
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync, linkSync, openSync, statSync, unlinkSync, utimesSync, writeSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { kill } from 'node:process'
 import { errnoOf } from './errors.ts'
 import { readText } from './open-file.ts'
 import { inheritFrom } from './ownership.ts'
 
+/** The system's name for itself: what other programs compare it with, whatever the service is called. */
+const host = hostname()
+
 export interface DotlockOptions {
-  readonly hostname: string
   readonly pid: number
   /** How long to wait for another program, in milliseconds. */
   readonly waitMs: number
@@ -69,7 +72,7 @@ function tryLock(path: string, options: DotlockOptions): Dotlock | undefined {
 }
 
 /** The inode of the file; undefined: there is one. */
-function create(path: string, { hostname, pid }: DotlockOptions): number | undefined {
+function create(path: string, { pid }: DotlockOptions): number | undefined {
   let fd: number
   try {
     fd = openSync(path, 'wx', 0o600)
@@ -80,7 +83,7 @@ function create(path: string, { hostname, pid }: DotlockOptions): number | undef
   try {
     // For who serves the mailbox as another user of the system.
     inheritFrom(dirname(path), fd)
-    writeSync(fd, `${pid}:${hostname}`)
+    writeSync(fd, `${pid}:${host}`)
     return statSync(path).ino
   } catch (error) {
     removeIfSame(path, undefined)
@@ -93,7 +96,7 @@ function create(path: string, { hostname, pid }: DotlockOptions): number | undef
 /** The same by way of a file that nobody else makes. A link that is made never replaces what is there. */
 function createByLink(path: string, options: DotlockOptions): number | undefined {
   const random = randomBytes(8).toString('hex')
-  const name = `.temp.${options.hostname.replaceAll('/', '_')}.${options.pid}.${random}`
+  const name = `.temp.${host.replaceAll('/', '_')}.${options.pid}.${random}`
   const temporary = join(dirname(path), name)
   const inode = create(temporary, options)
   if (inode === undefined) return undefined
@@ -112,7 +115,7 @@ function createByLink(path: string, options: DotlockOptions): number | undefined
 const emptyStaleMs = 10_000
 
 /** A lock of this host whose process is gone. One that is younger than 2 s may not have its content yet. */
-function ownerIsDead(path: string, { hostname, pid, mayBeEmpty }: DotlockOptions, ageMs: number): boolean {
+function ownerIsDead(path: string, { pid, mayBeEmpty }: DotlockOptions, ageMs: number): boolean {
   if (ageMs < 2_000) return false
   let content: string
   try {
@@ -123,7 +126,7 @@ function ownerIsDead(path: string, { hostname, pid, mayBeEmpty }: DotlockOptions
   // Whoever makes it writes into it at once: this one died in between.
   if (content === '') return mayBeEmpty !== true && ageMs > emptyStaleMs
   const match = /^([0-9]{1,9}):(.*)$/.exec(content)
-  if (match === null || match[2] !== hostname) return false
+  if (match === null || match[2] !== host) return false
   const owner = Number(match[1])
   if (owner === pid) return true
   try {

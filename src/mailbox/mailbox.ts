@@ -289,10 +289,9 @@ export class Mailbox {
 
   /** `none`: it cannot be made, in a home that is not there or not ours; old mails go all the same. */
   async #lockAutoexpunge(home: string): Promise<Dotlock | 'taken' | 'none'> {
-    const { hostname, settings } = this.#options
+    const { settings } = this.#options
     try {
       const lock = await takeDotlock(join(home, 'dovecot.autoexpunge.lock'), {
-        hostname,
         pid,
         waitMs: 0,
         staleMs: autoexpungeStaleMs,

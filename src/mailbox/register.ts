@@ -95,6 +95,8 @@ export class Register {
   #rewriteList = false
   /** UIDs that another program assigned and whose files we have not seen yet, by base name. */
   #assigned = new Map<string, UidListRecord>()
+  /** The highest UID that had a line when we last read or wrote the list: higher ones are of other programs. */
+  #lastListed = 0
   #dirtyState = false
   #resetIndex = false
 
@@ -157,6 +159,8 @@ export class Register {
       this.newTime = state.newTime
       this.curTime = state.curTime
       this.tmpTime = state.tmpTime
+      this.#lastListed = state.lastListed
+      for (const record of state.unseen) this.#assigned.set(record.base, record)
     } else {
       this.#resetIndex = true
     }
@@ -190,7 +194,8 @@ export class Register {
     // A mail that we have under another UID: it was removed and came back, and we never looked in between.
     if (added.records.some(({ base }) => this.#mails.mayHave(base))) return false
     for (const record of added.records) this.#assigned.set(record.base, record)
-    this.#nextUid = added.records.at(-1)!.uid + 1
+    this.#lastListed = added.records.at(-1)!.uid
+    this.#nextUid = this.#lastListed + 1
     this.#lines += added.records.length
     this.#list = added.identity
     this.#dirtyState = true
@@ -215,7 +220,6 @@ export class Register {
     this.curTime = ''
     this.revision++
     this.#dirtyState = true
-    this.#assigned.clear()
     if (read === undefined) {
       this.#list = ''
       this.#lines = 0
@@ -254,6 +258,8 @@ export class Register {
       }
       log.warn(facts, 'uid validity changed: clients will download everything again')
     }
+    const assigned = this.#assigned
+    this.#assigned = new Map()
     if (known) {
       const ours = new Map<string, StoredMail>()
       yield* this.#mails.each((mail) => ours.set(mail.base, mail))
@@ -265,7 +271,8 @@ export class Register {
         if (mail !== undefined && mail.uid === record.uid) {
           fromKeys(mail, record.keys)
           listed.add(mail)
-        } else if (record.uid >= this.#nextUid) {
+        } else if (record.uid > this.#lastListed || assigned.get(record.base)?.uid === record.uid) {
+          // All others are of mails that are gone.
           this.#assigned.set(record.base, record)
         }
       }
@@ -287,6 +294,7 @@ export class Register {
     }
     this.#uidValidity = list.uidValidity
     this.#nextUid = Math.max(known ? this.#nextUid : 1, list.nextUid)
+    this.#lastListed = Math.max(known ? this.#lastListed : 0, list.records.at(-1)?.uid ?? 0)
     this.#guid = list.guid === '' ? randomBytes(16).toString('hex') : list.guid
     this.#otherKeys = list.otherKeys
     this.#list = identity
@@ -305,6 +313,16 @@ export class Register {
     if (gone.length === 0) return
     this.#mails.remove(gone.map(({ uid }) => uid))
     this.revision++
+  }
+
+  /** Base names of mails that have UIDs from another program, and whose files we have not seen. */
+  get unseen(): readonly string[] {
+    return [...this.#assigned.keys()]
+  }
+
+  /** Their files are nowhere. */
+  forgetUnseen(bases: readonly string[]): void {
+    for (const base of bases) if (this.#assigned.delete(base)) this.#dirtyState = true
   }
 
   /** Forgets mails with these base names, their UIDs are used up. */
@@ -386,6 +404,7 @@ export class Register {
     if (this.#uidValidity === before) this.#uidValidity++
     await inTurns(this.#mails.fill(mails))
     this.#nextUid = mails.length + 1
+    this.#lastListed = 0
     this.#assigned.clear()
     this.#rewriteList = true
     this.#resetIndex = true
@@ -464,6 +483,8 @@ export class Register {
     }
     this.#list = await writeUidList(this.#folder, header, this.#records(), this.#flush)
     this.#lines = this.#mails.count + this.#assigned.size
+    const listed = [...this.#assigned.values()].map(({ uid }) => uid)
+    this.#lastListed = Math.max(this.#lastListed, this.#mails.lastUid, ...listed)
     this.#rewriteList = false
     this.#dirtyState = true
   }
@@ -511,12 +532,12 @@ export class Register {
 
   /** Runs `work` with the list locked; false: another program kept the lock. */
   async locked(work: () => Promise<void>, impatient = false): Promise<boolean> {
-    const { hostname, settings } = this.#options
+    const { settings } = this.#options
     const { max_lock_timeout, dotlock_excl: exclusive } = settings.mail
     const longest = max_lock_timeout === 0 ? lockWaitMs : Math.min(max_lock_timeout, lockWaitMs)
     const waitMs = impatient ? Math.min(longest, impatientWaitMs) : longest
     const staleMs = settings.maildir.uidlist_lock_stale
-    const lock = await takeDotlock(this.#lockPath, { hostname, pid, waitMs, staleMs, exclusive })
+    const lock = await takeDotlock(this.#lockPath, { pid, waitMs, staleMs, exclusive })
     if (lock === undefined) return false
     try {
       await work()
@@ -539,6 +560,8 @@ export class Register {
       newTime: this.newTime,
       curTime: this.curTime,
       tmpTime: this.tmpTime,
+      lastListed: this.#lastListed,
+      unseen: [...this.#assigned.values()],
       sum: this.#mails.sum,
     }
     const rows = this.#mails.rowsToSave(this.#resetIndex)

@@ -1,5 +1,6 @@
 /** What the index keeps of a mailbox beside its mails, and how all of it is cut into writes. */
 import type { IndexWrite } from './index-store.ts'
+import type { UidListRecord } from './uidlist.ts'
 import type { ListIdentity } from './uidlist-file.ts'
 
 /** As JSON. */
@@ -13,6 +14,9 @@ export interface StoredState {
   readonly newTime: string
   readonly curTime: string
   readonly tmpTime: number
+  readonly lastListed: number
+  /** UIDs that another program gave to mails that were not seen yet. */
+  readonly unseen: readonly UidListRecord[]
   /** Of all pages: a row that is missing, or not of this state, is noticed. */
   readonly sum: number
 }
@@ -42,6 +46,8 @@ export function readState(json: string): StoredState | undefined {
       Number.isSafeInteger(state.uidValidity) &&
       Number.isSafeInteger(state.nextUid) &&
       typeof state.list === 'string' &&
+      Number.isSafeInteger(state.lastListed) &&
+      Array.isArray(state.unseen) &&
       typeof state.otherKeys === 'string' &&
       Number.isFinite(state.tmpTime)
     return isSound ? state : undefined

@@ -61,6 +61,7 @@ export class FolderSync {
     const startedAt = now()
     const times = folders.times(mode.readOnly)
     await register.refresh()
+    const { unseen } = register
     this.newTime = times.fresh.mtime
     const sameNew =
       times.fresh.mtime === register.newTime ||
@@ -78,8 +79,9 @@ export class FolderSync {
     const seen = await inTurns(SeenFiles.of(fresh, known))
     if (seen.duplicates.size > 0) seen.order(await namesInOrder(folders.cur), seen.unknown)
     let gone = await this.#match(seen)
-    if (gone.length > 0 && known !== undefined) {
-      // Reading a folder in which others rename can skip files. What is missing twice is gone.
+    if (gone.length > 0 && mode.onlyNew !== true) {
+      // Reading a folder in which others rename can skip files. What has left new/ may be in cur/, although that had not
+      // changed when we began. What is missing twice is gone.
       const again = await inTurns(SeenFiles.of(fresh, await mailNames(folders.cur, times.cur)))
       if (again.duplicates.size > 0) again.order(await namesInOrder(folders.cur), again.unknown)
       const missing = new Set(gone.map(({ uid }) => uid))
@@ -97,6 +99,7 @@ export class FolderSync {
     const burnt = mode.readOnly ? [] : seen.addFolders(fresh, known)
     const complete = await this.#takeIn(seen, toMove, mode)
     if (burnt.length > 0) await register.removeNamed(burnt)
+    if (complete && seen.knowsCur) register.forgetUnseen(unseen)
     if (toMove.length > 0) this.newTime = folders.times(mode.readOnly).fresh.mtime
     if (!mode.readOnly) await this.#nameLetters()
     if (mode.onlyNew === true) {

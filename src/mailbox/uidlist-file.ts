@@ -1,5 +1,6 @@
 /** `dovecot-uidlist` on the disk: read it, add lines to it, write it anew. Writers hold the dotlock. */
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
@@ -33,6 +34,10 @@ const flushed = promisify(fsync)
 /** Tells one state of the file from another; empty: there is no file. */
 export type ListIdentity = string
 
+/** A file that takes the place of another often gets its inode, but not its birth. */
+const identityOf = ({ ino, size, mtimeNs, birthtimeNs }: BigIntStats): ListIdentity =>
+  `${ino} ${size} ${mtimeNs} ${birthtimeNs}`
+
 const fileName = 'dovecot-uidlist'
 
 /** `folder` here and below: the control folder of a Maildir, mostly the Maildir itself. */
@@ -41,7 +46,7 @@ export const uidListPath = (folder: string): string => join(folder, fileName)
 /** Which file is there now. */
 export function listIdentity(folder: string): ListIdentity {
   const stat = statSync(uidListPath(folder), { throwIfNoEntry: false, bigint: true })
-  return stat === undefined ? '' : `${stat.ino} ${stat.size} ${stat.mtimeNs}`
+  return stat === undefined ? '' : identityOf(stat)
 }
 
 export interface ReadUidList {
@@ -68,7 +73,7 @@ export function* readUidList(folder: string, salvage = false): Steps<ReadUidList
     const text = readFileSync(fd, 'latin1')
     return {
       list: yield* parseInSteps(text, salvage),
-      identity: `${stat.ino} ${stat.size} ${stat.mtimeNs}`,
+      identity: identityOf(stat),
       complete: text.endsWith('\n'),
     }
   } finally {
@@ -88,7 +93,9 @@ export function readAdded(
   known: ListIdentity,
   nextUid: number,
 ): { readonly records: readonly UidListRecord[]; readonly identity: ListIdentity } | undefined {
-  const [inode, size] = known.split(' ')
+  const [inode, size, , birth] = known.split(' ')
+  // Not every file system knows it.
+  if (birth === '0') return undefined
   let fd: number
   try {
     fd = openToRead(uidListPath(folder))
@@ -99,13 +106,14 @@ export function readAdded(
   try {
     const stat = fstatSync(fd, { bigint: true })
     const added = Number(stat.size) - Number(size)
-    if (String(stat.ino) !== inode || added <= 0 || added > maxAddedOctets) return undefined
+    if (`${stat.ino}` !== inode || `${stat.birthtimeNs}` !== birth) return undefined
+    if (added <= 0 || added > maxAddedOctets) return undefined
     const bytes = Buffer.alloc(added + 1)
     // From the end of the line that was the last one.
     if (readSync(fd, bytes, 0, bytes.length, Number(size) - 1) < bytes.length || bytes[0] !== 10)
       return undefined
     const records = parseAdded(bytes.toString('latin1', 1), nextUid)
-    return records && { records, identity: `${stat.ino} ${stat.size} ${stat.mtimeNs}` }
+    return records && { records, identity: identityOf(stat) }
   } finally {
     closeSync(fd)
   }
@@ -146,7 +154,7 @@ export async function appendRecords(
         path: folder,
       })
     }
-    return `${stat.ino} ${stat.size} ${stat.mtimeNs}`
+    return identityOf(stat)
   } finally {
     closeSync(fd)
   }

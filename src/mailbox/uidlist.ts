@@ -41,7 +41,8 @@ export const parseUidList = (text: string): UidList => atOnce(parseInSteps(text)
 
 /** The same, for lists that may be long. `salvage`: lines that make no sense are left out, if the header does. */
 export function* parseInSteps(text: string, salvage = false): Steps<UidList> {
-  const lines = text.split('\n')
+  // Carried here by way of another system, it may have CRs: no name has one.
+  const lines = text.includes('\r') ? text.replaceAll('\r\n', '\n').split('\n') : text.split('\n')
   const header = parseHeader(lines[0] ?? '')
   const parse = header.version === 3 ? parseRecord : parseOldRecord
   const records: UidListRecord[] = []

@@ -9,6 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { hostname } from 'node:os'
 import { basename, join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { createMaildir } from '../../src/mailbox/deliver.ts'
@@ -391,7 +392,7 @@ describe('changes by others', () => {
 
   test('P203 the lock of a dead process is no obstacle', async () => {
     home.mb1()
-    writeFileSync(`${home.path('dovecot-uidlist')}.lock`, '999999999:h')
+    writeFileSync(`${home.path('dovecot-uidlist')}.lock`, `999999999:${hostname()}`)
     const past = new Date(Date.now() - 5_000)
     utimesSync(`${home.path('dovecot-uidlist')}.lock`, past, past)
     await home.send(m1)

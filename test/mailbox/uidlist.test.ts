@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
   baseOf,
@@ -8,6 +8,7 @@ import {
   sizeInName,
   withFlag,
 } from '../../src/mailbox/maildir-name.ts'
+import { uidBytes } from '../../src/mailbox/snapshot.ts'
 import { formatHeader, formatRecord, keyOf, parseUidList, withKey } from '../../src/mailbox/uidlist.ts'
 import { Home, look, m1, uids } from './harness.ts'
 
@@ -52,6 +53,11 @@ describe('reading a uid list', () => {
 
   test('the next uid is above the last one', () => {
     expect(parseUidList(`3 V1 N2 G${guid}\n9 :a\n`).nextUid).toBe(10)
+  })
+
+  test('lines may end in CRLF, as Dovecot reads them', () => {
+    const text = `3 V5 N9 G${guid}\n2 W7 :a\n3 :b\n`
+    expect(parseUidList(text.replaceAll('\n', '\r\n'))).toEqual(parseUidList(text))
   })
 
   test('P262 version 1', () => {
@@ -175,6 +181,46 @@ describe('M35 what another program adds to the list', () => {
     expect(uids(snapshot)).toEqual([1, 2, 3, 7, 9])
     await home.send(m1)
     expect(uids(await box.open(look)).at(-1)).toBe(10)
+  })
+
+  test('another file that has got the inode of the list is read as a whole', async () => {
+    const { home, box } = await start()
+    await box.update({ uidValidity: 1_700_000_000, expunge: uidBytes([1]) })
+    await box.open(look)
+    home.write('cur/1700000004.M4P1.h:2,')
+    home.write('cur/1700000005.M5P1.h:2,')
+    const list = home.path('dovecot-uidlist')
+    const { ino, size } = statSync(list)
+    // A line of the new one ends where the old one did: what follows could have been added.
+    const head = `3 V1700000000 N6 G${guid}\n2 :1700000002.M2P1.h\n4 `
+    const tail = ':1700000004.M4P1.h\n'
+    const text = `${head}${'X'.repeat(size - head.length - tail.length - 1)} ${tail}5 :1700000005.M5P1.h\n`
+    renameSync(list, home.path('old'))
+    for (let number = 0; number < 50 && (number === 0 || statSync(list).ino !== ino); number++) {
+      writeFileSync(home.path('next'), text)
+      if (number === 0) unlinkSync(home.path('old'))
+      renameSync(home.path('next'), list)
+    }
+    expect(uids(await box.open(look))).toEqual([2, 3, 4, 5])
+  })
+
+  test('UIDs of mails that were not seen yet are kept when the list is written anew, and over a restart', async () => {
+    for (const restarts of [false, true]) {
+      const { home, box } = await start()
+      appendFileSync(home.path('dovecot-uidlist'), '7 :1700000005.M5P1.h\n9 :1700000004.M4P1.h\n')
+      await box.takeIn()
+      if (restarts) await box.close()
+      home.list(
+        '1 :1700000001.M1P1.h',
+        '3 :1700000003.M3P1.h',
+        '7 :1700000005.M5P1.h',
+        '9 :1700000004.M4P1.h',
+      )
+      if (restarts) home.restart()
+      home.write('cur/1700000004.M4P1.h:2,')
+      home.write('cur/1700000005.M5P1.h:2,')
+      expect(uids(await (restarts ? home.mailbox() : box).open(look))).toEqual([1, 2, 3, 7, 9])
+    }
   })
 
   test.each([

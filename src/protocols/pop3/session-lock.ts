@@ -12,7 +12,6 @@ export interface SessionLockOptions {
   readonly maildir: string
   /** Where the file is. */
   readonly folder: string
-  readonly hostname: string
   readonly waitMs: number
   readonly staleMs: number
   /** See `mail.dotlock_excl`. */
@@ -39,7 +38,7 @@ export class SessionLock<C extends AnyContract> {
    */
   static async take<C extends AnyContract>(
     context: ActorContext<C>,
-    { maildir, folder, hostname, waitMs, staleMs, exclusive }: SessionLockOptions,
+    { maildir, folder, waitMs, staleMs, exclusive }: SessionLockOptions,
   ): Promise<SessionLock<C> | undefined> {
     const accounting = context.whereis<AccountingContract>('accounting')
     if (accounting === undefined) throw new Error('the accounting is not running')
@@ -49,7 +48,6 @@ export class SessionLock<C extends AnyContract> {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       const file = await takeDotlock(join(folder, 'dovecot-pop3-session.lock'), {
-        hostname,
         pid: process.pid,
         waitMs: Math.max(0, deadline - performance.now()),
         staleMs,

@@ -1,5 +1,7 @@
 /** `pop3.lock_session`: one session of a mailbox at a time. */
+
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { until } from '../../support/until.ts'
@@ -61,7 +63,7 @@ test('P202 a session that waits gets the mailbox when the other ends, however it
 
 test('P203 P204 a lock of a dead process is taken over, one of another machine is not', async () => {
   await start(['pop3.lock_wait=0'])
-  writeFileSync(lockFile(), '99999999:mx.test')
+  writeFileSync(lockFile(), `99999999:${hostname()}`)
   const longAgo = Date.now() / 1000 - 10
   utimesSync(lockFile(), longAgo, longAgo)
   expect(await (await server.login()).ask('QUIT')).toMatch(/^\+OK/)
