@@ -112,8 +112,8 @@ function listText(random: Random, records: readonly string[], next: number): str
   ])
 }
 
-/** Fills a folder that is empty. */
-export function makeMaildir(path: string, random: Random): void {
+/** Fills a folder that is empty. `plain`: with nothing strange, and names that are UIDLs. */
+export function makeMaildir(path: string, random: Random, { plain = false } = {}): void {
   for (const folder of ['tmp', 'new', 'cur']) mkdirSync(join(path, folder), { recursive: true })
   const mails: Mail[] = []
   const records: string[] = []
@@ -121,7 +121,8 @@ export function makeMaildir(path: string, random: Random): void {
   const count = random.below(14)
   for (let number = 1; number <= count; number++) {
     const text = content(random, number)
-    const base = baseName(random, number, text)
+    const named = baseName(random, number, text)
+    const base = plain ? named.replace(/[^\x21-\x7e]/, '-').replace(/,S=.*/, `,S=${text.length}`) : named
     mails.push({ base, text })
     const isFresh = random.chance(0.3)
     const name = `${base}${isFresh && random.chance(0.8) ? '' : flagsOf(random)}`
@@ -145,7 +146,7 @@ export function makeMaildir(path: string, random: Random): void {
       join(path, 'dovecot-keywords'),
       random.pick(['0 Junk\n', '0 Junk\n1 $Label1\n25 last\n', '1 NonJunk\n']),
     )
-  if (random.chance(0.3)) strange(path, random, mails)
+  if (!plain && random.chance(0.3)) strange(path, random, mails)
 }
 
 /** What other programs, or people, have left there. */
