@@ -1,8 +1,9 @@
-import { accessSync, constants, mkdirSync, type Stats, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { accessSync, constants } from 'node:fs'
+import { join } from 'node:path'
 import { ConfigError } from '../config/errors.ts'
 import { socketPathProblem } from '../config/listener-address.ts'
 import type { Config } from '../config/settings.ts'
+import { makeWritable, statOf, WrongKind } from './directory.ts'
 import { CommandFailure, exitCodes, systemFailure } from './exit.ts'
 import { type Lock, takeLock } from './lock-file.ts'
 
@@ -25,8 +26,7 @@ export function checkDataDir({ data_dir }: Config): void {
 export function claimDataDir(dataDir: string): Lock {
   let path = dataDir
   try {
-    makeDirectory(dataDir)
-    accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK)
+    makeWritable(dataDir)
     for (const [name, kind] of parts) {
       path = join(dataDir, name)
       const stat = statOf(path)
@@ -45,36 +45,11 @@ export function claimDataDir(dataDir: string): Lock {
     )
   } catch (error) {
     if (error instanceof CommandFailure) throw error
-    const why = error instanceof WrongKind ? error.message : systemFailure(error).why
+    const { why } = systemFailure(error)
     const what = path === dataDir ? why : `${path}: ${why}`
     throw new CommandFailure(
       exitCodes.cannotCreate,
       `data directory ${dataDir}: cannot be used: ${what} (choose another data_dir, or change its owner or mode)`,
     )
   }
-}
-
-class WrongKind extends Error {
-  constructor(found: Stats, wanted: 'directory' | 'file') {
-    const kind = found.isDirectory() ? 'a directory' : found.isFile() ? 'a file' : 'a special file'
-    super(`it is ${kind}, not a ${wanted}`)
-  }
-}
-
-/** Level by level: where nothing can be made, as in /proc, `recursive` tries for ever. */
-function makeDirectory(path: string): void {
-  const stat = statOf(path)
-  if (stat?.isDirectory()) return
-  if (stat !== undefined) throw new WrongKind(stat, 'directory')
-  if (dirname(path) !== path) makeDirectory(dirname(path))
-  try {
-    mkdirSync(path, { mode: 0o700 })
-  } catch (error) {
-    // Another process was faster.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-}
-
-function statOf(path: string): Stats | undefined {
-  return statSync(path, { throwIfNoEntry: false })
 }

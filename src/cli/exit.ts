@@ -1,4 +1,5 @@
 /** How a command ends: exit codes of sysexits.h, and one line on stderr. */
+import { WrongKind } from './directory.ts'
 
 export const exitCodes = {
   ok: 0,
@@ -37,6 +38,7 @@ export function oneLine(text: string): string {
 
 /** What an error of the file system is for the user: the words, and the code to end with. */
 export function systemFailure(error: unknown): { readonly why: string; readonly exitCode: ExitCode } {
+  if (error instanceof WrongKind) return { why: error.message, exitCode: exitCodes.cannotCreate }
   const { code = '', message } = error as NodeJS.ErrnoException
   const known = systemErrors[code]
   return known === undefined

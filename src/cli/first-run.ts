@@ -1,6 +1,6 @@
 /** The very first start without any configuration: a user to try things with, and mail for it. */
 import { randomInt } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathSettings, userPaths } from '../auth/user-name.ts'
 import type { LoadedConfig } from '../config/loader.ts'
@@ -8,6 +8,7 @@ import type { Config } from '../config/settings.ts'
 import type { ListenerInfo } from '../listeners/contract.ts'
 import { deliver } from '../mailbox/deliver.ts'
 import { addUser, removeUser } from './commands/user.ts'
+import { makeDirectory } from './directory.ts'
 
 const user = 'demo'
 /** Without the letters and digits that are mistaken for each other: it is read from one screen and typed into another. */
@@ -48,7 +49,7 @@ export class FirstRun {
       if (welcome !== '') rmSync(welcome, { force: true })
       await removeUser(loaded.config, user)
     } else {
-      mkdirSync(loaded.config.data_dir, { recursive: true, mode: 0o700 })
+      makeDirectory(loaded.config.data_dir)
       writeFileSync(unshown, '', { mode: 0o600 })
     }
     await addUser(loaded.config, user, { scheme: 'ARGON2ID', password: () => password })

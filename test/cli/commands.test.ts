@@ -83,6 +83,16 @@ describe('every failure is a line with its cure, and an exit code', () => {
       code: 78,
       line: /queue\.run_delay: "99999999d" is longer than 100 years$/,
     },
+    {
+      args: ['bench', 'cache', '--out', '/proc/x'],
+      code: 73,
+      line: /^mailactors: bench: --out \/proc\/x: no such file or directory \(/,
+    },
+    {
+      args: ['user', 'remove', 'ann', '--set', 'auth.passwd_file=/dev/null/users'],
+      code: 73,
+      line: /^mailactors: passwd-file \/dev\/null\/users: a part of the path is no directory \(/,
+    },
     { args: ['status'], code: 69, line: /^mailactors: control socket .*: no service is running \(start one/ },
     { args: ['tree'], code: 69, line: /no service is running/ },
     { args: ['cache', 'stats'], code: 69, line: /no service is running/ },

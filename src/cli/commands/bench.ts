@@ -1,10 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Result } from '../bench/measured.ts'
 import { resultPage } from '../bench/page.ts'
 import { type BenchScenario, benchScenarios } from '../bench/scenarios.ts'
+import { makeWritable } from '../directory.ts'
 import { CommandFailure, exitCodes, systemFailure } from '../exit.ts'
 import { tableText } from '../format.ts'
 import { withJson } from '../options.ts'
@@ -31,6 +32,9 @@ export function addBenchCommand(program: Command, terminal: Terminal): void {
   withJson(command).action(async (wanted: string[], options: Options) => {
     const seconds = secondsOf('bench', options.seconds)
     const chosen = wanted.length === 0 ? benchScenarios : wanted.map((name) => scenarioNamed('bench', name))
+    const out = options.out === undefined ? undefined : resolve(terminal.cwd, options.out)
+    // Before hours of measuring, not after.
+    if (out !== undefined) orFail(out, () => makeWritable(out, 0o777))
     const results: Result[] = []
     for (const scenario of chosen) {
       if (!options.json) terminal.print(`${scenario.name}: ${scenario.summary}\n`)
@@ -42,7 +46,7 @@ export function addBenchCommand(program: Command, terminal: Terminal): void {
     const machine = { node: process.version, cores: `${cpus().length}`, cpu: cpu?.model ?? 'unknown' }
     const document = { at: new Date().toISOString(), machine, results }
     if (options.json) printJson(terminal, document)
-    if (options.out !== undefined) writeResults(resolve(terminal.cwd, options.out), document)
+    if (out !== undefined) writeResults(out, document)
   })
 }
 
@@ -80,15 +84,23 @@ function writeResults(
     readonly results: readonly Result[]
   },
 ): void {
-  try {
-    mkdirSync(out, { recursive: true })
+  orFail(out, () => {
     writeFileSync(join(out, 'bench.json'), `${JSON.stringify(document, undefined, 2)}\n`)
     writeFileSync(
       join(out, 'bench.html'),
       resultPage(document.results, { ...document.machine, at: document.at }),
     )
+  })
+}
+
+function orFail(out: string, work: () => void): void {
+  try {
+    work()
   } catch (error) {
     const { why, exitCode } = systemFailure(error)
-    throw new CommandFailure(exitCode, `bench: --out ${out}: ${why} (name a directory that can be written)`)
+    throw new CommandFailure(
+      exitCode === exitCodes.noInput ? exitCodes.cannotCreate : exitCode,
+      `bench: --out ${out}: ${why} (name a directory that can be written)`,
+    )
   }
 }

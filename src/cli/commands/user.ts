@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type WritableScheme, writableSchemes } from '../../auth/config.ts'
@@ -8,6 +7,7 @@ import { type PasswdContent, readPasswd, replaceEntry, sameUser } from '../../au
 import { readPassword, writePassword } from '../../auth/schemes.ts'
 import { pathSettings, userNameProblem, userPaths } from '../../auth/user-name.ts'
 import type { Config } from '../../config/settings.ts'
+import { makeDirectory } from '../directory.ts'
 import { CommandFailure, exitCodes, systemFailure } from '../exit.ts'
 import { tableText } from '../format.ts'
 import { waitForLock } from '../lock-file.ts'
@@ -184,7 +184,7 @@ function existing(config: Config, name: string): PasswdEntry {
 async function underLock(config: Config, work: () => void): Promise<void> {
   const path = `${config.auth.passwd_file}.lock`
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makeDirectory(dirname(path))
     const taken = await waitForLock(path, lockWaitMs)
     if ('holder' in taken) {
       throw new CommandFailure(
