@@ -20,6 +20,8 @@ const ROUND_TRIPS = 2
 
 interface Setup {
   readonly mails: number
+  /** Mails before them that are not counted: as in `relay`, V8 has compiled what mails pass through. */
+  readonly warmup: number
   /** Deliveries at the same time. */
   readonly window: number
   readonly rttMs: number
@@ -38,19 +40,28 @@ async function behindLag(port: number, rttMs: number): Promise<{ port: number; s
 
 async function measure(
   dir: string,
-  { mails, window, rttMs }: Setup,
+  { mails, warmup, window, rttMs }: Setup,
   start: (nexthopPort: number) => Promise<Relay>,
 ): Promise<Measurement> {
   const sink = await CountingSink.start({ dir })
   const nexthop = await behindLag(sink.port, rttMs)
   const relay = await start(nexthop.port)
-  try {
-    await source(relay.port, mails, { sessions: 20, reuse: true })
+  const fill = async (count: number): Promise<void> => {
+    if (count === 0) return
+    await source(relay.port, count, { sessions: 20, reuse: true })
     await sleep(500)
+  }
+  try {
+    await fill(warmup)
+    if (warmup > 0) {
+      await relay.release()
+      await sink.waitFor(warmup, 300_000)
+    }
+    await fill(mails)
     const cpu = new CpuWindow(relay.pid)
     await relay.release()
     const reached = async (share: number) => {
-      const at = await sink.waitFor(Math.ceil(mails * share), 300_000)
+      const at = await sink.waitFor(warmup + Math.ceil(mails * share), 300_000)
       return { at, mails: sink.count() }
     }
     // Between them the window is open and all connections are busy.
@@ -90,15 +101,18 @@ function contestantsFor(rttMs: number) {
       return path
     }
     const wanted = (window: number) => (quick ? 500 : rttMs === 0 || window > 20 ? 10_000 : 3000)
+    const warmups = quick ? { ours: 100, postfix: 100 } : { ours: 5000, postfix: 500 }
     const generators = whyMissing(['smtp-source', 'smtp-sink'])
     const postfixMissing = generators ?? whyMissing(['postfix'], { root: true })
-    const ours = (name: string, window: number, tables: string, smtp = ''): Contestant => ({
+    const ours = (name: string, window: number, tables: string, smtp = '', isWarm = true): Contestant => ({
       name,
       unavailable: generators,
       run: () => {
         const path = fresh()
-        return measure(path, { mails: wanted(window), window, rttMs }, (port) =>
-          startOurs(path, port, { tables, smtp }),
+        return measure(
+          path,
+          { mails: wanted(window), warmup: isWarm ? warmups.ours : 0, window, rttMs },
+          (port) => startOurs(path, port, { tables, smtp }),
         )
       },
     })
@@ -109,7 +123,7 @@ function contestantsFor(rttMs: number) {
         const path = fresh()
         const SETTINGS = `${environment.SETTINGS ?? ''}; ${holding}`
         const mails = rttMs === 0 ? Math.min(wanted(window), 5000) : wanted(window)
-        return measure(path, { mails, window, rttMs }, (port) =>
+        return measure(path, { mails, warmup: warmups.postfix, window, rttMs }, (port) =>
           startPostfix(path, port, { ...environment, SETTINGS }),
         )
       },
@@ -123,6 +137,7 @@ function contestantsFor(rttMs: number) {
     const ours100 = `${waiting}default_destination_concurrency_limit = 100\ndefault_process_limit = 300\n`
     return [
       ours('mailactors', 20, waiting),
+      ours('mailactors, cold', 20, waiting, '', false),
       ours('mailactors, no cache', 20, waiting, 'connection_cache_on_demand = false'),
       postfix('Postfix', 20, {}),
       postfix('Postfix, no cache', 20, { SETTINGS: 'smtp_connection_cache_on_demand=no' }),
