@@ -339,8 +339,11 @@ export type QueueContract = Contract<{
   enqueue(mail: NewMail): EnqueueResult
   /** A delivery actor says how it went; the actor ends after this, unless it goes on. */
   delivered(report: DeliveryReport, onward?: Onward): void
-  /** A delivery gives back a request it was given ahead of time. Names one of its recipients; nothing was done. */
-  returned(recipient: number): void
+  /**
+   * A delivery gives back a request it was given ahead of time, or (`key`: which delivery) did not get it at all. Names
+   * one of its recipients; nothing was done.
+   */
+  returned(recipient: number, key?: number): void
   /** A delivery that found a connection on another thread asks to be done there. Names one of its recipients. */
   relocate(recipient: number, lease: Lease): void
   /** A delivery that cannot be done by its transport asks for another one, of the same recipients. */

@@ -171,8 +171,8 @@ export class Courier {
   }
 
   /** A delivery did not come to a request it was given. */
-  returned(recipient: number): void {
-    this.#return(this.dispatcher.returned(recipient))
+  returned(recipient: number, key?: number): void {
+    this.#return(this.dispatcher.returned(recipient, key))
   }
 
   relocate(recipient: number, lease: Lease): void {

@@ -36,7 +36,7 @@ export type DeliveryOwnerContract = Contract<{
   /** A delivery is no more, for whatever reason; its reports came before. */
   deliveryEnded(key: number, reason: ExitReason): void
   /** A delivery could not be given its next request. Names one of its recipients. */
-  returned(recipient: number): void
+  returned(recipient: number, key: number): void
 }>
 
 interface Child {
@@ -98,7 +98,7 @@ class Deliveries {
     const child = this.#byKey.get(key)
     if (child === undefined) return
     if (child.ref.tell('next', request)) child.queueId = request.queueId
-    else this.#owner?.tell('returned', request.recipients[0]!.id)
+    else this.#owner?.tell('returned', request.recipients[0]!.id, key)
   }
 
   end(key: number): void {

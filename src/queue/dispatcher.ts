@@ -120,6 +120,7 @@ export class Dispatcher {
   ): void {
     for (const slot of this.#hungry) {
       this.#hungry.delete(slot)
+      if (!this.#suits(slot)) continue
       const found = select(slot.site)
       if (found === undefined) continue
       const { selection, cache } = found
@@ -129,6 +130,12 @@ export class Dispatcher {
       }
       this.#give(slot, this.#add({ ...selection, content: found.content, cache, since: undefined, slot }))
     }
+  }
+
+  /** Whether what is first at its site may go over the same connection. */
+  #suits({ site, label, current }: Slot): boolean {
+    const mail = site.first?.job.mail
+    return mail !== undefined && current !== undefined && labelOf({ site, mail }, current.cache) === label
   }
 
   /** Those that wait for a request and got none are not needed. */
@@ -144,7 +151,7 @@ export class Dispatcher {
     else slot.next = running
     const request = this.#toRequest(running, null, routeOf(running))
     if (this.#findDeliveries()?.tell('next', slot.key, request) !== true) {
-      this.#context.self.tell('returned', request.recipients[0]!.id)
+      this.#context.self.tell('returned', request.recipients[0]!.id, slot.key)
     }
   }
 
@@ -257,12 +264,14 @@ export class Dispatcher {
     return undefined
   }
 
-  /** What a delivery was given did not get to it, or it gave it back. */
-  returned(recipient: number): Running | undefined {
+  /** A delivery gave back what it was to do next; with its `key`: it did not get it, which may have gone elsewhere since. */
+  returned(recipient: number, key?: number): Running | undefined {
     const running = this.#byRecipient.get(recipient)
     if (running === undefined) return undefined
     const { slot } = running
+    if (key !== undefined && key !== slot.key) return undefined
     if (slot.next === running) slot.next = undefined
+    else if (key === undefined) return undefined
     else slot.current = undefined
     return this.#take(running)
   }
@@ -327,7 +336,7 @@ export class Dispatcher {
 const routeOf = ({ site }: Running): Route => ({ transport: site.transport.name, nexthop: site.nexthop })
 
 /** Any connection with this label is good for the mail. */
-function labelOf({ site, mail }: Selection, { bySender }: CacheUse): string {
+function labelOf({ site, mail }: Pick<Selection, 'site' | 'mail'>, { bySender }: CacheUse): string {
   const { smtputf8, requiretls, sender } = mail.stored
   return destinationLabel({
     transport: site.transport.name,

@@ -419,8 +419,8 @@ export class QueueManager {
     this.#pump()
   }
 
-  returned(recipient: number): void {
-    this.#courier.returned(recipient)
+  returned(recipient: number, key?: number): void {
+    this.#courier.returned(recipient, key)
     this.#pump()
   }
 

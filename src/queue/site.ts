@@ -94,6 +94,12 @@ export class Site {
     this.#waiting += recipients
     if (!isNew) return
     const { order } = peer.job
+    const { first } = this
+    if (this.#head > 0 && first !== undefined && order < first.job.order) {
+      this.#head -= 1
+      this.#peers[this.#head] = peer
+      return
+    }
     let at = this.#peers.length
     // Nearly always the last one; the rest of a large mail comes back to its place.
     while (at > this.#head && this.#peers[at - 1]!.job.order > order) at -= 1

@@ -9,10 +9,10 @@ let harness: Harness
 afterEach(() => harness[Symbol.asyncDispose]())
 
 /** One delivery at a time to one next hop, and the first one, before which connections are not kept, is over. */
-async function start(queue: object = {}): Promise<void> {
+async function start(queue: object = {}, smtp: object = {}): Promise<void> {
   harness = await Harness.start({
     config: {
-      smtp: { relayhost: '[192.0.2.1]' },
+      smtp: { relayhost: '[192.0.2.1]', ...smtp },
       queue: { default_destination_concurrency_limit: 1, initial_destination_concurrency: 1, ...queue },
     },
   })
@@ -89,6 +89,21 @@ describe('a delivery at work', () => {
     expect((await harness.queue.ask('why', ids[2]!))?.recipients[0]?.waitsFor.kind).toBe('window')
     await act(() => harness.open[0]!.goOn({}))
     expect([atWork(), given()]).toEqual([[ids[2]], [ids[3]]])
+  })
+
+  test('is given only what may go over the same connection', async () => {
+    await start({}, { sasl_auth_enable: true, sender_dependent_authentication: true })
+    const ids: string[] = []
+    for (const sender of ['a@s.test', 'a@s.test', 'a@s.test', 'b@s.test', 'b@s.test']) {
+      ids.push(await harness.enqueue(['u@d.test'], { sender }))
+    }
+    await act(() => harness.open[0]!.report({}))
+    expect([atWork(), given()]).toEqual([[ids[1]], [ids[2]]])
+    await act(() => harness.open[0]!.goOn({}))
+    expect([atWork(), given()]).toEqual([[ids[2]], [undefined]])
+    await act(() => harness.open[0]!.goOn({}))
+    expect(harness.dismissed).toBe(1)
+    expect([atWork(), given()]).toEqual([[ids[3]], [ids[4]]])
   })
 
   test('`queue why`: what it was given waits for the window still', async () => {
