@@ -4,7 +4,7 @@
  *
  * `SEED=random DIFFERENTIAL_ROUNDS=500` runs a campaign; each round has a seed of its own, from the given one on.
  */
-import { chownSync, cpSync, mkdirSync, readdirSync, statSync } from 'node:fs'
+import { cpSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
@@ -12,6 +12,7 @@ import { Random } from '../../src/testing/random.ts'
 import { startService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
 import {
+  giveAway,
   maildirState,
   makeMaildir,
   makeScript,
@@ -27,14 +28,6 @@ const rounds = Number(process.env.DIFFERENTIAL_ROUNDS ?? 16)
 const firstSeed = chosenSeed()
 /** Rounds at the same time: most of one is waiting. */
 const lanes = 4
-/** nobody: Dovecot refuses to touch mail as root. */
-const owner = 65_534
-
-function giveAway(path: string): void {
-  chownSync(path, owner, owner)
-  if (statSync(path).isDirectory()) for (const name of readdirSync(path)) giveAway(join(path, name))
-}
-
 /** The same settings for both; the default counts most. */
 const variants = [
   { name: 'as they come', theirs: '', ours: '', share: 1 },

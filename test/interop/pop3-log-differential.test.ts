@@ -3,15 +3,17 @@
  * order and in the same words, but for the reason between `Disconnected:` and the parenthesis, which is ours. Filters that
  * people have, such as fail2ban's, then find in ours what they find in Dovecot's.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import { expect, test } from 'vitest'
 import { whyMissing } from '../../bench/harness/processes.ts'
+import { Random } from '../../src/testing/random.ts'
 import { Authority } from '../support/certificates.ts'
 import { prepareService, tempDir } from '../support/fixtures.ts'
 import { startDovecot } from '../support/peers.ts'
+import { giveAway, makeMaildir } from '../support/pop3-sessions.ts'
 import { because } from '../support/privileges.ts'
 import { until } from '../support/until.ts'
 
@@ -68,6 +70,11 @@ const endings: readonly Ending[] = [
       ['QUIT\r\n', 1],
     ],
   },
+  {
+    name: 'a whole session',
+    says: [login, [`${['UIDL', 'RETR 2', 'TOP 1 1', 'DELE 1', 'QUIT'].join('\r\n')}\r\n`, 10]],
+  },
+  { name: 'another one, left', says: [login, ['UIDL 1\r\nRETR 2\r\nDELE 2\r\nDELE 3\r\n', 10]] },
   { name: 'login, wrong commands', says: [login, ['X\r\n'.repeat(21), 22]] },
   { name: 'STLS, login', from: '127.0.0.2', says: [['STLS\r\n', 1], ['', 0], login, ['QUIT\r\n', 1]] },
   {
@@ -123,6 +130,11 @@ async function play(port: number, { name, from = '127.0.0.1', says, leaves }: En
   await until(`the end (${name})`, () => isOver)
 }
 
+/** Without octets of output, which have our own words in them. */
+const logoutFormat =
+  'top=%t/%p retr=%r/%b del=%d/%{deleted_bytes} of %m size=%s in=%i uidl=%u' +
+  ' %{top_count} %{top_bytes} %{retr_count} %{retr_bytes} %{deleted_count} %{message_count} %{message_bytes} %{input} %{uidl_change}'
+
 /** What of a line does not change from time to time, or with the server. */
 const comparable = (line: string): string =>
   line
@@ -146,7 +158,8 @@ test.skipIf(missing !== undefined)(
     const [dovecot, service] = await Promise.all([
       startDovecot({
         USERS: '2',
-        SETTINGS: `auth_mechanisms = plain login cram-md5
+        SETTINGS: `pop3_logout_format = ${logoutFormat}
+auth_mechanisms = plain login cram-md5
 auth_failure_delay = 0
 ssl = yes
 ssl_cert = <${dir}/cert.pem
@@ -163,9 +176,16 @@ service anvil {
         listeners: ['pop3'],
         users: { u0: 'secret', u1: 'secret' },
         tables: `[tls]\ncert = "${dir}/cert.pem"\nkey = "${dir}/key.pem"\n[log]\nformat = "syslog"\n`,
-        args: ['--set', 'auth.mechanisms=PLAIN LOGIN CRAM-MD5', '--set', 'auth.failure_delay=0'],
+        args: [
+          ...['--set', `pop3.logout_format=${logoutFormat}`, '--set', `mail.path=${dir}/mail/%u`],
+          ...['--set', 'auth.mechanisms=PLAIN LOGIN CRAM-MD5', '--set', 'auth.failure_delay=0'],
+        ],
       }),
     ])
+    const [ours0, theirs0] = [join(dir, 'mail', 'u0'), join(dovecot.dir, 'mail', 'u0')]
+    makeMaildir(ours0, new Random(5))
+    cpSync(ours0, theirs0, { recursive: true, preserveTimestamps: true })
+    giveAway(theirs0)
     const plain = readFileSync(service.configFile, 'utf8')
     writeFileSync(service.configFile, plain.replace('tls = "off"', 'tls = "starttls"'))
     service.launch()

@@ -1,5 +1,15 @@
 /** Random mailboxes and random POP3 sessions on them, the same for the same seed; and what a server made of them. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { Random } from '../../src/testing/random.ts'
 import { LineClient } from './clients.ts'
@@ -89,6 +99,12 @@ export function makeMaildir(path: string, random: Random): void {
   // Without it the UID validity would be the time at which each server looks.
   const header = `3 V17000000${10 + random.below(80)} N${uid + random.below(5)} G${'0123456789abcdef'.repeat(2)}`
   writeFileSync(join(path, 'dovecot-uidlist'), `${[header, ...records].join('\n')}\n`)
+}
+
+/** To nobody: Dovecot refuses to touch mail as root. */
+export function giveAway(path: string): void {
+  chownSync(path, 65_534, 65_534)
+  if (statSync(path).isDirectory()) for (const name of readdirSync(path)) giveAway(join(path, name))
 }
 
 export interface MaildirState {

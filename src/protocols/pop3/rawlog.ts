@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { timeStamp } from './time-stamp.ts'
 
 type Direction = 'in' | 'out'
 
@@ -15,7 +16,7 @@ export class RawLog {
   /** `number`: no other session of this process has it. */
   constructor(dir: string, number: number, now: () => number) {
     this.#now = now
-    const time = new Date(now()).toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')
+    const time = timeStamp(now()).replaceAll(/[-:]/g, '').replace(' ', '-')
     for (const direction of ['in', 'out'] as const) {
       try {
         const path = join(dir, `${time}.${process.pid}.${number}.${direction}`)

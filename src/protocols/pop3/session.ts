@@ -67,6 +67,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
   #broke = 'Connection closed'
   #running = false
   #input = 0
+  /** Octets until the login; the log line at the end counts from there. */
+  #beforeLogin = { input: 0, output: 0 }
   /** Milliseconds of the monotonic clock. */
   readonly #startedAt: number
   #lastInput: number
@@ -285,6 +287,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#lock = lock
     this.#commands = new MailCommands(this, maildrop, mailbox)
     this.#reader.maxOctets = config.pop3.max_line - 1
+    const { unread, held } = this.#reader
+    this.#beforeLogin = { input: this.#input - unread - held, output: this.connection.output.octets }
     const now = context.clock.monotonic()
     this.#lastInput = now
     this.#lastOutput = now
@@ -302,6 +306,11 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     const rawlog = new RawLog(dir, this.context.self.id, () => this.context.clock.now())
     this.#rawlog = rawlog
     this.connection.output.tap = (text) => rawlog.write('out', text)
+    // What came together with the password.
+    const rest = this.#reader.takeRest()
+    if (rest === undefined) return
+    rawlog.write('in', rest.toString('latin1'))
+    this.#reader.push(rest)
   }
 
   commit(): void {
@@ -354,6 +363,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
     this.#authenticator.cancel()
     this.#commands?.leave()
     this.#lock?.release()
+    // The last line counts.
+    this.connection.output.flush()
     this.#logEnd(reason, code)
     this.#closedAt = this.context.clock.monotonic()
     this.connection.end()
@@ -368,8 +379,8 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
       service: this.#args.service,
       tls: this.connection.tlsVersion,
       security: this.#security,
-      input: this.#input,
-      output: this.connection.output.octets,
+      input: this.#input - this.#beforeLogin.input,
+      output: this.connection.output.octets - this.#beforeLogin.output,
     }
   }
 

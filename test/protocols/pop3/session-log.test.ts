@@ -56,9 +56,10 @@ test('P286 rawlog_dir gets what is said after login, and no password', async () 
   const dir = mkdtempSync(join(tmpdir(), 'pop3-raw-'))
   server = await Pop3Server.start({ set: [`pop3.rawlog_dir=${dir}`] })
   server.mb1()
-  const client = await server.login()
-  client.send('RETR 1\r\nST')
-  await client.lines(6)
+  const client = await server.connect()
+  await client.line()
+  client.send('USER alice\r\nPASS secret\r\nNOOP\r\nRETR 1\r\nST')
+  await client.lines(9)
   client.send('AT\r\nQUIT\r\n')
   await client.rest()
   await until('the end', () => server.events('pop3.logout').length === 1)
@@ -68,9 +69,24 @@ test('P286 rawlog_dir gets what is said after login, and no password', async () 
     return readFileSync(join(dir, name), 'utf8')
   })
   rmSync(dir, { recursive: true })
-  expect(input!.replaceAll(/^\d+\.\d{6} /gm, '')).toBe('RETR 1\r\nSTAT\r\nQUIT\r\n')
-  expect(output).toMatch(/^\d+\.\d{6} \+OK 32 octets\r\n\d+\.\d{6} From: a\r\n/m)
+  expect(input!.replaceAll(/^\d+\.\d{6} /gm, '')).toBe('NOOP\r\nRETR 1\r\nSTAT\r\nQUIT\r\n')
+  expect(output).toMatch(
+    /^\d+\.\d{6} \+OK \w[^\n]*\n\d+\.\d{6} \+OK\r\n\d+\.\d{6} \+OK 32 octets\r\n\d+\.\d{6} From: a\r\n/m,
+  )
   expect(input! + output!).not.toContain('secret')
+})
+
+test('R73 R79 octets count from the login on, those included that came with the password', async () => {
+  server = await Pop3Server.start({ set: ['pop3.logout_format=%i %o'] })
+  server.mb1()
+  const client = await server.connect()
+  await client.line()
+  client.send('USER alice\r\nPASS secret\r\nSTAT\r\n')
+  await client.line()
+  const said = [...(await client.lines(2)), await client.ask('NOOP')]
+  client.send('QUIT\r\n')
+  const output = `${said.join('\r\n')}\r\n${await client.rest()}`.length
+  expect(server.events('pop3.logout')).toMatchObject([{ summary: `18 ${output}`, input: 18, output }])
 })
 
 test('P286 a folder that is not there costs nothing', async () => {

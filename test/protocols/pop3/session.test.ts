@@ -881,7 +881,7 @@ describe('the end', () => {
         deletedBytes: 32,
         messageCount: 3,
         messageBytes: 99,
-        input: 'USER alice\r\nPASS secret\r\nRETR 1\r\nTOP 2 0\r\nDELE 1\r\nQUIT\r\n'.length,
+        input: 'RETR 1\r\nTOP 2 0\r\nDELE 1\r\nQUIT\r\n'.length,
         output: expect.any(Number),
       },
     ])
