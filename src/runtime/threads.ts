@@ -33,6 +33,7 @@ import type {
 } from './pool-events.ts'
 import { loadHooks, type PoolHooks } from './pool-hooks.ts'
 import { type PoolChange, type PoolOptions, poolLimits } from './pool-options.ts'
+import type { Recycling } from './pools.ts'
 import { StallWatch } from './stall-watch.ts'
 import { StartError } from './start-error.ts'
 import { Tending } from './tending.ts'
@@ -84,6 +85,7 @@ export class Threads {
   readonly #tending: Tending
   readonly #stalls: StallWatch
   readonly #retries = new Set<NodeJS.Timeout>()
+  readonly #recycling = new Map<Pool, Promise<Recycling>>()
 
   constructor(options: ThreadsOptions) {
     this.#options = options
@@ -412,14 +414,22 @@ export class Threads {
 
   /**
    * Replaces the threads of a pool: as many new ones are started, and when they run the old ones drain. Settles then with
-   * the threads that drain, and a promise that settles when they are gone.
+   * the threads that drain, and a promise that settles when they are gone. Asked again before the new ones run, it is the
+   * same: on a machine where that takes long each request would double the pool otherwise.
    *
    * @throws UsageError
    */
-  async recycle(
-    name: string,
-  ): Promise<{ readonly threads: readonly number[]; readonly drained: Promise<void> }> {
+  async recycle(name: string): Promise<Recycling> {
     const pool = this.#pool(name)
+    let underWay = this.#recycling.get(pool)
+    if (underWay === undefined) {
+      underWay = this.#recycle(pool).finally(() => this.#recycling.delete(pool))
+      this.#recycling.set(pool, underWay)
+    }
+    return await underWay
+  }
+
+  async #recycle(pool: Pool): Promise<Recycling> {
     const old = this.#active(pool)
     const added = old.map(() => this.#addThread(pool))
     try {

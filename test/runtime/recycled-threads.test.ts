@@ -22,6 +22,19 @@ test('a recycled thread is not used again', async () => {
   expect(workers.size).toBe(4)
 }, 30_000)
 
+test('asked for again and again before the new threads run, it is done once', async () => {
+  system = await ActorSystem.start({ pools: { a: { minThreads: 2, maxThreads: 2 } } })
+  let started = 0
+  system.events.on('thread.started', () => started++)
+  const recycled = await Promise.all(Array.from({ length: 5 }, () => system.pools.recycle('a')))
+  await Promise.all(recycled.map(({ drained }) => drained))
+  expect(new Set(recycled.map(({ threads }) => threads.join())).size).toBe(1)
+  expect(started).toBe(2)
+  // Afterwards it is another one.
+  const { threads } = await system.pools.recycle('a')
+  expect(threads).not.toEqual(recycled[0]!.threads)
+}, 30_000)
+
 test('a worker that cannot load is told, also when the pool keeps no spare', async () => {
   const entry = new URL('./fixtures/no-entry.ts', import.meta.url).href
   await expect(
