@@ -28,6 +28,12 @@ export function startFailure(error: unknown): unknown {
       `${address}: permission denied (${cure}; see [[listener]])`,
     )
   }
+  if (/written by a later version/.test(text)) {
+    return new CommandFailure(
+      exitCodes.badData,
+      `${innermostWords(text)} (use that version again, or choose another data_dir)`,
+    )
+  }
   const [, place, why] = /cannot listen on (\S+): (there is .*)$/.exec(text) ?? []
   if (place !== undefined) {
     return new CommandFailure(
@@ -61,6 +67,11 @@ function innermost(error: unknown): { readonly message: string; readonly isOurs:
     at = at.cause as typeof at
   }
   return { message, isOurs }
+}
+
+/** Without the names of the supervisors that it came through. */
+function innermostWords(text: string): string {
+  return text.replace(/^(?:child \S+(?: \S+)? did not start: )+/, '')
 }
 
 function addressIn(text: string): string {

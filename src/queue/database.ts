@@ -12,7 +12,7 @@ import { mkdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Logger } from '../actors/index.ts'
-import { QueueVersionError, storeFailure } from './errors.ts'
+import { QueueVersionError, storeFailure, withoutStack } from './errors.ts'
 import { salvage } from './salvage.ts'
 
 const version = 2
@@ -84,7 +84,8 @@ export function openQueueDatabase(directory: string, options: OpenOptions): Data
   try {
     return open(path, options)
   } catch (error) {
-    if (storeFailure(error) !== 'damaged') throw error
+    const failure = storeFailure(error)
+    if (failure !== 'damaged') throw failure === undefined ? error : withoutStack(error as Error)
     replaceDamaged(directory, options, (error as Error).message)
     return open(path, options)
   }

@@ -3,11 +3,22 @@ import { MailactorsError } from '../actors/index.ts'
 /** The queue database was written by a later version; nothing was touched. */
 export class QueueVersionError extends MailactorsError {
   readonly code = 'MA_QUEUE_VERSION'
+
+  constructor(...error: ConstructorParameters<typeof MailactorsError>) {
+    super(...error)
+    withoutStack(this)
+  }
 }
 
 /** The queue database is damaged and was set aside; opening the queue again starts an empty one. */
 export class QueueDamagedError extends MailactorsError {
   readonly code = 'MA_QUEUE_DAMAGED'
+}
+
+/** For what the machine refuses: its words say it all, and where in the program it was found helps nobody. */
+export function withoutStack<E extends Error>(error: E): E {
+  delete error.stack
+  return error
 }
 
 /** What a failure of the database means for the work at hand. */

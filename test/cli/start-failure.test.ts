@@ -38,6 +38,12 @@ test.each([
     exitCode: 73,
     line: /^cannot listen on unix:\/x\/l\.sock: there is a file that is no socket \(.+\)$/,
   },
+  {
+    message:
+      'child stores did not start: child queue did not start: the queue was written by a later version',
+    exitCode: 65,
+    line: /^the queue was written by a later version \(.+\)$/,
+  },
   { message: "EACCES: permission denied, open '/d/queue.db'", exitCode: 77, line: /data_dir/ },
   { message: 'database or disk is full', exitCode: 73, line: /make room/ },
   { message: 'something of ours', exitCode: 69, line: /^cannot start: something of ours$/ },
