@@ -66,6 +66,23 @@ describe('mailactors tls-policy', () => {
     expect(address).toMatchObject({ code: 64, stderr: expect.stringContaining('(try d.test)') })
   })
 
+  test('what is of no use: attributes at none, an MTA-STS policy that cannot be had', async () => {
+    const none = await tlsPolicy(['d.test'], {
+      'smtp.tls_policy_maps': 'inline:{ { d.test = none match=x } }',
+    })
+    expect(none.stdout).toContain(
+      'level none, from tls_policy_maps, d.test\n  ignored at this level: match=x\n',
+    )
+    const sts = await tlsPolicy(
+      ['d.test'],
+      { 'smtp.mta_sts': 'true', 'smtp.mta_sts_address': '127.0.0.1:9' },
+      { 'TXT _mta-sts.d.test': { records: ['TXT v=STSv1; id=1;'] } },
+    )
+    expect(sts.stdout).toContain(
+      '  MTA-STS: a policy that cannot be had\n  MTA-STS: https://mta-sts.d.test: ECONNREFUSED\n',
+    )
+  })
+
   test('a policy that is broken', async () => {
     const { stdout, code } = await tlsPolicy(['d.test'], {
       'smtp.tls_policy_maps': 'inline:{ { d.test = secure x=1 } }',
@@ -133,6 +150,9 @@ describe('mailactors tls-policy', () => {
     const seen = await tlsPolicy(['d.test', '--test'], settings, zone)
     expect(seen.stdout).toContain(`_${server.port}._tcp.m1.d.test TLSA 3 1 1 ${digest}`)
     expect(seen.stdout).toContain('certificate verified, fits m1.d.test')
+    // To be compared with the record; names do not count there.
+    expect(seen.stdout).toContain(`key, as in TLSA 3 1 1: ${digest}`)
+    expect(seen.stdout).not.toContain('certificate for')
     expect(seen.code).toBe(0)
     const none = await tlsPolicy(['d.test'], settings)
     expect(none.stdout).toContain('may (there are no signed TLSA records)')

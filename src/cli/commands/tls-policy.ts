@@ -127,6 +127,7 @@ function text(explained: Explained): string {
   if (refusal !== undefined) lines.push(`  no mail goes out: ${refusal}`)
   if (policy !== undefined) {
     lines.push(`  level ${policy.level}, from ${policy.source}`)
+    if (policy.ignored.length > 0) lines.push(`  ignored at this level: ${policy.ignored.join(' ')}`)
     if (policy.level !== 'none') {
       const without = policy.excluded.length === 0 ? '' : ` without ${policy.excluded.join(', ')}`
       lines.push(`  versions ${policy.protocols.join(' ')}, ciphers ${policy.ciphers}${without}`)
@@ -141,7 +142,10 @@ function text(explained: Explained): string {
     }
   }
   if (sts !== undefined) {
-    lines.push(`  MTA-STS: mode ${sts.mode}${sts.mx.length === 0 ? '' : `, servers ${sts.mx.join(', ')}`}`)
+    const names = sts.mx.length === 0 ? '' : `, servers ${sts.mx.join(', ')}`
+    lines.push(
+      sts.id === '' ? '  MTA-STS: a policy that cannot be had' : `  MTA-STS: mode ${sts.mode}${names}`,
+    )
     if (sts.failure !== undefined) lines.push(`  MTA-STS: ${sts.failure}`)
   }
   if (lookup !== undefined) lines.push(`  no servers: ${lookup}`)
@@ -154,7 +158,8 @@ function serverLines(server: ExplainedServer, index: number): string[] {
   const where = port === 0 ? `${host}[${address}]` : `${host}[${address}]:${port}`
   const reason = why === undefined ? '' : ` (${why})`
   const lines = [`  ${index + 1}. ${where}: ${level ?? 'not used'}${reason}`]
-  if (match !== undefined) lines.push(`     certificate for ${match.join(' or ')}`)
+  const what = level === 'fingerprint' ? 'certificate or key with the digest' : 'certificate for'
+  if (match !== undefined) lines.push(`     ${what} ${match.join(' or ')}`)
   if (servername !== undefined) lines.push(`     SNI ${servername}`)
   for (const record of tlsa ?? []) lines.push(`     ${record}`)
   if (test !== undefined) lines.push(...testLines(test).map((line) => `     ${line}`))
@@ -167,9 +172,10 @@ function testLines({ ok, dsn, reason, tls }: TestedServer): string[] {
   lines.push(`${tls.protocol} with ${tls.cipher} (${tls.bits} bits)`)
   const matched = tls.matched === undefined ? '' : `, fits ${tls.matched}`
   lines.push(`certificate ${tls.class}${matched}${tls.problem === undefined ? '' : `: ${tls.problem}`}`)
-  for (const { subject, issuer, names, validTo, sha256 } of tls.chain) {
+  for (const { subject, issuer, names, validTo, sha256, keySha256 } of tls.chain) {
     lines.push(`- ${subject}${names === '' ? '' : ` (${names})`}, until ${validTo.slice(0, 10)}`)
     lines.push(`  issued by ${issuer}; SHA-256 ${sha256}`)
+    lines.push(`  key, as in TLSA 3 1 1: ${keySha256}`)
   }
   return lines
 }

@@ -1,5 +1,5 @@
 /** Which TLS applies to a next hop and why, and how it goes with its servers: `mailactors tls-policy`. */
-import type { X509Certificate } from 'node:crypto'
+import { createHash, type X509Certificate } from 'node:crypto'
 import type { ClientSettings } from '../config.ts'
 import type { Destination } from '../destination.ts'
 import { handshake, type TlsEvent } from '../handshake.ts'
@@ -23,6 +23,8 @@ export interface ExplainedTls {
     readonly match: readonly string[]
     /** Whether the cache keeps connections with TLS. */
     readonly reuse: boolean
+    /** Attributes of the entry that mean nothing at its level. */
+    readonly ignored: readonly string[]
   }
   readonly refusal?: string
   readonly sts?: {
@@ -44,7 +46,7 @@ export interface ExplainedServer {
   /** Why it is not the level of the policy, or why the server is not used. */
   readonly why?: string
   readonly servername?: string
-  /** Names or digests the certificate must have one of. */
+  /** Names or digests the certificate must have one of; for DANE only where an authority vouches. */
   readonly match?: readonly string[]
   readonly tlsa?: readonly string[]
   readonly test?: TestedServer
@@ -74,6 +76,8 @@ export interface ExplainedCertificate {
   readonly names: string
   readonly validTo: string
   readonly sha256: string
+  /** Of its public key: `3 1 1` of TLSA records, and what `fingerprint` takes as well. */
+  readonly keySha256: string
 }
 
 export interface ExplainOptions {
@@ -94,7 +98,7 @@ export async function explainTls(destination: Destination, options: ExplainOptio
   const sts = await explainedSts(destination, options)
   const result = await tls.policy(destination)
   if (!result.ok) return { nexthop, refusal: result.reason, ...sts, servers: [] }
-  const { level, source, protocols, ciphers, excluded, match, given } = result.policy
+  const { level, source, protocols, ciphers, excluded, match, given, ignored } = result.policy
   const reuse = given.reuse ?? options.settings.tls_connection_reuse
   const explained: ExplainedServer[] = []
   for (const server of servers) {
@@ -112,7 +116,7 @@ export async function explainTls(destination: Destination, options: ExplainOptio
       level: plan.level,
       ...(plan.why === undefined ? {} : { why: plan.why }),
       ...(plan.servername === undefined ? {} : { servername: plan.servername }),
-      ...(plan.match.length === 0 ? {} : { match: plan.match }),
+      ...(countsNames(plan) ? { match: plan.match } : {}),
       ...(plan.dane === undefined
         ? {}
         : {
@@ -126,11 +130,14 @@ export async function explainTls(destination: Destination, options: ExplainOptio
   }
   return {
     nexthop,
-    policy: { level, source, protocols, ciphers, excluded, match, reuse },
+    policy: { level, source, protocols, ciphers, excluded, match, reuse, ignored },
     ...sts,
     servers: explained,
   }
 }
+
+const countsNames = ({ match, dane }: TlsPlan): boolean =>
+  match.length > 0 && (dane === undefined || dane.records.some(({ usage }) => usage === 2))
 
 async function explainedSts(
   destination: Destination,
@@ -210,5 +217,8 @@ function explainedCertificate(certificate: X509Certificate): ExplainedCertificat
     names: oneLine(certificate.subjectAltName),
     validTo: certificate.validToDate.toISOString(),
     sha256: certificate.fingerprint256,
+    keySha256: createHash('sha256')
+      .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('hex'),
   }
 }

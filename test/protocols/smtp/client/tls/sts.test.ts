@@ -39,6 +39,8 @@ describe('the record', () => {
   it.each([
     [['v=STSv1; id=20160831085700Z;'], '20160831085700Z'],
     [['v=STSv1;id=1'], '1'],
+    [['v=STSv1; id = 1'], '1'],
+    [['v=STSv1; id=1 2'], undefined],
     [['v=STSv1 ; id=1; ext=x'], '1'],
     [['v=spf1 -all', 'v=STSv1; id=1;'], '1'],
     [['v=STSv1; id=1;', 'v=STSv1; id=1;'], undefined],
@@ -73,10 +75,15 @@ describe('the policy', () => {
     [policyText({ mx: ['*.*.test'] }), 'mx'],
     [policyText({ mx: ['mail.test; rm'] }), 'mx'],
     [policyText({ maxAge: -1 }), 'max_age'],
-    [policyText({ maxAge: 99_999_999 }), 'max_age'],
+    [policyText().replace('86400', '1e5'), 'max_age'],
+    [policyText().replace('max_age', 'age'), 'max_age'],
     [policyText().replace('STSv1', 'STSv9'), 'version'],
   ])('%j is refused: %s', (text, why) => {
     expect(parseStsPolicy(text, facts)).toContain(why)
+  })
+
+  it('a life that is too long is the longest there is', () => {
+    expect(parseStsPolicy(policyText({ maxAge: 99_999_999 }), facts)).toMatchObject({ maxAge: 31_557_600 })
   })
 
   it('mode none needs no mx', () => {

@@ -16,7 +16,7 @@ export interface StsPolicy {
 
 export const expiryOf = ({ fetchedAt, maxAge }: StsPolicy): number => fetchedAt + maxAge * 1000
 
-/** Longest life of a policy, RFC 8461 section 3.2: about a year. */
+/** Longest life of a policy, RFC 8461 section 3.2: about a year. Who asks for more gets that. */
 const maxMaxAge = 31_557_600
 
 /**
@@ -27,8 +27,8 @@ export function stsRecordId(texts: readonly string[]): string | undefined {
   const records = texts.filter((text) => /^v=STSv1[ \t]*(?:;|$)/.test(text))
   if (records.length !== 1) return undefined
   const fields = records[0]!.split(';').map((field) => field.trim())
-  const id = fields.find((field) => field.startsWith('id='))?.slice(3)
-  return id !== undefined && /^[A-Za-z0-9]{1,32}$/.test(id) ? id : undefined
+  const id = fields.find((field) => /^id[ \t]*=/.test(field))
+  return id && /^id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})$/.exec(id)?.[1]
 }
 
 /** Reads a policy, section 3.2. Returns what is wrong as a string. */
@@ -51,11 +51,19 @@ export function parseStsPolicy(
   const mode = fields.get('mode')
   if (mode !== 'enforce' && mode !== 'testing' && mode !== 'none') return 'it has no mode'
   const age = fields.get('max_age') ?? ''
-  if (!/^\d{1,10}$/.test(age) || Number(age) > maxMaxAge) return 'its max_age makes no sense'
+  if (!/^\d{1,10}$/.test(age)) return 'its max_age makes no sense'
   if (mode !== 'none' && mx.length === 0) return 'it names no mx'
   const odd = mx.find((pattern) => !/^(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(pattern))
   if (odd !== undefined) return `an mx is no name (${printable(odd)})`
-  return { domain, id, mode, mx, maxAge: Number(age), lines: lines.map(printable), fetchedAt: now }
+  return {
+    domain,
+    id,
+    mode,
+    mx,
+    maxAge: Math.min(Number(age), maxMaxAge),
+    lines: lines.map(printable),
+    fetchedAt: now,
+  }
 }
 
 /** Section 4.1: the name, or with `*` as exactly one label in front. */
