@@ -225,17 +225,22 @@ try {
   await until('the service to be ready', answers, { everyMs: 300 })
   const random = new Random(seed)
   const run = async (many: number): Promise<void> => {
-    let left = many
+    let toDo = many
     const one = async (): Promise<void> => {
-      for (; left > 0; ) {
-        if (left-- % 50 === 0) fill(`u${left % USERS}`)
+      for (; toDo > 0; ) {
+        if (toDo-- % 50 === 0) fill(`u${toDo % USERS}`)
         await session(port, random)
       }
     }
     await Promise.all(Array.from({ length: CLIENTS }, one))
-    await until('all sessions to be forgotten', async () => (await sizeOf(service)).sessions === 0, {
-      everyMs: 200,
-    })
+    let left = 0
+    const isEmpty = async () => {
+      left = (await sizeOf(service)).sessions
+      return left === 0
+    }
+    // On a busy machine the commands that ask take their time.
+    const patient = { everyMs: 200, deadlineMs: 300_000, describe: () => ` (${left} are left)` }
+    await until('all sessions to be forgotten', isEmpty, patient)
   }
   // The first ones open the mailboxes, fill caches and make code warm.
   await run(Math.max(2_000, Math.min(20_000, sessions / 5)))

@@ -96,7 +96,7 @@ async function startDovecot(
   })
   await run(dovecotScript, ['start', dir, `${port}`], {
     timeoutMs: 30_000,
-    env: { USERS: `${users}`, SETTINGS: 'mail_max_userip_connections = 0', ...env },
+    env: { USERS: `${users}`, SETTINGS: 'mail_max_userip_connections = 0\ndefault_vsz_limit = 4G', ...env },
   })
   return { port, pid: pidFrom(join(dir, 'run', 'master.pid')), stop }
 }
