@@ -440,6 +440,10 @@ export class Threads {
       throw error
     }
     for (const one of old) if (isActive(one)) this.#drain(one, 'requested')
+    // An old one that was used up meanwhile has been replaced already.
+    const wanted = Math.max(old.length, pool.limits.minThreads)
+    const surplus = Math.max(0, this.#active(pool).length - wanted)
+    for (const { thread } of added.slice(0, surplus)) this.#unneeded(thread)
     this.#publishTopology()
     return {
       threads: old.map(({ thread }) => thread),

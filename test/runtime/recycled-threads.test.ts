@@ -35,6 +35,17 @@ test('asked for again and again before the new threads run, it is done once', as
   expect(threads).not.toEqual(recycled[0]!.threads)
 }, 30_000)
 
+test('threads that are used up while they are recycled are replaced once', async () => {
+  system = await ActorSystem.start({ pools: { a: { minThreads: 1, maxThreads: 1, maxUse: 1 } } })
+  for (let round = 0; round < 6; round++) {
+    const ref = system.spawn(counter, undefined, { placement: { pool: 'a' } })
+    await ref.ask('use')
+    system.kill(ref)
+    await system.pools.recycle('a')
+  }
+  expect(system.pools.list()[0]).toMatchObject({ threads: 1 })
+}, 30_000)
+
 test('a worker that cannot load is told, also when the pool keeps no spare', async () => {
   const entry = new URL('./fixtures/no-entry.ts', import.meta.url).href
   await expect(
