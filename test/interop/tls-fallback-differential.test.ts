@@ -123,7 +123,10 @@ function short({ results, sessions }: Observed): string {
 
 describe.skipIf(noPostfix !== undefined)(`TLS that breaks, Postfix and ours${because(noPostfix)}`, () => {
   test.each([false, true])('the mail has waited: %s', { timeout: 180_000 }, async (hasWaited) => {
-    const all = (await cases()).map((one): ModelCase => (hasWaited ? { ...one, aged: true } : one))
+    // Mail that has not waited never goes in plaintext: fewer of them will do.
+    const all = (await cases())
+      .filter((_, index) => hasWaited || index % 2 === 0)
+      .map((one): ModelCase => (hasWaited ? { ...one, aged: true } : one))
     const [theirs, ours] = await Promise.all([PostfixModel.observe(all), observeAll(all)])
     const differences = all.flatMap(({ name }, index) => {
       const [a, b] = [theirs[index]!, ours[index]!].map(short)
