@@ -14,6 +14,8 @@ type Clock = Pick<ActorContext, 'cancelTimer' | 'clock'> & {
 export class Alarms {
   readonly #context: Clock
   #refill: number | undefined
+  /** On the clock that never jumps. */
+  #refillAt = Number.POSITIVE_INFINITY
   #pump: { readonly at: number; readonly id: number } | undefined
   #ticking = false
 
@@ -25,6 +27,12 @@ export class Alarms {
   refillAfter(wait: number | undefined): void {
     if (this.#refill !== undefined) this.#context.cancelTimer(this.#refill)
     this.#refill = wait === undefined ? undefined : this.#context.sendAfter(wait, 'refill')
+    this.#refillAt = wait === undefined ? Number.POSITIVE_INFINITY : this.#context.clock.monotonic() + wait
+  }
+
+  /** `refill` after `wait` at the latest. */
+  refillWithin(wait: number): void {
+    if (this.#refillAt > this.#context.clock.monotonic() + wait) this.refillAfter(wait)
   }
 
   /** `pump` at a time of the clock that never jumps; undefined: not at all. */

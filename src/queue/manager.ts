@@ -351,7 +351,9 @@ export class QueueManager {
     } else if (end === 'deferred' && stored.state !== 'deferred') {
       this.#states.move(stored.state, 'deferred')
     }
-    if (end !== 'removed' || this.#refill.isWaiting) this.#askRefill()
+    if (end === 'reload' || this.#refill.isWaiting) this.#askRefill()
+    // No sooner is it due again. When exactly is looked up then, for all that were put off since.
+    else if (end === 'deferred') this.#alarms.refillWithin(this.#soonestDue)
   }
 
   // --- From disk to memory
@@ -375,6 +377,11 @@ export class QueueManager {
     if (this.#refillAsked || this.#draining !== undefined) return
     this.#refillAsked = true
     this.#context.self.tell('refill')
+  }
+
+  get #soonestDue(): number {
+    const { minimal_backoff_time, run_delay } = this.#config.queue
+    return Math.min(minimal_backoff_time, run_delay)
   }
 
   /** Comes back when the next deferred recipient is due, and each `run_delay` in any case. */

@@ -447,6 +447,29 @@ describe('fairness', () => {
     expect(order()).toEqual(['a@d.test', 'b@d.test', 'a@e.test', 'c@d.test'])
   })
 
+  test('mail that was put off is tried when it is due, whatever else is looked for later or sooner', async () => {
+    const limits = { minimal_backoff_time: 300_000, maximal_backoff_time: 4_000_000, run_delay: 100_000_000 }
+    await start({ config: { queue: { ...limits, default_destination_concurrency_failed_cohort_limit: 0 } } })
+    const began = harness.system.now()
+    const tried: string[] = []
+    harness.auto = ({ recipients }) => {
+      tried.push(`${recipients[0]!.address} ${Math.round((harness.system.now() - began) / 1000)}`)
+      return soft
+    }
+    await harness.enqueue(['old@d.test'])
+    await harness.system.advance(700_000)
+    await harness.enqueue(['new@e.test'])
+    await harness.system.advance(590_000)
+    expect(tried).toEqual([
+      'old@d.test 0',
+      'old@d.test 300',
+      'old@d.test 600',
+      'new@e.test 700',
+      'new@e.test 1000',
+      'old@d.test 1200',
+    ])
+  })
+
   test('mail to one site goes in order of arrival', async () => {
     await start({ config: { queue: { initial_destination_concurrency: 1 } } })
     const ids: string[] = []

@@ -228,6 +228,7 @@ interface Shared extends OwnAddresses {
   /** The TLS contexts of a transport. */
   readonly tlsContexts: (transport: string) => Contexts
   readonly localDomains: ReadonlySet<string>
+  readonly contentDir: string
   /** Events that are told of once. */
   readonly hinted: Set<string>
   readonly settingsOf: (transport: string) => ClientSettings
@@ -249,7 +250,6 @@ function environmentFor(context: ActorContext, transport: string): AttemptEnviro
     hostname: config.hostname,
     softBounce: config.dsn.soft_bounce,
     dnsDisabled: config.dns.disable_dns_lookups,
-    contentDir: join(config.data_dir, 'queue', 'content'),
     content: config.content,
     lineLengthLimit: config.net.line_length_limit,
     saslFailures: settings.sasl_auth_cache_name === '' ? undefined : saslFailuresOf(context),
@@ -298,6 +298,7 @@ function sharedFor(context: ActorContext, config: Config): Shared {
       }),
       families: familiesOf(config.net.inet_protocols),
       hinted: new Set(),
+      contentDir: join(config.data_dir, 'queue', 'content'),
       ...ownAddresses(config.net.inet_interfaces, config.net.proxy_interfaces),
       tlsContexts: tlsContexts(config),
       localDomains: new Set(

@@ -1,5 +1,4 @@
 /** One mail from DATA to its reply: content, trace fields, storing. Used by one session, for one transaction. */
-import { join } from 'node:path'
 import { type ActorContext, AskError } from '../../../actors/index.ts'
 import type { Account } from '../../../auth/contract.ts'
 import { type MailboxesContract, placeName } from '../../../mailbox/contract.ts'
@@ -72,7 +71,7 @@ export class IncomingMail {
     this.#client = clientOf(environment, state)
     this.#reader = new DataReader(options.form)
     this.#spool = new Spool({
-      file: join(policy.config.data_dir, 'queue', 'content', this.queueId),
+      file: policy.contentFile(this.queueId),
       inMemoryLimit: policy.smtpd.in_memory_limit,
       maxOctets: policy.smtpd.message_size_limit,
       compose: (head, isAll) => this.#compose(head, isAll),

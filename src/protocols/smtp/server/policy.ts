@@ -1,5 +1,6 @@
 /** The configuration as the server asks it: who is local, who may relay, what the fixed replies are. */
 import { BlockList, isIP } from 'node:net'
+import { join, sep } from 'node:path'
 import { domainToASCII } from 'node:url'
 import type { Settings } from '../../../config/schema.ts'
 import type { Config } from '../../../config/settings.ts'
@@ -43,6 +44,7 @@ export class ServerPolicy {
   readonly #forbidden: ReadonlySet<string>
   readonly #pointless: ReadonlySet<string>
   readonly #discarded: ReadonlySet<string>
+  readonly #contentDir: string
   readonly #flushed: ReadonlySet<string>
 
   constructor(config: ServerConfig) {
@@ -57,6 +59,7 @@ export class ServerPolicy {
     const words = (list: readonly string[]) => new Set(list.map((word) => word.toUpperCase()))
     this.#trusted = networks(smtpd.mynetworks).with('unix')
     this.#bareNewlineExclusions = networks(smtpd.forbid_bare_newline_exclusions).with('unix')
+    this.#contentDir = join(config.data_dir, 'queue', 'content', sep)
     this.#xclient = networks(smtpd.authorized_xclient_hosts)
     this.#xforward = networks(smtpd.authorized_xforward_hosts)
     this.#unlimited = networks(smtpd.client_event_limit_exceptions).with('unix')
@@ -67,6 +70,11 @@ export class ServerPolicy {
     this.#discarded = words([...smtpd.discard_ehlo_keywords, ...ignored])
     this.droppedFields = new Set(smtpd.message_drop_headers.map((name) => name.toLowerCase()))
     this.#flushed = new Set(config.queue.fast_flush_domains.map(normalDomain))
+  }
+
+  /** Where content goes that is too large for memory. */
+  contentFile(queueId: string): string {
+    return this.#contentDir + queueId
   }
 
   /** The greeting with its CRLF. */
