@@ -43,15 +43,13 @@ export class Removal {
     let turn = 0
     for (const mail of mails) {
       if (++turn % unlinkBatch === 0) await new Promise<void>((resolve) => setImmediate(resolve))
-      const size = counts ? this.#octetsOf(mail) : 0
-      const outcome = await this.#unlink(mail, lost)
+      const outcome = await this.#unlink(mail, lost, counts)
       if (outcome === 'failed') continue
       removed.push(mail)
       // Who removed it counted it.
-      if (outcome === 'removed') {
-        octets += size
-        count++
-      }
+      if (outcome === 'gone') continue
+      octets += outcome
+      count++
     }
     if (removed.length > 0) {
       register.curTime = folders.curTimeAfterOwnChange(settings.maildir.very_dirty_syncs)
@@ -107,11 +105,13 @@ export class Removal {
     return Math.max(named === -1 ? folders.octetsOf(mail) : named, 0)
   }
 
-  async #unlink(mail: StoredMail, lost: LostFiles): Promise<'removed' | 'gone' | 'failed'> {
+  /** How many octets it had, if that is counted. */
+  async #unlink(mail: StoredMail, lost: LostFiles, counts: boolean): Promise<number | 'gone' | 'failed'> {
     const { folders, register, log } = this.#options
     try {
       for (let attempt = 0; attempt < 3; attempt++) {
-        if (folders.files.unlink(folders.of(mail), mail.name)) return 'removed'
+        const octets = counts ? this.#octetsOf(mail) : 0
+        if (folders.files.unlink(folders.of(mail), mail.name)) return octets
         const file = await lost.find(mail.base, attempt > 0)
         if (file === undefined) return 'gone'
         register.moved(mail, file)

@@ -3,6 +3,7 @@ import {
   appendFileSync,
   existsSync,
   readFileSync,
+  renameSync,
   rmSync,
   unlinkSync,
   utimesSync,
@@ -39,6 +40,16 @@ function send(
 const defaultQuota = defaults(quotaSettings)
 
 describe('Q2 the file', () => {
+  test('a removed mail counts with its size, also when another program has renamed it meanwhile', async () => {
+    home.write('cur/1.x:2,', m1)
+    home.write('maildirsize', `0S\n${m1.length} 1\n`)
+    const box = home.mailbox()
+    const { uidValidity } = await box.open(look)
+    renameSync(home.path('cur/1.x:2,'), home.path('cur/1.x:2,F'))
+    await box.update({ uidValidity, expunge: uidBytes([1]) })
+    expect(text()).toBe(`0S\n${m1.length} 1\n-${m1.length} -1\n`)
+  })
+
   test('is made by the first delivery under a limit, and then counted on', async () => {
     await send(m1, { storage_size: 1000, message_count: 9 })
     expect(text()).toBe('1000S,9C\n0 0\n28 1\n')
