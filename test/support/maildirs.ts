@@ -77,15 +77,17 @@ const flagsOf = (random: Random): string =>
     ':',
   ])
 
-function keysOf(random: Random, number: number, text: string, base: string): string {
+function keysOf(random: Random, number: number, text: string, base: string, plain: boolean): string {
   // Dovecot shows others as they are.
   const isShown = /^[\x21-\x7e]+$/.test(base)
   const all = [
-    random.chance(0.15) ? `P${random.pick([`old-${number}`, isShown ? '' : 'same', 'same'])}` : '',
+    random.chance(0.15)
+      ? `P${random.pick([`old-${number}`, isShown ? '' : 'same', plain ? `old-${number}` : 'same'])}`
+      : '',
     random.chance(0.1) ? `O${random.below(9)}` : '',
     random.chance(0.2) ? `W${octetsWithCrlf(text)}` : '',
     random.chance(0.1) ? `S${text.length}` : '',
-    random.chance(0.1) ? `G${random.pick([guid, `g-${number}`])}` : '',
+    random.chance(0.1) ? `G${random.pick([plain ? `g${number}` : guid, `g-${number}`])}` : '',
     random.chance(0.08) ? `X${random.pick(['unknown', '1=2'])}` : '',
   ].filter((word) => word !== '')
   return all.map((word) => ` ${word}`).join('')
@@ -112,8 +114,8 @@ function listText(random: Random, records: readonly string[], next: number): str
   ])
 }
 
-/** Fills a folder that is empty. `plain`: with nothing strange, and names that are UIDLs. */
-export function makeMaildir(path: string, random: Random, { plain = false } = {}): void {
+/** Fills a folder that is empty. `plain`: with nothing strange, and names that are UIDLs; `twins`: some share a name. */
+export function makeMaildir(path: string, random: Random, { plain = false, twins = true } = {}): void {
   for (const folder of ['tmp', 'new', 'cur']) mkdirSync(join(path, folder), { recursive: true })
   const mails: Mail[] = []
   const records: string[] = []
@@ -131,8 +133,9 @@ export function makeMaildir(path: string, random: Random, { plain = false } = {}
     utimesSync(file, 1_700_000_000 + number, 1_700_000_000 + number)
     if (random.chance(0.2)) continue
     // A mail that is gone has left its line.
-    if (random.chance(0.1)) records.push(`${uid++}${keysOf(random, number, text, 'gone')} :${number}.gone`)
-    records.push(`${uid}${keysOf(random, number, text, base)} :${base}`)
+    if (random.chance(0.1))
+      records.push(`${uid++}${keysOf(random, number, text, 'gone', plain)} :${number}.gone`)
+    records.push(`${uid}${keysOf(random, number, text, base, plain)} :${base}`)
     uid += 1 + random.below(3)
   }
   const list = listText(random, records, uid + random.below(4))
@@ -146,7 +149,7 @@ export function makeMaildir(path: string, random: Random, { plain = false } = {}
       join(path, 'dovecot-keywords'),
       random.pick(['0 Junk\n', '0 Junk\n1 $Label1\n25 last\n', '1 NonJunk\n']),
     )
-  if (!plain && random.chance(0.3)) strange(path, random, mails)
+  if (!plain && random.chance(0.3)) strange(path, random, twins ? mails : [])
 }
 
 /** What other programs, or people, have left there. */
@@ -222,7 +225,7 @@ export function maildirText(path: string): string {
   const extra = readdirSync(path).filter(
     (name) =>
       !['new', 'cur', 'tmp', 'outside'].includes(name) &&
-      !/^dovecot\.index|^dovecot\.list|^dovecot-uidlist$/.test(name),
+      !/^dovecot\.index|^dovecot\.list|^dovecot-uidlist$|\.(?:lock|tmp)$/.test(name),
   )
   for (const name of extra) {
     const file = join(path, name)
