@@ -82,8 +82,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   const log = options.log ?? silentLog
   const mail = new MailSystem(config, { ...options, log })
   await mail.start()
-  const listeners = await mail.listeners()
-  options.onListening?.(listeners)
+  const listeners = await shown(mail, options)
   log.info({ event: 'ready', listeners, durationMs: Date.now() - mail.startedAt }, 'ready')
   return {
     listeners,
@@ -91,6 +90,18 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
     stop: ({ now = false } = {}) => mail.stopNow(now),
     reload: (next) => mail.adopt(next),
     attribute: (error) => mail.attribute(error),
+  }
+}
+
+/** Who cannot take the listeners has no service: it must not go on running without an owner. */
+async function shown(mail: MailSystem, { onListening }: ServeOptions): Promise<readonly ListenerInfo[]> {
+  try {
+    const listeners = await mail.listeners()
+    onListening?.(listeners)
+    return listeners
+  } catch (error) {
+    await mail.stopNow(true)
+    throw error
   }
 }
 

@@ -55,6 +55,23 @@ describe('every failure is a line with its cure, and an exit code', () => {
     })
   })
 
+  test.runIf(existsSync('/dev/full'))('a first start whose password cannot be shown', async () => {
+    const full = openSync('/dev/full', 'w')
+    const child = spawn(process.execPath, [binary, 'serve', '--set', 'listener=[]'], {
+      cwd: dir,
+      env: { ...process.env, MAILACTORS_FROM_SOURCE: '1' },
+      stdio: ['ignore', full, 'pipe'],
+    })
+    closeSync(full)
+    const [stderr, [code]] = await Promise.all([text(child.stderr as Readable), once(child, 'exit')])
+    expect({ code, stderr }).toEqual({
+      code: 74,
+      stderr: 'mailactors: stdout: what has to be shown cannot be written (make room, or write elsewhere)\n',
+    })
+    // The next start is the first one again.
+    expect(readdirSync(join(dir, 'mailactors-data')).toSorted()).toEqual(['index', 'mail', 'queue'])
+  })
+
   test.each([
     { args: [], code: 64, line: /^mailactors: arguments: which command\? \(see mailactors --help\)$/ },
     { args: ['serv'], code: 64, line: /unknown command 'serv' \(did you mean serve\?\)$/ },
