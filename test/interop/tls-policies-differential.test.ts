@@ -28,6 +28,7 @@ function pairs({ servers, policies }: TlsMaterial): readonly (readonly [string, 
     ...policies.map((policy) => [policy, random.chance(0.5) ? 'right' : random.pick(labels)] as const),
     ...labels.map((label) => ['secure match=mail.test', label] as const),
     ...labels.map((label) => [random.pick(policies), label] as const),
+    ['verify match=mail.test ciphers=null protocols=<=TLSv1.2', 'null cipher alone'],
   ]
 }
 

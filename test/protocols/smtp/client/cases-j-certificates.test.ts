@@ -218,6 +218,17 @@ describe('policies', () => {
     expect(await cipher('encrypt exclude=RC4')).toBe('ECDHE-ECDSA-AES256-GCM-SHA384')
   })
 
+  it('TLS-14 the grade null: the right server, and no encryption; not where encryption is demanded', async () => {
+    const { cert, key } = await authority.issue({ names: ['d.test'] })
+    const options = { ciphers: 'ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0', maxVersion: 'TLSv1.2' } as const
+    const tls = { context: createSecureContext({ cert, key, ...options }) }
+    const by = async (policy: string) =>
+      (await run({ ...trusting, tls_policy_maps: [{ 'd.test': policy }] }, { tls })).outcome
+    expect(await by('verify match=d.test ciphers=null')).toBe('sent')
+    expect(await by('verify match=d.test')).toBe('deferred 4.7.5')
+    expect(await by('encrypt ciphers=null')).toBe('deferred 4.7.5')
+  })
+
   it('TLS-2 match, servername and tafile of an entry', async () => {
     const file = join(dir, 'anchor.pem')
     const stranger = await Authority.make('Stranger')

@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:crypto'
 import type { SecureVersion } from 'node:tls'
-import { isRequired, needsMatch, type TlsLevel } from './levels.ts'
+import { needsMatch, type TlsLevel } from './levels.ts'
 
 const versions = [
   { name: 'TLSv1', number: 0x301, version: 'TLSv1', off: constants.SSL_OP_NO_TLSv1 },
@@ -84,10 +84,10 @@ export function cipherString(
 ): string {
   const base = lists[`${grade === 'high' || grade === 'null' ? grade : 'medium'}_cipherlist`]
   const without = excluded.filter((name) => !tls13.includes(name)).map((name) => `!${name}`)
-  // A key exchange that no certificate has a part in, and encryption that does not encrypt, are for where nobody
-  // relies on them.
+  // A key exchange that no certificate has a part in is for where nobody relies on the certificate; encryption that does
+  // not encrypt is not what `encrypt` says. Who wants to know the server and nothing else has the grade `null`.
   if (needsMatch(level)) without.push('!aNULL')
-  if (isRequired(level)) without.push('!eNULL')
+  if (level === 'encrypt') without.push('!eNULL')
   const parts = [base, ...without]
   // Where nothing is demanded of the certificate, weak TLS is better than none: the alternative is plaintext. Where it
   // is, keys and digests need 80 bits of strength, as with Postfix.
