@@ -11,6 +11,10 @@ export function nextAttempt(now: number, arrivedAt: number, settings: Backoff): 
   return now + Math.max(settings.minimal_backoff_time, Math.min(settings.maximal_backoff_time, age))
 }
 
+/** No mail that is put off now is due before so many milliseconds, and no look for what is due is later than `run_delay`. */
+export const soonestAttempt = (settings: Pick<QueueConfig, 'minimal_backoff_time' | 'run_delay'>): number =>
+  Math.min(settings.minimal_backoff_time, settings.run_delay)
+
 /** When mail that is still deferred goes back to its sender. Asked after an attempt: lifetime 0 is one attempt. */
 export function expiresAt(sender: string, arrivedAt: number, settings: Lifetimes): number {
   return arrivedAt + (sender === '' ? settings.bounce_queue_lifetime : settings.maximal_queue_lifetime)

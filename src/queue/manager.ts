@@ -20,6 +20,7 @@ import type { Lease } from '../cache/contract.ts'
 import { ActiveSet } from './active.ts'
 import { Alarms } from './alarms.ts'
 import { type Attempt, ownAttempt } from './attempt.ts'
+import { soonestAttempt } from './backoff.ts'
 import { type CommitContext, type CommitOutcome, Committer, type StoredPending } from './committer.ts'
 import { ContentFolder, sweepOrphans } from './content.ts'
 import type {
@@ -353,7 +354,7 @@ export class QueueManager {
     }
     if (end === 'reload' || this.#refill.isWaiting) this.#askRefill()
     // No sooner is it due again. When exactly is looked up then, for all that were put off since.
-    else if (end === 'deferred') this.#alarms.refillWithin(this.#soonestDue)
+    else if (end === 'deferred') this.#alarms.refillWithin(soonestAttempt(this.#config.queue))
   }
 
   // --- From disk to memory
@@ -377,11 +378,6 @@ export class QueueManager {
     if (this.#refillAsked || this.#draining !== undefined) return
     this.#refillAsked = true
     this.#context.self.tell('refill')
-  }
-
-  get #soonestDue(): number {
-    const { minimal_backoff_time, run_delay } = this.#config.queue
-    return Math.min(minimal_backoff_time, run_delay)
   }
 
   /** Comes back when the next deferred recipient is due, and each `run_delay` in any case. */

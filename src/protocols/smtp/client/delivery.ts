@@ -196,9 +196,13 @@ class Delivery {
 
   #wait(): void {
     this.#waitsSince = this.#context.clock.monotonic()
+    this.#lookAfter(idleMs)
+  }
+
+  #lookAfter(ms: number): void {
     this.#alarm ??= setTimeout(
       this.#context.bind(() => this.#looked()),
-      idleMs,
+      ms,
     )
   }
 
@@ -206,11 +210,12 @@ class Delivery {
     this.#alarm = undefined
     const { id } = this.#next?.recipients[0] ?? {}
     if (this.#state === 'ending' || (this.#state === 'working' && id === undefined)) return
-    if (this.#context.clock.monotonic() - this.#waitsSince < idleMs) this.#wait()
+    const left = this.#waitsSince + idleMs - this.#context.clock.monotonic()
+    if (left > 0) this.#lookAfter(Math.ceil(left))
     else if (this.#state === 'waiting') this.#end()
     else if (this.#context.whereis<QueueContract>('queue')?.tell('returned', id!) === true)
       this.#next = undefined
-    else this.#wait()
+    else this.#lookAfter(firstRetryMs)
   }
 }
 

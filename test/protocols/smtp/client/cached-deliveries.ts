@@ -11,16 +11,27 @@ import { inheritLmtp } from '../../../../src/protocols/smtp/client/config.ts'
 import { contentSettings, rewriteSettings } from '../../../../src/protocols/smtp/client/content/config.ts'
 import { delivery } from '../../../../src/protocols/smtp/client/delivery.ts'
 import { dsnSettings, notifySettings } from '../../../../src/queue/config.ts'
-import type { DeliveryReport, DeliveryRequest } from '../../../../src/queue/contract.ts'
+import type {
+  DeliveryContract,
+  DeliveryReport,
+  DeliveryRequest,
+  Onward,
+} from '../../../../src/queue/contract.ts'
 import type { ActorInfo } from '../../../../src/runtime/inspect.ts'
 import { ActorSystem } from '../../../../src/runtime/system.ts'
 import { request, settingsOf } from './harness.ts'
 
-type Reports = Contract<{ delivered(report: DeliveryReport): void }>
+type Reports = Contract<{
+  delivered(report: DeliveryReport, onward?: Onward): void
+  returned(recipient: number): void
+}>
 
 /** Stands for the queue manager: keeps the reports, and can be too busy for the first ones. */
 export class Reported {
   readonly reports: DeliveryReport[] = []
+  /** What deliveries that go on said of it, and recipients that they gave back. */
+  readonly onward: Onward[] = []
+  readonly returned: number[] = []
   #wake: (() => void) | undefined
 
   add(report: DeliveryReport): void {
@@ -60,7 +71,13 @@ const queue = actor<Reports>({
   name: 'queue',
   module: import.meta.url,
   maxQueue: 1,
-  init: () => ({ delivered: (report) => reported.add(report) }),
+  init: () => ({
+    delivered(report, onward) {
+      if (onward !== undefined) reported.onward.push(onward)
+      reported.add(report)
+    },
+    returned: (recipient) => void reported.returned.push(recipient),
+  }),
 })
 
 interface Overrides {
@@ -129,8 +146,8 @@ export async function living(): Promise<string[]> {
   return names
 }
 
-export function run(over: Partial<DeliveryRequest>): void {
-  system.spawn(delivery, request(over))
+export function run(over: Partial<DeliveryRequest>): ActorRef<DeliveryContract> {
+  return system.spawn(delivery, request(over)) as ActorRef<DeliveryContract>
 }
 
 /** Starts a delivery with what the cache lends, as the queue manager does. */
