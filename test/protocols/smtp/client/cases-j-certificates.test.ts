@@ -12,7 +12,7 @@ import type { TlsFact } from '../../../../src/protocols/smtp/client/tls/counts.t
 import type { TlsLevel } from '../../../../src/protocols/smtp/client/tls/levels.ts'
 import { Authority, type Certificate, publicKeyOf, selfSigned } from '../../../support/certificates.ts'
 import { deliver, environmentOf, outcome, type Setup, settingsOf, tlsClient } from './harness.ts'
-import { type Script, ScriptedServer } from './scripted-server.ts'
+import { type Script, ScriptedServer, type TlsScript } from './scripted-server.ts'
 import { authority, dir, mail, named, old, run, secured, serverTls, trusting } from './tls-cases.ts'
 
 describe('certificates', () => {
@@ -218,15 +218,16 @@ describe('policies', () => {
     expect(await cipher('encrypt exclude=RC4')).toBe('ECDHE-ECDSA-AES256-GCM-SHA384')
   })
 
-  it('TLS-14 the grade null: the right server, and no encryption; not where encryption is demanded', async () => {
+  it('TLS-14 the grade null leaves TLS 1.3, and no cipher without encryption where a certificate has to match', async () => {
     const { cert, key } = await authority.issue({ names: ['d.test'] })
     const options = { ciphers: 'ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0', maxVersion: 'TLSv1.2' } as const
-    const tls = { context: createSecureContext({ cert, key, ...options }) }
-    const by = async (policy: string) =>
+    const nothing = { context: createSecureContext({ cert, key, ...options }) }
+    const by = async (policy: string, tls: TlsScript) =>
       (await run({ ...trusting, tls_policy_maps: [{ 'd.test': policy }] }, { tls })).outcome
-    expect(await by('verify match=d.test ciphers=null')).toBe('sent')
-    expect(await by('verify match=d.test')).toBe('deferred 4.7.5')
-    expect(await by('encrypt ciphers=null')).toBe('deferred 4.7.5')
+    expect(await by('verify match=d.test ciphers=null', serverTls({ cert, key } as Certificate))).toBe('sent')
+    expect(await by('verify match=d.test ciphers=null', nothing)).toBe('deferred 4.7.5')
+    expect(await by('encrypt ciphers=null', nothing)).toBe('deferred 4.7.5')
+    expect(await by('may ciphers=null', nothing)).toBe('sent')
   })
 
   it('TLS-2 match, servername and tafile of an entry', async () => {

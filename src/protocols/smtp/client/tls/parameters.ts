@@ -85,7 +85,7 @@ export function cipherString(
   const base = lists[`${grade === 'high' || grade === 'null' ? grade : 'medium'}_cipherlist`]
   const without = excluded.filter((name) => !tls13.includes(name)).map((name) => `!${name}`)
   // A key exchange that no certificate has a part in is for where nobody relies on the certificate; encryption that does
-  // not encrypt is not what `encrypt` says. Who wants to know the server and nothing else has the grade `null`.
+  // not encrypt is not what `encrypt` says, and has not the strength that is asked for where a certificate counts.
   if (needsMatch(level)) without.push('!aNULL')
   if (level === 'encrypt') without.push('!eNULL')
   const parts = [base, ...without]
