@@ -3,7 +3,7 @@ import { BlockList, isIP } from 'node:net'
 
 export class Networks {
   readonly #list = new BlockList()
-  /** `local`: connections from this very machine. */
+  /** `local`: connections that have no address, as in Dovecot; loopback has one. */
   readonly #hasLocal: boolean
 
   /** Entries that are none are left out: they allow nobody. */
@@ -24,9 +24,7 @@ export class Networks {
   has(address: string): boolean {
     const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
     const family = isIP(plain)
-    // A unix socket has no address.
     if (family === 0) return this.#hasLocal
-    if (this.#hasLocal && (plain.startsWith('127.') || plain === '::1')) return true
     return this.#list.check(plain, family === 4 ? 'ipv4' : 'ipv6')
   }
 }

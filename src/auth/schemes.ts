@@ -135,7 +135,9 @@ function schemeOf(hash: string): string {
 
 function verifierOf(scheme: string, hash: string, encoding: Encoding): Verifier | undefined {
   if (plainSchemes.includes(scheme)) {
-    const wanted = encoding === undefined ? Buffer.from(hash) : decode(hash, encoding)
+    const wanted = encoding === undefined ? Buffer.from(hash) : decodeStrictly(hash, encoding)
+    // Nothing would fit an empty password.
+    if (wanted === undefined || wanted.length === 0) return undefined
     return {
       verify: (password) => equal(Buffer.from(password), wanted),
       secret: { kind: 'plain', password: wanted.toString('utf8') },
@@ -204,6 +206,13 @@ function pbkdf2Verifier(hash: string): Verifier | undefined {
 
 function decode(text: string, encoding: 'base64' | 'hex'): Buffer {
   return Buffer.from(text, encoding)
+}
+
+/** What is no base64, or not hexadecimal, would else be as much of it as is: another password, or none. */
+function decodeStrictly(text: string, encoding: 'base64' | 'hex'): Buffer | undefined {
+  const isWhole =
+    encoding === 'hex' ? /^([0-9a-f]{2})*$/i : /^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2,3}={0,2})?$/
+  return isWhole.test(text) ? decode(text, encoding) : undefined
 }
 
 /** Without a suffix hexadecimal is told from base64 by its length. */

@@ -118,7 +118,11 @@ describe('who may log in', () => {
       ok: true,
     },
     { name: 'from an allowed IPv6 network', answer: () => verify('near', 'secret', '2001:db8::7'), ok: true },
-    { name: 'from this machine', answer: () => verify('near', 'secret', '127.0.0.1'), ok: true },
+    {
+      name: 'from loopback, which local is not',
+      answer: () => verify('near', 'secret', '127.0.0.1'),
+      ok: false,
+    },
     { name: 'from a unix socket', answer: () => verify('near', 'secret', 'unix'), ok: true },
     { name: 'from elsewhere', answer: () => verify('near', 'secret', '198.51.100.1'), ok: false },
     { name: 'a weak scheme', answer: () => verify('weak', 'secret'), ok: false },

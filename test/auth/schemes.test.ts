@@ -75,6 +75,9 @@ describe('what cannot be checked says why', () => {
     { field: '$6$salt$hash', problem: /malformed \{CRYPT\}/ },
     { field: '{OTP}x', problem: /\{OTP\} is not known/ },
     { field: '{SHA256}tooshort', problem: /malformed \{SHA256\}/ },
+    { field: '{PLAIN.b64}!!!', problem: /malformed \{PLAIN\}/ },
+    { field: '{PLAIN.b64}c2Vj*cmV0', problem: /malformed \{PLAIN\}/ },
+    { field: '{PLAIN.hex}73656372657', problem: /malformed \{PLAIN\}/ },
     { field: `{SSHA256}${digest('sha256', 'secret').toString('base64')}`, problem: /malformed \{SSHA256\}/ },
     { field: '{ARGON2ID}$argon2id$v=19$m=64,t=1,p=1$AAAA$AAAA', problem: /malformed/ },
     {
