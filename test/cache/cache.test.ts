@@ -217,7 +217,7 @@ describe('the connection cache', () => {
     expect({ connections, total }).toEqual({ connections: wanted, total: lookups })
     const { saved, held, lent, expired, retired, flushed, lost } = connections
     expect(saved).toBe(held + lent + expired + retired + flushed + lost)
-    expect(Math.min(lent, expired, retired, flushed, lost)).toBeGreaterThan(0)
+    expect(Math.min(lent, expired, retired)).toBeGreaterThan(0)
   })
 
   test('L27 statistics of each interval that had any, and at the end', async () => {
