@@ -198,7 +198,8 @@ function listLines(text: string, bases: ReadonlySet<string>): string[] {
     const base = row.slice(at).split(':')[0]!
     return bases.has(base) ? [row.slice(0, at) + base.replace(madeName, 'MADE')] : []
   })
-  return [words.join(' '), ...shown]
+  // Their order stays what it was until the list is written anew, for which each has its own time.
+  return [words.sort().join(' '), ...shown]
 }
 
 /** Everything in a Maildir that both servers keep, one line each. */
