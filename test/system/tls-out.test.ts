@@ -25,7 +25,7 @@ const send = async (service: Service, to: string) => {
 
 describe('MTA-STS and TLS reports', () => {
   test('a policy is fetched, applied, kept over a restart, and its sessions reported', {
-    timeout: 60_000,
+    timeout: 150_000,
   }, async () => {
     const authority = await Authority.make()
     const dir = tempDir()
@@ -113,7 +113,7 @@ describe('MTA-STS and TLS reports', () => {
     expect(service.log().filter(({ level }) => level === 'error' || level === 50)).toEqual([])
   })
 
-  test('a disk that takes nothing costs the counts, and no mail', { timeout: 60_000 }, async () => {
+  test('a disk that takes nothing costs the counts, and no mail', { timeout: 150_000 }, async () => {
     await using server = await ScriptedServer.start({})
     const dir = tempDir()
     mkdirSync(join(dir, 'data'))
