@@ -23,7 +23,7 @@ header_checks = "regexp:checks"
   expect(code).toBe(78)
   const lines = stderr.trim().split('\n')
   expect(lines).toHaveLength(3)
-  expect(lines.join('\n')).toContain(`${cwd}/generic:2: "lonely" has no value`)
+  expect(lines.join('\n')).toContain(`${cwd}/generic:2: there is a key and no value`)
   expect(lines.join('\n')).toContain(
     `${cwd}/nowhere: there is no such file (table of smtp.connection_cache_destinations)`,
   )
