@@ -168,10 +168,12 @@ export class PostfixModel {
       const { code, stderr } = await runProgram(command[0]!, command.slice(1))
       if (code !== 0) throw new Error(`${command.join(' ')}: ${stderr}`)
     }
-    // Once for each that is deferred: what is deferred anew must not be tried again.
-    await until('the queue manager', () => (this.log.match(/ reload -- version /g)?.length ?? 0) > 0)
-    await sleep(1_000)
-    await runProgram('postqueue', ['-c', etc, '-f'])
+    // What is deferred anew must not be tried again: once more only when the queue manager had not read its settings yet.
+    const isReleased = () => / status=(?!deferred \(deferred transport\))/.test(this.log)
+    for (let round = 0; round < 10 && !isReleased(); round++) {
+      await runProgram('postqueue', ['-c', etc, '-f'])
+      await until('the first result', isReleased, { deadlineMs: 6_000 }).catch(() => {})
+    }
   }
 
   #tlsWith(servers: readonly Server[]): string[] {
