@@ -108,7 +108,7 @@ export class FolderSync {
         register.curTime = folders.curTimeAfterOwnChange(settings.maildir.very_dirty_syncs)
       return
     }
-    const mended = mode.readOnly ? 0 : this.#mend(seen, fresh, known)
+    const mended = mode.readOnly ? 0 : await inTurns(this.#mend(seen, fresh, known))
     // What was moved changed the folders; what could not be done may be done next time.
     const isDone = complete && mended === 0 && toMove.length === 0
     this.#known = isDone && listing !== '' ? { listing, revision: register.revision } : undefined
@@ -226,22 +226,28 @@ export class FolderSync {
   }
 
   /** Mends what Maildirs should not have; returns how much, as the folders have changed then. */
-  #mend(seen: SeenFiles, fresh: FolderContent, known: FolderContent | undefined): number {
+  *#mend(seen: SeenFiles, fresh: FolderContent, known: FolderContent | undefined): Steps<number> {
     const { folders, hostname, log } = this.#options
     let count = 0
-    for (const entry of fresh.strange)
+    for (const entry of fresh.strange) {
       count += Number(mendStrange(folders, folders.fresh, entry, hostname, log))
+      yield
+    }
     for (const entry of known?.strange ?? []) {
       count += Number(mendStrange(folders, folders.cur, entry, hostname, log))
+      yield
     }
     for (const [first, ...others] of seen.duplicates.values()) {
-      for (const other of others)
-        count += Number(mendDuplicate(folders, first!, { name: other, inNew: false }, hostname, log))
+      for (const name of others) {
+        count += Number(mendDuplicate(folders, first!, { name, inNew: false }, hostname, log))
+        yield
+      }
     }
     for (const name of seen.twins.size === 0 ? [] : fresh.names) {
       const other = seen.twins.get(baseOf(name))
-      if (other !== undefined)
-        count += Number(mendDuplicate(folders, other, { name, inNew: true }, hostname, log))
+      if (other === undefined) continue
+      count += Number(mendDuplicate(folders, other, { name, inNew: true }, hostname, log))
+      yield
     }
     return count
   }
