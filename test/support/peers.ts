@@ -40,7 +40,7 @@ async function startPeer(
 /** A command in front of another one, which then has a resolv.conf of its own. */
 function withNameServer(dir: string, address: string): readonly string[] {
   const file = join(dir, 'resolv.conf')
-  writeFileSync(file, `nameserver ${address}\noptions trust-ad timeout:2 attempts:1\n`, { mode: 0o644 })
+  writeFileSync(file, `nameserver ${address}\noptions trust-ad timeout:3 attempts:2\n`, { mode: 0o644 })
   return ['unshare', '-m', 'sh', '-c', 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file]
 }
 
