@@ -122,19 +122,22 @@ export class CacheTable<H> {
     return session
   }
 
-  /** The same binding again only lives longer; its place does not change. */
+  /** The same binding again only gets another time; its place does not change. */
   saveDestination({ destination, endpoint, properties, expiresAt }: Binding): void {
     let bindings = this.#destinations.get(destination)
     if (bindings === undefined) {
       bindings = []
       this.#destinations.set(destination, bindings)
     }
-    const same = bindings.find((one) => one.endpoint === endpoint && one.properties === properties)
+    const found = bindings.findIndex((one) => one.endpoint === endpoint && one.properties === properties)
+    const same = bindings[found]
     // It stays scheduled where it is, and moves on when its old time comes.
-    if (same !== undefined) same.expiresAt = expiresAt
+    if (same !== undefined && same.expiresAt <= expiresAt) same.expiresAt = expiresAt
     else {
       const binding = { destination, endpoint, properties, expiresAt }
-      bindings.push(binding)
+      // One that is to end sooner ends then, and not when the time of the old one has come.
+      if (same === undefined) bindings.push(binding)
+      else bindings[found] = binding
       this.#bucketOf(expiresAt).bindings.push(binding)
     }
     if (this.#destinations.size > this.#maxDestinations) this.#maxDestinations = this.#destinations.size

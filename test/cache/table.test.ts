@@ -44,6 +44,24 @@ describe('the two layers', () => {
     expect(table.findDestination('d', 3_000)).toBeUndefined()
   })
 
+  test('a binding saved again with less time ends then, and comes last when it is saved once more', () => {
+    const table = new CacheTable<string>(0)
+    const bind = (endpoint: string, expiresAt: number) =>
+      table.saveDestination({ destination: 'd', endpoint, properties: '', expiresAt })
+    bind('e1', 2_000)
+    bind('e2', 3_000)
+    bind('e1', 1_000)
+    table.expire(1_000)
+    bind('e1', 4_000)
+    for (const endpoint of ['e1', 'e2'])
+      table.saveEndpoint({ handle: endpoint, endpoint, properties: '', expiresAt: 4_000 })
+    expect(table.findDestination('d', 1_001)?.entry.handle).toBe('e2')
+    expect(table.findDestination('d', 1_002)?.entry.handle).toBe('e1')
+    table.expire(4_000)
+    expect([...table.bindings()]).toEqual([])
+    expect(table.nextExpiry()).toBeUndefined()
+  })
+
   test('L22 a binding without a session is passed over and kept', () => {
     const { table, save } = tableOf()
     save('A', 'd', 'e1')
