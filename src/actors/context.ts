@@ -177,6 +177,11 @@ export interface ContextRuntime {
   hearEndsFirst(): void
   /** Messages to the calling actor itself, in this order before all that wait; the bound does not refuse them either. */
   insert(messages: readonly (readonly [type: string, ...body: unknown[]])[]): void
+  /**
+   * Calls `callback` once when the calling actor has ended, killed included, which no handler of it hears of: to give back
+   * what nobody else would. Not on its behalf, so it must not throw. Of several calls the last one counts.
+   */
+  atEnd(callback: () => void): void
   /** From 0, less than 1; seeded in tests. */
   random(): number
   /**

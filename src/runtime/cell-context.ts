@@ -230,6 +230,10 @@ export class CellContext implements ActorContext, ContextRuntime {
     this.#cell.acceptFirst(messages)
   }
 
+  atEnd(callback: () => void): void {
+    this.#cell.atEnd(callback)
+  }
+
   random(): number {
     return this.#cell.runtime.random()
   }

@@ -387,6 +387,10 @@ export class ActorCell extends MessageQueue {
     if (this.state === 'idle') this.#ready()
   }
 
+  atEnd(callback: () => void): void {
+    this.#made.atEnd = callback
+  }
+
   hearEndsFirst(): void {
     this.#made.signalsFirst = true
   }
@@ -538,6 +542,7 @@ export class ActorCell extends MessageQueue {
     handOver(this, reason)
     this.#refuseAll(reason)
     this.socket?.destroy()
+    this.#rare?.atEnd?.()
     relations.cancelTimers()
     for (const [monitor, target] of relations.monitors()) runtime.ties.unwatch(this, target, monitor)
     this.#origin?.started?.(reason)

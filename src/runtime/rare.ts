@@ -15,6 +15,7 @@ export class Rare extends SignalQueue {
   waitingSince = 0
   resume: ((value: unknown) => void) | undefined = undefined
   crash: ((error: unknown) => void) | undefined = undefined
+  atEnd: (() => void) | undefined = undefined
   /** Those who wait for a Deferred of this actor. */
   promised: Set<Asker> | undefined = undefined
 

@@ -68,6 +68,12 @@ class Delivery {
     if (request.cacheConnection) startKeeper(context)
     this.#env = this.#environment()
     this.#attempt = attempt(request, this.#env)
+    // Killed it hears nothing, nor does anything of it go on: not even what limits the time of a command.
+    context.runtime.atEnd(() => {
+      clearTimeout(this.#alarm)
+      this.#attempt.abort()
+      this.#session?.destroy()
+    })
   }
 
   #environment(): AttemptEnvironment {
@@ -113,7 +119,9 @@ class Delivery {
     if (reason.kind === 'shutdown' && this.#state === 'working') await this.#ended.promise
     clearTimeout(this.#alarm)
     this.#attempt.abort()
-    if (this.#session !== undefined) part(this.#session, this.#env)
+    const session = this.#session
+    this.#session = undefined
+    if (session !== undefined) part(session, this.#env)
   }
 
   /** Until it is taken: a result that gets lost is a mail delivered twice. */

@@ -72,6 +72,29 @@ async function untilAtRest(): Promise<void> {
   expect(Object.values(rest).reduce((sum, count) => sum + count)).toBe(saved)
 }
 
+test.each(['CONNECT', 'EHLO', 'RCPT', '.'])(
+  'a delivery that is killed at %s leaves nothing open',
+  async (moment) => {
+    let isThere = false
+    const stalling = await SmtpSink.start({
+      misbehave(verb) {
+        if (verb !== moment) return undefined
+        isThere = true
+        return 'stall'
+      },
+    })
+    try {
+      const ref = run({ nexthop: stalling.nexthop, cacheConnection: true })
+      await until(async () => isThere)
+      expect(stalling.open).toBe(1)
+      system.kill(ref)
+      await until(async () => stalling.open === 0)
+    } finally {
+      await stalling.stop()
+    }
+  },
+)
+
 describe.each<[string, (lease: Lease) => void]>([
   ['the cache is killed', () => system.kill(cache())],
   ['the cache crashes', () => cache().tell('save', null as never)],
